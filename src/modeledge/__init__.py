@@ -1,0 +1,54 @@
+"""modeledge: the whole life of a pre-trained model, from raw text to an adapted model and an honest report.
+
+    import modeledge as me
+
+    me.pretrain("recipe.toml", "runs/pretrain")
+    me.finetune("runs/pretrain/model", rows, "runs/finetune", text="review", label="stars")
+    me.Model.load("runs/finetune").predict(rows)
+
+Everything is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Document": "modeledge.records",
+    "Model": "modeledge.recipes.use",
+    "ModeledgeError": "modeledge.errors",
+    "Noise": "modeledge.seed",
+    "Tokenizer": "modeledge.tokens",
+    "Transformer": "modeledge.model",
+    "TransformerConfig": "modeledge.model",
+    "finetune": "modeledge.recipes.api",
+    "load_model": "modeledge.families",
+    "pretrain": "modeledge.recipes.api",
+    "resume": "modeledge.recipes.api",
+    "save_model": "modeledge.families",
+    "train_tokenizer": "modeledge.tokens",
+}
+__all__ = ["__version__", *_WHERE]
+
+if TYPE_CHECKING:
+    from modeledge.errors import ModeledgeError
+    from modeledge.families import load_model, save_model
+    from modeledge.model import Transformer, TransformerConfig
+    from modeledge.recipes.api import finetune, pretrain, resume
+    from modeledge.recipes.use import Model
+    from modeledge.records import Document
+    from modeledge.seed import Noise
+    from modeledge.tokens import Tokenizer, train_tokenizer
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'modeledge' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

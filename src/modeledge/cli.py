@@ -1,0 +1,303 @@
+"""One verb a chapter: `modeledge corpus build`, `tokenizer train`, `pretrain`, `finetune`, `predict`, … `report`.
+
+Nothing heavy is imported before a verb needs it, so that `--help` answers at once. Errors that a user can mend are one
+line and an exit status of the catalogue; `--debug` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modeledge import __version__
+from modeledge.errors import IO_ERROR, ModeledgeError
+
+if TYPE_CHECKING:
+    from modeledge.train.trainer import StepRecord
+
+app = typer.Typer(
+    name="modeledge",
+    help="The whole life of a pre-trained model: corpus, tokenizer, pre-training, adaptation, evaluation, report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+corpus_app = typer.Typer(help="Raw files → clean, packed token shards.", no_args_is_help=True)
+tokenizer_app = typer.Typer(help="Train and measure tokenizers.", no_args_is_help=True)
+app.add_typer(corpus_app, name="corpus")
+app.add_typer(tokenizer_app, name="tokenizer")
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, over the recipe")]
+ModelFolder = Annotated[Path, typer.Argument(help="A model folder, or the run folder around it.")]
+
+
+def main() -> None:
+    """The command. Exit statuses: 0 done, 64–78 by the catalogue, 130 and 143 stopped by a signal after saving."""
+    debug = "--debug" in sys.argv
+    sys.argv = [word for word in sys.argv if word != "--debug"]
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app()
+    except ModeledgeError as error:
+        _leave(error, error.exit_status, debug)
+    except (MemoryError, OSError) as error:
+        _leave(error, IO_ERROR, debug)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """Before and between runs there is nothing to save; a run installs its own handler."""
+    sys.exit(128 + number)
+
+
+def _leave(error: BaseException, status: int, debug: bool) -> None:
+    if debug:
+        raise error
+    name = "" if isinstance(error, ModeledgeError) else f"{type(error).__name__}: "
+    print(f"{name}{error}", file=sys.stderr)
+    sys.exit(status)
+
+
+def say(line: str) -> None:
+    """A line for the person at the terminal; standard output stays free for results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(title: str, steps: int) -> Iterator[Callable[[StepRecord], None]]:
+    """A progress bar with loss, tokens a second and the time left; plain lines where there is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:,.0f} tokens/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        bar = bars.add_task(title, total=steps, loss=float("nan"), speed=0.0)
+        smooth = [0.0, 0.0]
+
+        def listen(record: StepRecord) -> None:
+            smooth[:] = [0.95 * smooth[0] + record.tokens, 0.95 * smooth[1] + record.seconds]
+            speed = smooth[0] / smooth[1]
+            bars.update(bar, completed=record.step, loss=record.loss, speed=speed)
+            if not console.is_terminal and (record.step % max(1, steps // 10) == 0 or record.step == steps):
+                say(f"{title}: step {record.step}/{steps}  loss {record.loss:.3f}  {speed:,.0f} tokens/s")
+
+        yield listen
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.", is_eager=True)] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    if version:
+        print(f"modeledge {__version__}")
+        raise typer.Exit
+
+
+@corpus_app.command("build")
+def corpus_build(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs.")],
+    out: Out,
+    tokenizer: Annotated[Path, typer.Option(help="The tokenizer to encode with.")],
+    text: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
+    encoding: str = "utf-8",
+    format: str = "auto",
+    on_bad_record: Annotated[str, typer.Option(help="error or quarantine")] = "quarantine",
+) -> None:
+    """Read, filter, de-duplicate, tokenize and pack files into token shards; print the ledger."""
+    from modeledge.config import load_config
+    from modeledge.recipes.build import build_shards
+    from modeledge.recipes.recipe import CorpusRecipe
+
+    values = {"paths": list(paths), "text": text, "encoding": encoding, "format": format, "on_bad_record": on_bad_record}
+    build_shards(load_config(CorpusRecipe, None, values=values), tokenizer, out, say)
+
+
+@tokenizer_app.command("train")
+def tokenizer_train(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs.")],
+    out: Out,
+    kind: Annotated[str, typer.Option(help="bpe, wordpiece or unigram")] = "bpe",
+    vocab_size: int = 8192,
+    min_frequency: int = 2,
+    lowercase: bool = False,
+    text: str = "text",
+    encoding: str = "utf-8",
+    format: str = "auto",
+) -> None:
+    """Train a tokenizer on raw files; the same input gives the same bytes."""
+    from modeledge.config import load_config
+    from modeledge.recipes.build import build_tokenizer
+    from modeledge.recipes.recipe import CorpusRecipe, TokenizerRecipe
+
+    corpus = load_config(CorpusRecipe, None, values={"paths": list(paths), "text": text, "encoding": encoding, "format": format})
+    values = {"kind": kind, "vocab_size": vocab_size, "min_frequency": min_frequency, "lowercase": lowercase}
+    build_tokenizer(corpus, load_config(TokenizerRecipe, None, values=values), out, say)
+
+
+@app.command()
+def pretrain(recipe: Path, overrides: Overrides = None, out: Out = Path("runs/pretrain")) -> None:
+    """Pre-train a model from a recipe (TOML): raw text in, a model folder out."""
+    from modeledge.config import load_config
+    from modeledge.recipes.pretrain import pretrain as run
+    from modeledge.recipes.recipe import PretrainRecipe
+
+    loaded = load_config(PretrainRecipe, recipe, overrides or ())
+    with progress("pre-training", loaded.train.steps) as listen:
+        folder = run(loaded, out, listeners=[listen], say=say)
+    say(f"model: {folder}\nreport: {_report(out)}")
+
+
+@app.command()
+def finetune(
+    model: ModelFolder,
+    data: Annotated[str, typer.Argument(help="csv, tsv, jsonl or parquet with labels.")],
+    overrides: Overrides = None,
+    out: Out = Path("runs/finetune"),
+    text: str = "text",
+    pair: Annotated[str | None, typer.Option(help="The column of the second text.")] = None,
+    label: str = "label",
+    task: Annotated[str, typer.Option(help="auto, classification or regression")] = "auto",
+    test: Annotated[str | None, typer.Option(help="A file of test rows; without one a fifth is held out.")] = None,
+    strategy: Annotated[list[str] | None, typer.Option(help="A row of the strategies, e.g. probe or freeze:first=2")] = None,
+    epochs: float = 3.0,
+    learning_rate: float = 3e-4,
+    seed: int = 0,
+    allow_leak: bool = False,
+) -> None:
+    """Fine-tune a model on labelled rows; marks a held-out part."""
+    from modeledge.config import load_config
+    from modeledge.recipes.finetune import finetune as run
+    from modeledge.recipes.recipe import FinetuneRecipe
+
+    values: dict[str, Any] = {
+        "model": str(model), "data": data, "text": text, "label": label, "task": task, "epochs": epochs, "seed": seed,
+        "allow_leak": allow_leak, "train": {"learning_rate": learning_rate},
+        "strategies": [_strategy(word) for word in strategy or ()],
+    }  # fmt: skip
+    values |= {k: v for k, v in (("pair", pair), ("test", test)) if v is not None}
+    loaded = load_config(FinetuneRecipe, None, overrides or (), values=values)
+    with progress("fine-tuning", 1) as listen:
+        results = run(loaded, out, listeners=[listen], say=say)
+    _show_scores(results)
+    say(f"model: {out / 'model'}\nreport: {_report(out)}")
+
+
+@app.command()
+def predict(model: ModelFolder, data: str, out: Out) -> None:
+    """Answer each row of a file; writes csv (or jsonl) with the label and the confidences."""
+    from modeledge.recipes.tables import write_rows
+    from modeledge.recipes.use import Model
+
+    rows = Model.load(model).predict(data)
+    write_rows(out, rows)
+    say(f"{len(rows)} answers: {out}")
+
+
+@app.command()
+def evaluate(model: ModelFolder, data: str) -> None:
+    """Mark a fine-tuned model on labelled rows; prints each score with its 95 % interval."""
+    from modeledge.recipes.use import Model
+
+    _show_scores(Model.load(model).evaluate(data))
+
+
+@app.command()
+def embed(model: ModelFolder, data: str, out: Out, text: str = "text", pool: str = "mean") -> None:
+    """Write one vector a row: a .npy file of float32 [rows, width]."""
+    from modeledge.recipes.tables import write_vectors
+    from modeledge.recipes.use import Model
+
+    count, width = write_vectors(Model.load(model), data, out, text, pool)
+    say(f"{count} vectors of width {width}: {out}")
+
+
+@app.command()
+def generate(
+    model: ModelFolder,
+    prompt: Annotated[list[str], typer.Argument(help="One or more prompts.")],
+    max_new_tokens: int = 100,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.8,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Stop before this text.")] = None,
+    seed: int = 0,
+) -> None:
+    """Continue prompts with a decoder, or fill [MASK]s with an encoder."""
+    from modeledge.recipes.write import write_text
+
+    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "stop": tuple(stop or ())}
+    for line in write_text(model, list(prompt), max_new_tokens, seed, options):
+        print(line)
+
+
+@app.command()
+def resume(run: Path) -> None:
+    """Go on with a run that was stopped or killed, exactly where its last good checkpoint is."""
+    from modeledge.recipes.resume import resume as go_on
+
+    with progress("resumed", 1) as listen:
+        go_on(run, listeners=[listen], say=say)
+    say(f"model: {run / 'model'}\nreport: {_report(run)}")
+
+
+@app.command()
+def report(runs: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> None:
+    """Write a self-contained report.html for one run, or one that compares several."""
+    from modeledge.report import compare_report, run_report
+
+    print(run_report(runs[0]) if len(runs) == 1 else compare_report(runs))
+
+
+@app.command()
+def quickstart(
+    out: Out = Path("runs/quickstart"),
+    minutes: Annotated[float, typer.Option(help="Pre-training time a model.")] = 2.0,
+    full: Annotated[bool, typer.Option("--full", help="The whole grid; may take an hour.")] = False,
+    seed: int = 0,
+) -> None:
+    """Corpus → tokenizer → pre-training → fine-tuning → comparison → report, on real text, in ten minutes."""
+    from modeledge.recipes.quickstart import quickstart as run
+
+    run(out, minutes=minutes, full=full, seed=seed, say=say, progress=progress)
+
+
+def _strategy(word: str) -> dict[str, Any]:
+    """`freeze:first=2,embeddings=true` → a strategy recipe."""
+    from modeledge.config import load_values
+
+    kind, _, fields = word.partition(":")
+    return {"kind": kind, "options": load_values(fields.split(",")) if fields else {}}
+
+
+def _show_scores(results: dict[str, Any]) -> None:
+    for name, s in results["scores"].items():
+        print(f"{name:20s} {s['value']:.4f}  [{s['low']:.4f}, {s['high']:.4f}]  n = {s['n']}")
+
+
+def _report(folder: Path) -> Path:
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    from modeledge.report import run_report
+
+    return run_report(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""From documents to token shards: filter, remove duplicates, count, tidy, tokenize, write.
+
+Each document that comes in is either kept or dropped for a named reason, and the ledger adds up:
+`read = kept + filtered(by reason) + quarantined(by reason)`, in records and in bytes *as read*. That is why the
+stages that rewrite text (`stages` of a `Build`) run last, after the counting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from modeledge.corpus.dedup import exact_duplicates, in_order
+from modeledge.corpus.filter import Filter, Stage, make_filters, make_stages, size
+from modeledge.corpus.shard import Shards, ShardWriter, TokenDocument
+from modeledge.errors import ModeledgeError
+from modeledge.files import committed_folder, write_json
+from modeledge.records import Count, Document, IntArray, Ledger
+
+LEDGER = "ledger.json"
+
+
+class Specials(Protocol):
+    """The ids that a tokenizer reserves, as far as a corpus needs them."""
+
+    @property
+    def eos(self) -> int | None: ...
+
+
+class Encoder(Protocol):
+    """What a corpus asks of a tokenizer; `tokens.Tokenizer` is one."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def specials(self) -> Specials: ...
+    def encode_batch(self, texts: Sequence[str]) -> Sequence[IntArray]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """How a corpus is made. All fields but `batch` and `shard_tokens` can change what it holds."""
+
+    filters: Mapping[str, Any] = field(default_factory=lambda: {"empty": True})
+    deduplicate: bool = True
+    stages: Sequence[str] = ("nfc",)
+    end: bool = True  # an end-of-text token after each document, where the tokenizer has one
+    shard_tokens: int = 2**26
+    batch: int = 1000
+
+
+def run_pipeline(
+    documents: Iterable[Document], filters: Sequence[Filter], *, ledger: Ledger, stages: Sequence[Stage] = ()
+) -> Iterator[Document]:
+    """The documents that no filter drops and that `stages` let through, counted as kept.
+
+    The first filter with a reason decides. A stage here may drop documents, if it counts them in the same ledger
+    (as `exact_duplicates` does), but must not rewrite text. When the iterator is exhausted and whoever made the
+    documents filled `ledger.read`, the ledger balances.
+    """
+    passing = _passing(documents, filters, ledger)
+    for stage in stages:
+        passing = stage(passing)
+    for document in passing:
+        ledger.kept.add(bytes=size(document))
+        yield document
+
+
+def reading(documents: Iterable[Document], *, ledger: Ledger) -> Iterator[Document]:
+    """Count as read what comes from memory; files are counted by their readers."""
+    for document in documents:
+        ledger.read.add(bytes=size(document))
+        yield document
+
+
+def build_corpus(
+    documents: Iterable[Document], tokenizer: Encoder, folder: Path, *, config: Build | None = None, ledger: Ledger
+) -> Shards:
+    """Write the token shards of a corpus and its `ledger.json` to `folder`, which appears whole or not at all.
+
+    The bytes depend on the set of documents, the tokenizer and `config`, not on the order of the inputs. Fills
+    `ledger`, tokens included. Raises `E-OUTPUT` at once when `folder` exists, `E-NO-RECORDS` when nothing is kept,
+    `E-DUP-ID` when two records share an id, `E-VOCAB-SIZE` for an id outside the vocabulary.
+    """
+    config = config or Build()
+    if folder.exists():
+        raise ModeledgeError("E-OUTPUT", "the folder exists already", where=str(folder))
+    filters, tidying = make_filters(config.filters), make_stages(config.stages)
+    manifest: dict[str, Any] = {}
+    with committed_folder(folder, manifest) as temporary:
+
+        def canonical(passing: Iterable[Document]) -> Iterator[Document]:
+            if config.deduplicate:
+                return exact_duplicates(passing, ledger=ledger, folder=temporary)
+            return in_order(passing, folder=temporary)
+
+        kept = run_pipeline(documents, filters, ledger=ledger, stages=[canonical])
+        for stage in tidying:
+            kept = stage(kept)
+        writer = ShardWriter(temporary, tokenizer.vocab_size, tokenizer.fingerprint, shard_tokens=config.shard_tokens)
+        with writer:
+            for document in tokenized(kept, tokenizer, batch=config.batch, end=config.end):
+                writer.add(document)
+                ledger.kept.tokens += len(document.ids)
+            assert ledger.balanced(), f"the source did not fill ledger.read: {ledger.as_dict()}"
+            manifest.update(writer.finish())
+        write_json(temporary / LEDGER, ledger.as_dict())
+    return Shards.open(folder, verify=False)
+
+
+def tokenized(
+    documents: Iterable[Document], tokenizer: Encoder, *, batch: int = 1000, end: bool = True
+) -> Iterator[TokenDocument]:
+    """Documents as ids, `batch` of them at a time; `end` adds the tokenizer's end-of-text id, where it has one."""
+    source = iter(documents)
+    eos = tokenizer.specials.eos if end else None
+    while texts := list(islice(source, batch)):
+        encoded = tokenizer.encode_batch([document.text for document in texts])
+        for document, ids in zip(texts, encoded, strict=True):
+            yield TokenDocument(np.append(ids, eos) if eos is not None else np.asarray(ids), document.id)
+
+
+def _passing(documents: Iterable[Document], filters: Sequence[Filter], ledger: Ledger) -> Iterator[Document]:
+    for document in documents:
+        for filter in filters:
+            reason = filter(document)
+            if reason is not None:
+                ledger.filtered.setdefault(reason, Count()).add(bytes=size(document))
+                break
+        else:
+            yield document

@@ -1,0 +1,76 @@
+"""Plain text: a document is a file, a paragraph (blank lines part them) or a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modeledge.corpus.inputs import Source
+from modeledge.corpus.intake import RAW_KEPT, Intake, Record, bad_bytes
+from modeledge.corpus.lines import Text, open_text
+from modeledge.errors import ModeledgeError
+
+
+def txt_records(source: Source, intake: Intake) -> Iterator[Record]:
+    """Records with one field, named as `config.text` says; line ends become `\\n`."""
+    text = open_text(source, intake)
+    pieces = {"file": _file, "paragraph": _paragraphs, "line": _lines}[intake.config.split](text)
+    field = intake.config.text or "text"
+    for raw, number, offset in pieces:
+        where = f"{source.name}:{number}"
+        try:
+            content = raw.decode(text.encoding)
+        except UnicodeDecodeError as error:
+            intake.bad(bad_bytes(error, where, offset, text.encoding), raw, offset=offset)
+            continue
+        if "\0" in content:
+            what = f"byte {offset + raw.index(0):,}: a NUL character"
+            intake.bad(ModeledgeError("E-NUL", what, where=where), raw, offset=offset)
+            continue
+        if "\r" in content:
+            content = content.replace("\r\n", "\n").removesuffix("\r")
+            if text.end == b"\r":
+                content = content.replace("\r", "\n")
+        yield Record({field: content}, where, len(raw), offset, raw)
+
+
+def _file(text: Text) -> Iterator[tuple[bytes, int, int]]:
+    content = text.whole()
+    if not content or content.isspace():
+        text.intake.blank += len(content.replace(b"\r\n", b"\n").splitlines())
+    else:
+        yield content, 1, text.start
+
+
+def _lines(text: Text) -> Iterator[tuple[bytes, int, int]]:
+    for raw, number, offset, _ in text.lines():
+        if not raw or raw.isspace():
+            text.intake.blank += 1
+        else:
+            yield raw.removesuffix(b"\r"), number, offset
+
+
+def _paragraphs(text: Text) -> Iterator[tuple[bytes, int, int]]:
+    cap = text.intake.config.max_record_bytes
+    held: list[bytes] = []
+    size, first, start = 0, 1, text.start
+
+    def whole() -> Iterator[tuple[bytes, int, int]]:
+        if size > cap:
+            what = f"byte {start:,}: the paragraph has {size:,} bytes, more than {cap:,}"
+            error = ModeledgeError("E-LINE-TOO-LONG", what, where=f"{text.source.name}:{first}")
+            text.intake.bad(error, held[0][:RAW_KEPT], offset=start, size=size)
+        elif held:
+            yield b"\n".join(held).removesuffix(b"\r"), first, start
+
+    for raw, number, offset, _ in text.lines():
+        if not raw or raw.isspace():
+            text.intake.blank += 1
+            yield from whole()
+            held, size = [], 0
+            continue
+        if not held:
+            first, start = number, offset
+        size += len(raw) + 1
+        if size <= cap or not held:
+            held.append(raw)
+    yield from whole()

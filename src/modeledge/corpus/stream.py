@@ -1,0 +1,192 @@
+"""Ordered, resumable sources of examples.
+
+The order of an epoch is not a list but arithmetic: position k of epoch e shows example `permuted(k)`, a pseudo-random
+permutation keyed by (seed, "shuffle", e). So there is nothing to store and nothing to replay: the whole state
+of a stream is one number, its position, and a stream that resumes at k continues exactly as one that ran there. How the
+corpus was cut into files, how many ranks read, and what was read before cannot change the order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+
+from modeledge.corpus.pack import How, cut_examples, left_out
+from modeledge.corpus.shard import Shards
+from modeledge.errors import ModeledgeError
+from modeledge.records import AnyArray, Example, IntArray
+from modeledge.seed import Noise, permuted_many
+
+BLOCK = 4096
+
+
+class Stream(Protocol):
+    """What a trainer reads: examples in one global order, with a state that names the place in it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names data, tokenizer and packing; resume refuses another."""
+
+    @property
+    def replayable(self) -> bool:
+        """False for what cannot be asked for twice (rollouts): no prefetch, the buffer is saved."""
+
+    def __iter__(self) -> Iterator[Example]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class IndexedStream(ABC):
+    """A stream over examples that can be asked for by number. All its iterators continue from one shared position."""
+
+    replayable = True
+
+    def __init__(self, length: int, fingerprint: str, seed: int, *, shuffle: bool, epochs: int | None) -> None:
+        if length < 1:
+            raise ModeledgeError("E-NO-RECORDS", "the stream has no example")
+        if epochs is not None and epochs < 1:
+            raise ModeledgeError("E-CONFIG-VALUE", f"epochs is {epochs}; it is at least 1, or none for endless")
+        self.fingerprint = _digest(fingerprint, seed if shuffle else None)
+        self._length, self._seed, self._shuffle, self._epochs = length, seed, shuffle, epochs
+        self._position = 0
+        self._block: tuple[int, int] | None = None
+        self._images: IntArray = np.zeros(0, np.int64)
+
+    @abstractmethod
+    def example(self, index: int, epoch: int = 0) -> Example:
+        """The example with a number in the unshuffled corpus."""
+
+    def __len__(self) -> int:
+        """Examples in one epoch."""
+        return self._length
+
+    def __iter__(self) -> Iterator[Example]:
+        end = None if self._epochs is None else self._epochs * self._length
+        while end is None or self._position < end:
+            example = self.at(self._position)
+            self._position += 1
+            yield example
+
+    def at(self, position: int) -> Example:
+        """The example at a position of the global order; asking for it moves nothing."""
+        epoch, place = divmod(position, self._length)
+        if not self._shuffle:
+            return self.example(place, epoch)
+        block, offset = divmod(place, BLOCK)
+        if self._block != (epoch, block):
+            indices = np.arange(block * BLOCK, min((block + 1) * BLOCK, self._length))
+            self._images = permuted_many(indices, self._length, Noise(self._seed).at("shuffle", epoch))
+            self._block = (epoch, block)
+        return self.example(int(self._images[offset]), epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the order, after the last example that was given out."""
+        return {"position": self._position, "fingerprint": self.fingerprint}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state. Raises `E-RESUME` for the state of another stream, or none at all."""
+        theirs, position = state.get("fingerprint"), state.get("position")
+        if theirs != self.fingerprint:
+            what = f"the state belongs to stream {theirs}, this is stream {self.fingerprint}"
+            raise ModeledgeError("E-RESUME", what, why="data, tokenizer, cutting, seed or shuffling changed")
+        if type(position) is not int or position < 0:
+            raise ModeledgeError("E-RESUME", f"{position!r} is not a position in a stream")
+        self._position = position
+
+
+class TokenStream(IndexedStream):
+    """Examples cut from token shards: for pre-training.
+
+    `index` is an example's number in the unshuffled corpus; `left_out` counts tokens that `shortest` leaves out
+    (see `cut_examples`). Examples carry all channels of the shards.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        length: int,
+        seed: int,
+        how: How = "split",
+        *,
+        shuffle: bool = True,
+        epochs: int | None = None,
+        shortest: int = 1,
+    ) -> None:
+        self.shards = shards
+        self.ranges = cut_examples(shards.documents, length, how=how, shortest=shortest)
+        self.left_out = left_out(shards.documents, self.ranges)
+        content = _digest(shards.fingerprint, length, how, shortest)
+        super().__init__(len(self.ranges), content, seed, shuffle=shuffle, epochs=epochs)
+
+    def example(self, index: int, epoch: int = 0) -> Example:
+        start, stop = (int(token) for token in self.ranges[index])
+        channels: dict[str, AnyArray] = {name: self.shards.channel(name, start, stop) for name in self.shards.channels}
+        ids = self.shards.tokens(start, stop)
+        return Example(index, ids, epoch=epoch, where=f"tokens {start}:{stop}", channels=channels)
+
+    def where(self, index: int) -> str:
+        """The documents that an example was cut from: for messages."""
+        start, stop = (int(token) for token in self.ranges[index])
+        first, last = self.shards.document_of(start), self.shards.document_of(stop - 1)
+        return first if first == last else f"{first} to {last}"
+
+
+class ListStream(IndexedStream):
+    """Labelled examples in memory: for fine-tuning. Each keeps its own `index`, which must be unique (`E-DUP-ID`)."""
+
+    def __init__(
+        self, examples: Sequence[Example], seed: int, *, shuffle: bool = True, epochs: int | None = None
+    ) -> None:
+        self._examples = list(examples)
+        seen: dict[int, str] = {}
+        for example in self._examples:
+            if example.index in seen:
+                places = f"{seen[example.index]} and {example.where}"
+                raise ModeledgeError("E-DUP-ID", f"two examples have the index {example.index}", where=places)
+            seen[example.index] = example.where
+        content = _digest(*(_content(example) for example in self._examples))
+        super().__init__(len(self._examples), content, seed, shuffle=shuffle, epochs=epochs)
+
+    def example(self, index: int, epoch: int = 0) -> Example:
+        """The example at a place in the list."""
+        return replace(self._examples[index], epoch=epoch)
+
+
+def window(stream: Stream, count: int) -> list[Example]:
+    """The next `count` examples; fewer only where the stream ends."""
+    return list(islice(iter(stream), count))
+
+
+def _content(example: Example) -> Any:
+    pair = None if example.pair is None else _plain(example.pair)
+    channels = {name: _plain(values) for name, values in example.channels.items()}
+    return [int(example.index), _plain(example.ids), pair, _plain(example.label), channels]
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can say it, the same for equal content in a list, a tuple or an array."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if value is None or isinstance(value, str | int | float):
+        return value
+    what = f"a label of type {type(value).__name__} has no plain form"
+    raise ModeledgeError("E-LABEL-TYPE", what, remedy="use numbers, strings, lists or dictionaries")
+
+
+def _digest(*parts: Any) -> str:
+    """32 hexadecimal digits that name these values."""
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(json.dumps(part, sort_keys=True).encode() + b"\n")
+    return state.hexdigest()[:32]

@@ -1,0 +1,73 @@
+"""What this machine is, and the two settings that make a CPU run at its own speed. Free of torch until asked."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
+
+
+@cache
+def tune_malloc() -> bool:
+    """Let glibc keep large blocks instead of returning them to the kernel after each use.
+
+    An operation whose output is larger than 32 MiB otherwise pays for fresh pages on every call, which costs more than
+    some layers. `MODELEDGE_MALLOC=0` leaves the allocator alone. Returns whether it was tuned.
+    """
+    if os.environ.get("MODELEDGE_MALLOC") == "0" or not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(_MMAP_THRESHOLD, 1 << 30)) and bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """The processor's instruction sets as Linux names them; empty elsewhere."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next((frozenset(line.split(":")[1].split()) for line in file if line.startswith("flags")), frozenset())
+    except OSError:
+        return frozenset()
+
+
+def has_fast_bf16() -> bool:
+    """Does this CPU multiply bf16 matrices faster than fp32 ones?"""
+    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16"})
+
+
+def cpu_name() -> str:
+    """The processor's model name."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def describe(threads: int | None = None) -> dict[str, Any]:
+    """Versions and hardware that a bitwise promise depends on, as plain values for `environment.json`."""
+    packages = {}
+    for name in ("modeledge", "torch", "numpy", "tokenizers", "safetensors"):
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            packages[name] = "not installed"
+    isa = sorted(cpu_flags() & {"avx2", "avx512f", "avx512_bf16", "amx_bf16", "avx512_vnni"})
+    return {
+        "python": platform.python_version(),
+        "packages": packages,
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": cpu_name(),
+        "instruction_set": isa,
+        "cores": os.cpu_count() or 1,
+        "threads": threads,
+    }

@@ -1,0 +1,51 @@
+"""The one transformer, built out of small typed choices."""
+
+from modeledge.model.batch import Batch, Side
+from modeledge.model.cache import Cache
+from modeledge.model.config import (
+    Attention,
+    Dropout,
+    FeedForward,
+    Learned,
+    Norm,
+    Rotary,
+    Sinusoidal,
+    Stack,
+    Tokens,
+    TransformerConfig,
+)
+from modeledge.model.draw import dropping
+from modeledge.model.heads import ClassHead, Head, LMHead, ValueHead
+from modeledge.model.likelihood import token_loss
+from modeledge.model.pattern import Marks, Pattern
+from modeledge.model.sites import Site
+from modeledge.model.transformer import Keep, Start, States, Transformer
+
+__all__ = [
+    "Attention",
+    "Batch",
+    "Cache",
+    "ClassHead",
+    "Dropout",
+    "FeedForward",
+    "Head",
+    "Keep",
+    "LMHead",
+    "Learned",
+    "Marks",
+    "Norm",
+    "Pattern",
+    "Rotary",
+    "Side",
+    "Sinusoidal",
+    "Site",
+    "Stack",
+    "Start",
+    "States",
+    "Tokens",
+    "Transformer",
+    "TransformerConfig",
+    "ValueHead",
+    "dropping",
+    "token_loss",
+]

@@ -1,0 +1,167 @@
+"""The one place that chooses the attention kernel, and the module around it.
+
+On a CPU plain batched products in bf16 beat torch's flash kernel two- to fourfold in training; on CUDA
+`scaled_dot_product_attention` is right. All agree with one dense reference (`tests/model/test_patterns.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from modeledge.model import config as shapes
+from modeledge.model.cache import Cache
+from modeledge.model.draw import Draw, Mask
+from modeledge.model.linear import Linear, RMSNorm
+from modeledge.model.pattern import Pattern
+from modeledge.model.position import Angles, turned
+
+
+@dataclass(frozen=True)
+class Way:
+    """What one forward pass tells each layer beside its states."""
+
+    pattern: Pattern
+    angles: Angles | None
+    draw: Draw
+    cache: Cache | None = None
+    layer: int = 0
+    weights: bool = False
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    pattern: Pattern,
+    *,
+    scale: float,
+    softcap: float | None = None,
+    score: Tensor | None = None,
+    mask: Draw | None = None,
+    rate: float = 0.0,
+    weights: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """softmax(query keyᵀ · scale + score, under the pattern) value (Vaswani et al. 2017, equation 1).
+
+    query `[rows, heads, queries, head_width]`, key and value `[rows, kv_heads, keys, head_width]` → states like query,
+    and the weights `[rows, heads, queries, keys]` where they are asked for. `softcap` bounds the scaled product by
+    softcap · tanh(x / softcap) before `score` `[1 or rows · heads, queries, keys]` and the pattern are added.
+    """
+    dense = (
+        weights
+        or softcap is not None
+        or score is not None
+        or (rate > 0 and mask is not None and mask.noise is not None)
+    )
+    training = torch.is_grad_enabled() and query.requires_grad
+    if not dense and (query.device.type == "cuda" or not training):
+        return _fused(query, key, value, pattern, scale), None
+    return _products(query, key, value, pattern, scale, softcap, score, mask, rate, weights)
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, scale: float) -> Tensor:
+    """torch's own kernel: no weights kept, no dropout."""
+    rows, heads, queries, _ = query.shape
+    causal = pattern.causal and pattern.whole and pattern.window is None and queries == key.shape[2] and queries > 1
+    causal = causal and pattern.queries.prefix is None
+    bias = None if causal else pattern.bias(query.dtype, heads)
+    if bias is not None:
+        bias = bias.view(-1, heads if len(bias) > 1 else 1, queries, key.shape[2])
+    grouped = key.shape[1] != heads
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=bias, is_causal=causal, scale=scale, enable_gqa=grouped
+    )
+
+
+def _products(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    pattern: Pattern,
+    scale: float,
+    softcap: float | None,
+    score: Tensor | None,
+    mask: Draw | None,
+    rate: float,
+    weights: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """The dense reference: two batched products around a softmax."""
+    rows, heads, queries, width = query.shape
+    if key.shape[1] != heads:
+        key, value = (x.repeat_interleave(heads // x.shape[1], 1) for x in (key, value))
+    q, k, v = (x.reshape(rows * heads, -1, width) for x in (query * scale, key, value))
+    bias = pattern.bias(query.dtype, heads)
+    if bias is not None and softcap is None and score is None:
+        scores = torch.baddbmm(bias, q, k.transpose(1, 2))
+    else:
+        scores = torch.bmm(q, k.transpose(1, 2))
+        scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
+        scores = scores if score is None else scores + score
+        scores = scores if bias is None else scores + bias
+    shares = torch.softmax(scores, -1)
+    drop: Mask | None = mask.mask(shares, rate, "attention") if mask is not None else None
+    states = torch.bmm(shares if drop is None else shares * drop.keep, v)
+    states = states if drop is None else states * drop.scale
+    kept = shares.view(rows, heads, queries, -1) if weights else None
+    return states.view(rows, heads, queries, width), kept
+
+
+class SelfAttention(nn.Module):
+    """Queries, keys, values, attention, output projection. Weights are stored as the family stores them."""
+
+    def __init__(self, config: shapes.Attention, width: int, rate: float, layer: int, eps: float) -> None:
+        super().__init__()
+        self.heads, self.kv_heads = config.heads, config.kv_heads or config.heads
+        self.head_width = config.head_width or width // config.heads
+        self.window = config.windows[layer % len(config.windows)]
+        self.softcap, self.rate = config.softcap, rate
+        inner, inner_kv = self.heads * self.head_width, self.kv_heads * self.head_width
+        self.sizes = (inner, inner_kv, inner_kv)
+        if config.qkv == "fused":
+            self.qkv = Linear(width, inner + 2 * inner_kv, bias=config.bias)
+        else:
+            self.query = Linear(width, inner, bias=config.bias)
+            self.key = Linear(width, inner_kv, bias=config.bias)
+            self.value = Linear(width, inner_kv, bias=config.bias)
+        self.fused = config.qkv == "fused"
+        self.query_norm = RMSNorm(self.head_width, eps) if config.qk_norm else None
+        self.key_norm = RMSNorm(self.head_width, eps) if config.qk_norm else None
+        self.output = Linear(inner, width, bias=config.bias, residual=True)
+
+    def forward(self, x: Tensor, way: Way) -> tuple[Tensor, Tensor | None]:
+        """States `[rows, seq, width]` → states, and attention weights where `way` asks for them."""
+        rows, seq, _ = x.shape
+        query, key, value = (part.view(rows, seq, -1, self.head_width) for part in self._project(x))
+        if self.query_norm is not None and self.key_norm is not None:
+            query, key = self.query_norm(query), self.key_norm(key)
+        query, key = turned(query, way.angles), turned(key, way.angles)
+        query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        if way.cache is not None:
+            key, value = way.cache.write(way.layer, key, value)
+        states, weights = attention(
+            query,
+            key,
+            value,
+            way.pattern,
+            scale=self.head_width**-0.5,
+            softcap=self.softcap,
+            mask=way.draw,
+            rate=self.rate,
+            weights=way.weights,
+        )
+        return self.output(states.transpose(1, 2).reshape(rows, seq, -1)), weights
+
+    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
+        if self.fused:
+            return torch.split(self.qkv(x), self.sizes, -1)
+        parts = (self.query, self.key, self.value)
+        plain = all(type(part) is Linear and part.weight.requires_grad for part in parts)
+        if not (plain and torch.is_grad_enabled()):
+            return tuple(part(x) for part in parts)
+        weight = torch.cat(tuple(part.weight for part in parts)).to(x.dtype)  # one product instead of three
+        biases = tuple(part.bias for part in parts if part.bias is not None)
+        return torch.split(F.linear(x, weight, torch.cat(biases).to(x.dtype) if biases else None), self.sizes, -1)

@@ -1,0 +1,83 @@
+"""What a step computes on: rows filled with several examples each, told apart by their segment numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One stack's input. All tensors are `[rows, seq]`.
+
+    `positions` restart at 0 in each segment. `segments` number the examples of a row from 1; 0 is padding, which sees
+    itself alone. `prefix` marks tokens that are read both ways in a causal stack; `types` are token type ids. `whole`
+    promises that every row is one full segment, so that no mask need be built.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    segments: Tensor
+    prefix: Tensor | None = None
+    types: Tensor | None = None
+    whole: bool = False
+
+    @staticmethod
+    def of(ids: Tensor, lengths: Tensor | None = None) -> Side:
+        """One example a row: ids `[rows, seq]`, each row's first `lengths[row]` tokens being real."""
+        positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        if lengths is None:
+            return Side(ids, positions, torch.ones_like(ids), whole=True)
+        return Side(ids, positions, (positions < lengths[:, None]).to(ids.dtype))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Everything a step needs, and nothing that asks for a loss, a tokenizer or a trainer.
+
+    `spans [examples, 3]` holds row, start and end of each example on the side that the heads read. `reads[name] [n]`
+    are flat positions (`row * seq + column`) that head `name` looks at; `labels[name]` and `weights[name]` stand beside
+    them. `indices [examples]` are the global example numbers, `place` the stream's state after this batch.
+    """
+
+    source: Side | None = None
+    target: Side | None = None
+    spans: Tensor = field(default_factory=lambda: torch.zeros(0, 3, dtype=torch.long))
+    reads: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    indices: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    place: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def side(self) -> Side:
+        """The side that the heads read: the decoder's where there is one."""
+        side = self.target if self.target is not None else self.source
+        assert side is not None, "a batch has at least one side"
+        return side
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens on both sides, padding not counted."""
+        return sum(int((s.segments > 0).sum()) for s in (self.source, self.target) if s is not None)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return replace(self, **{f.name: moved(getattr(self, f.name), device) for f in fields(self)})
+
+
+def moved(value: S, device: torch.device | str) -> S:
+    """Tensors on another device, inside sides and mappings too."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)  # type: ignore[return-value]
+    if isinstance(value, Side):
+        return replace(value, **{f.name: moved(getattr(value, f.name), device) for f in fields(value)})  # type: ignore[return-value]
+    if isinstance(value, Mapping):
+        return {k: moved(v, device) for k, v in value.items()}  # type: ignore[return-value,unused-ignore]
+    return value

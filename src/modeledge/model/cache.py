@@ -1,0 +1,75 @@
+"""Keys and values of tokens already read, as a value: `forward` takes one and returns the next.
+
+The buffers have a fixed capacity and are only ever appended to, so an older value stays a true prefix of a newer one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from modeledge.errors import ModeledgeError
+from modeledge.model.batch import Side
+from modeledge.model.config import TransformerConfig
+from modeledge.model.pattern import Marks
+
+
+@dataclass(frozen=True)
+class Cache:
+    """For each layer keys and values `[rows, kv_heads, capacity, head_width]`; marks `[rows, capacity]`."""
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    positions: Tensor
+    segments: Tensor
+    filled: int = 0
+    whole: bool = True
+
+    @staticmethod
+    def empty(
+        config: TransformerConfig, rows: int, capacity: int, dtype: torch.dtype, device: torch.device | str = "cpu"
+    ) -> Cache:
+        """A cache with room for `capacity` tokens a row."""
+        stack = config.stack
+        heads = stack.attention.kv_heads or stack.attention.heads
+        head_width = stack.attention.head_width or config.width // stack.attention.heads
+        shape = (rows, heads, capacity, head_width)
+
+        def buffers() -> tuple[Tensor, ...]:
+            return tuple(torch.zeros(shape, dtype=dtype, device=device) for _ in range(stack.layers))
+
+        marks = torch.zeros(2, rows, capacity, dtype=torch.long, device=device)
+        return Cache(buffers(), buffers(), marks[0], marks[1])
+
+    def extended(self, side: Side) -> Cache:
+        """The cache after the tokens of `side`: their marks are written, room for their keys and values is claimed."""
+        start, stop = self.filled, self.filled + side.ids.shape[1]
+        if stop > self.positions.shape[1]:
+            what = f"{stop} tokens do not fit a cache of {self.positions.shape[1]}"
+            raise ModeledgeError("E-POSITION", what, remedy="ask for fewer new tokens")
+        self.positions[:, start:stop] = side.positions
+        self.segments[:, start:stop] = side.segments
+        return replace(self, filled=stop, whole=self.whole and side.whole)
+
+    def marks(self) -> Marks:
+        """Positions and segments of everything read so far."""
+        return Marks(self.positions[:, : self.filled], self.segments[:, : self.filled])
+
+    def write(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Append this layer's new keys and values `[rows, kv_heads, new, head_width]`; return all of them."""
+        start = self.filled - key.shape[2]
+        self.keys[layer][:, :, start : self.filled] = key
+        self.values[layer][:, :, start : self.filled] = value
+        return self.keys[layer][:, :, : self.filled], self.values[layer][:, :, : self.filled]
+
+    def rows(self, chosen: Tensor) -> Cache:
+        """The cache of some rows alone (finished prompts leave the batch)."""
+        return replace(
+            self,
+            keys=tuple(k[chosen] for k in self.keys),
+            values=tuple(v[chosen] for v in self.values),
+            positions=self.positions[chosen],
+            segments=self.segments[chosen],
+        )

@@ -1,0 +1,84 @@
+"""Who sees whom, as a symbolic value: it is turned into numbers only by the kernel that needs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from modeledge.model.batch import Side
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What a pattern asks of one side: `positions`, `segments`, `prefix`, each `[rows, n]`."""
+
+    positions: Tensor
+    segments: Tensor
+    prefix: Tensor | None = None
+
+    @staticmethod
+    def of(side: Side) -> Marks:
+        return Marks(side.positions, side.segments, side.prefix)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Query i sees key j when they are of one segment (or j is shared), and the direction and the window allow it.
+
+    In full: (segment_i = segment_j ≠ 0, or j < `shared`, or j is the padding token i itself), and (not `causal`, or
+    position_j ≤ position_i, or both stand in the prefix), and |position_i − position_j| < `window`. The queries are the
+    last ones of the keys where the two differ (a cache). `whole` promises one full segment a row.
+    """
+
+    causal: bool
+    window: int | None
+    queries: Marks
+    keys: Marks
+    shared: int = 0
+    whole: bool = False
+    _made: dict[tuple[torch.dtype, int], Tensor] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def open(self) -> bool:
+        """True where every query sees every key, known without looking at a tensor."""
+        one_query = self.queries.positions.shape[1] == 1
+        return self.whole and self.window is None and (not self.causal or one_query)
+
+    def allowed(self) -> Tensor:
+        """The pattern written out: bool `[rows, queries, keys]` (one row where all rows are alike)."""
+        queries, keys = self.queries, self.keys
+        rows = slice(0, 1) if self.whole and queries.prefix is None else slice(None)
+        position_i, position_j = queries.positions[rows, :, None], keys.positions[rows, None, :]
+        segment_i, segment_j = queries.segments[rows, :, None], keys.segments[rows, None, :]
+        count_i, count_j = position_i.shape[1], position_j.shape[2]
+        number = torch.arange(count_j, device=position_j.device)
+        itself = number[None, :] == (number[count_j - count_i :])[:, None]
+        sees = ((segment_i == segment_j) & (segment_i != 0)) | (itself & (segment_i == 0))
+        if self.causal:
+            before = position_j <= position_i
+            if queries.prefix is not None and keys.prefix is not None:
+                before = before | (queries.prefix[rows, :, None] & keys.prefix[rows, None, :])
+            sees = sees & before
+        if self.window is not None:
+            sees = sees & ((position_i - position_j).abs() < self.window)
+        if self.shared:
+            sees = sees | ((number < self.shared) & (segment_i != 0))
+        return sees
+
+    def bias(self, dtype: torch.dtype, heads: int) -> Tensor | None:
+        """What is added to the scores: 0 or a large negative number, `[1 or rows · heads, queries, keys]`.
+
+        The number is finite, so that a row which sees nothing yields no NaN. Made once a forward pass, kept for all
+        layers of the same pattern.
+        """
+        if self.open:
+            return None
+        key = (dtype, heads)
+        if key not in self._made:
+            sees = self.allowed()
+            bias = torch.zeros(sees.shape, dtype=dtype, device=sees.device)
+            bias.masked_fill_(~sees, torch.finfo(dtype).min / 2)
+            self._made[key] = bias if len(bias) == 1 else bias.repeat_interleave(heads, 0)
+        return self._made[key]

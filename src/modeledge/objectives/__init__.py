@@ -1,0 +1,35 @@
+"""What a model can be asked to learn: `OBJECTIVES` is the table."""
+
+from modeledge.objectives.causal import CausalLM, CausalPrepare
+from modeledge.objectives.collate import Shape, collate, fill, plan
+from modeledge.objectives.label import Classify, LabelPrepare, Regress
+from modeledge.objectives.masked import MaskedLM, MaskedPrepare
+from modeledge.objectives.objective import Loss, Objective, Prepare, Step, Term, prepared
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "causal": CausalLM,
+    "masked": MaskedLM,
+    "classify": Classify,
+    "regress": Regress,
+}
+
+__all__ = [
+    "OBJECTIVES",
+    "CausalLM",
+    "CausalPrepare",
+    "Classify",
+    "LabelPrepare",
+    "Loss",
+    "MaskedLM",
+    "MaskedPrepare",
+    "Objective",
+    "Prepare",
+    "Regress",
+    "Shape",
+    "Step",
+    "Term",
+    "collate",
+    "fill",
+    "plan",
+    "prepared",
+]

@@ -1,0 +1,60 @@
+"""Next-token prediction: maximise Σₜ log p(xₜ₊₁ | x₁ … xₜ) (Radford et al. 2018, equation 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from modeledge.errors import ModeledgeError
+from modeledge.model.batch import Batch
+from modeledge.model.heads import Head, LMHead
+from modeledge.model.likelihood import token_loss
+from modeledge.model.transformer import Transformer
+from modeledge.objectives.objective import Loss, Objective, Term
+from modeledge.records import Example, Piece, Prepared
+from modeledge.seed import Noise
+
+
+@dataclass(frozen=True)
+class CausalPrepare:
+    """Inputs are all tokens but the last, labels all but the first; the example is used as it is, without noise."""
+
+    channels: frozenset[str] = frozenset()
+
+    def __call__(self, example: Example, noise: Noise) -> Prepared:
+        if len(example.ids) < 2:
+            raise ModeledgeError("E-NO-TARGET", "one token has no next token", where=f"example {example.index}")
+        ids = np.asarray(example.ids, dtype=np.int64)
+        count = len(ids) - 1
+        return Prepared(
+            example.index,
+            target=Piece(ids[:-1]),
+            reads={"lm": np.arange(count)},
+            labels={"lm": ids[1:]},
+            weights={"lm": np.ones(count, dtype=np.float32)},
+        )
+
+
+class CausalLM(Objective):
+    """Each token predicts the next one, under a causal pattern."""
+
+    def __init__(self, *, head: LMHead | None = None) -> None:
+        super().__init__()
+        self.prepare = CausalPrepare()
+        self.heads: dict[str, Head] = {"lm": head or LMHead()}
+
+    def loss(self, model: Transformer, batch: Batch, noise: Noise) -> Loss:
+        return Loss({"lm": vocabulary_term(model, batch, "lm")})
+
+
+def vocabulary_term(model: Transformer, batch: Batch, name: str) -> Term:
+    """Cross-entropy of head `name` at the positions it reads: only the scores that are asked for are made."""
+    head = model.heads[name]
+    states = model(batch).last
+    read = states.reshape(-1, states.shape[-1])
+    if len(batch.reads[name]) != len(read):
+        read = read[batch.reads[name]]
+    labels, weights = batch.labels[name], batch.weights[name]
+    total = token_loss(head.hidden(read), head.table(model.tokens), labels, weights, bias=head.bias)  # type: ignore[operator,arg-type]
+    return Term(total, weights.sum())

@@ -1,0 +1,121 @@
+"""Prepared examples → rows: the one collate of every objective, run after the noise (which may change lengths)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from modeledge.corpus.pack import choose_capacity, plan_rows
+from modeledge.errors import ModeledgeError
+from modeledge.model.batch import Batch, Side
+from modeledge.records import AnyArray, Piece, Prepared
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How rows are filled: `seq` tokens at most; `tight` lets a batch choose narrower rows; `reserve` positions are
+    kept free before each example (prefix tuning); `packed=False` gives each example a row of its own."""
+
+    seq: int
+    tight: bool = True
+    packed: bool = True
+    reserve: int = 0
+
+
+def plan(prepared: Sequence[Prepared], shape: Shape) -> tuple[list[list[int]], int]:
+    """Which examples share a row, and the width of the rows: a pure function of the examples' lengths."""
+    lengths = [max(p.lengths()) + shape.reserve for p in prepared]
+    longest = max(lengths)
+    if longest > shape.seq:
+        which = prepared[lengths.index(longest)].index
+        raise ModeledgeError(
+            "E-TOO-LONG", f"{longest} tokens do not fit a row of {shape.seq}", where=f"example {which}"
+        )
+    if not shape.packed:
+        return [[i] for i in range(len(prepared))], longest if shape.tight else shape.seq
+    width = choose_capacity(lengths, shape.seq) if shape.tight else shape.seq
+    return plan_rows(lengths, width), width
+
+
+def collate(prepared: Sequence[Prepared], shape: Shape, *, place: Mapping[str, Any] | None = None) -> Batch:
+    """Fill rows with examples. Reads become flat positions (row · width + column) on the side that the heads read."""
+    rows, width = plan(prepared, shape)
+    return fill(prepared, rows, width, reserve=shape.reserve, place=place)
+
+
+def fill(
+    prepared: Sequence[Prepared],
+    rows: Sequence[Sequence[int]],
+    width: int,
+    *,
+    reserve: int = 0,
+    place: Mapping[str, Any] | None = None,
+) -> Batch:
+    """The batch of the named rows alone: a rank or a micro-batch collates its share of the plan."""
+    order = [(row, example) for row, members in enumerate(rows) for example in members]
+    sources = [(row, prepared[i].source) for row, i in order]
+    targets = [(row, prepared[i].target) for row, i in order]
+    source, source_starts = _side(sources, len(rows), width, reserve)
+    target, target_starts = _side(targets, len(rows), width, reserve)
+    starts, side = (target_starts, 1) if target is not None else (source_starts, 0)
+    chosen = [prepared[i] for _, i in order]
+    spans = [(row, s, s + p.lengths()[side]) for (row, _), s, p in zip(order, starts, chosen, strict=True)]
+    offsets = np.array([row * width + start for row, start, _ in spans], dtype=np.int64)
+    reads: dict[str, Tensor] = {}
+    for name in _names(chosen, "reads"):
+        reads[name] = _joined([p.reads[name] + o for p, o in zip(chosen, offsets, strict=True)])
+    labels = {name: _joined([p.labels[name] for p in chosen]) for name in _names(chosen, "labels")}
+    weights = {name: _joined([p.weights[name] for p in chosen]).float() for name in _names(chosen, "weights")}
+    indices = torch.tensor([p.index for p in chosen], dtype=torch.long)
+    return Batch(
+        source, target, torch.tensor(spans, dtype=torch.long), reads, labels, weights, indices, dict(place or {})
+    )
+
+
+def _side(
+    pieces: Sequence[tuple[int, Piece | None]], rows: int, width: int, reserve: int
+) -> tuple[Side | None, list[int]]:
+    """One stack's rows and where each example starts in its row."""
+    if not pieces or pieces[0][1] is None:
+        return None, []
+    ids, positions, segments, types = (np.zeros((rows, width), dtype=np.int64) for _ in range(4))
+    prefix = np.zeros((rows, width), dtype=np.bool_)
+    used, members = [0] * rows, [0] * rows
+    starts: list[int] = []
+    for row, piece in pieces:
+        assert piece is not None, "all examples of a batch have the same sides"
+        start = used[row] + reserve
+        stop = start + len(piece.ids)
+        members[row] += 1
+        where = (row, slice(start, stop))
+        ids[where], segments[where] = piece.ids, members[row]
+        positions[where] = np.arange(len(piece.ids))
+        if piece.types is not None:
+            types[where] = piece.types
+        if piece.prefix is not None:
+            prefix[where] = piece.prefix
+        starts.append(start)
+        used[row] = stop
+    first = pieces[0][1]
+    whole = max(members) == 1 and min(used) == width and reserve == 0
+    return Side(
+        torch.from_numpy(ids),
+        torch.from_numpy(positions),
+        torch.from_numpy(segments),
+        torch.from_numpy(prefix) if first.prefix is not None else None,
+        torch.from_numpy(types) if first.types is not None else None,
+        whole,
+    ), starts
+
+
+def _names(prepared: Sequence[Prepared], field: str) -> list[str]:
+    return sorted(getattr(prepared[0], field)) if prepared else []
+
+
+def _joined(parts: Sequence[AnyArray]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(np.concatenate(parts)))

@@ -1,0 +1,52 @@
+"""The same verbs for Python: paths, lists, data frames and iterators in, plain values out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from modeledge.config import load_config
+from modeledge.recipes.finetune import finetune as run_finetune
+from modeledge.recipes.pretrain import pretrain as run_pretrain
+from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
+from modeledge.recipes.resume import resume as run_resume
+from modeledge.recipes.use import Model
+from modeledge.records import Document
+
+
+def pretrain(
+    recipe: str | Path | dict[str, Any],
+    folder: str | Path,
+    *overrides: str,
+    texts: Iterable[str] | None = None,
+    say: Callable[[str], None] = print,
+) -> Model:
+    """Pre-train from a recipe file or its values; `texts` takes the place of the recipe's files.
+
+    >>> me.pretrain({"corpus": {}, "train": {"steps": 10}}, "runs/a", texts=["…"])  # doctest: +SKIP
+    """
+    path, values = (None, recipe) if isinstance(recipe, dict) else (Path(recipe), None)
+    loaded = load_config(PretrainRecipe, path, overrides, values=values)
+    documents = None if texts is None else [Document(text, f"text {i + 1}") for i, text in enumerate(texts)]
+    return Model.load(run_pretrain(loaded, Path(folder), documents=documents, say=say))
+
+
+def finetune(
+    model: str | Path, data: Any, folder: str | Path, *overrides: str, say: Callable[[str], None] = print, **fields: Any
+) -> tuple[Model, dict[str, Any]]:
+    """Fine-tune a model folder on a file, a list of dicts, a data frame or an iterator of dicts.
+
+    `fields` are those of `FinetuneRecipe` (`text=`, `label=`, `epochs=`, …). Returns the model and its marks.
+    """
+    named = isinstance(data, str | Path)
+    values = {"model": str(model), "data": str(data) if named else "rows from memory", **fields}
+    loaded = load_config(FinetuneRecipe, None, overrides, values=values)
+    results = run_finetune(loaded, Path(folder), rows=None if named else data, say=say)
+    return Model.load(folder), results
+
+
+def resume(folder: str | Path, *, say: Callable[[str], None] = print) -> Model:
+    """Go on with a run that was stopped."""
+    run_resume(Path(folder), say=say)
+    return Model.load(folder)

@@ -1,0 +1,39 @@
+"""The data verbs by themselves: a tokenizer, a corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from modeledge.corpus.pipeline import Build, build_corpus
+from modeledge.corpus.shard import Shards
+from modeledge.errors import ModeledgeError
+from modeledge.recipes.pretrain import balance, make_tokenizer, read
+from modeledge.recipes.recipe import CorpusRecipe, PretrainRecipe, TokenizerRecipe
+from modeledge.records import Ledger
+from modeledge.tokens import Tokenizer
+
+
+def build_tokenizer(corpus: CorpusRecipe, recipe: TokenizerRecipe, out: Path, say: Callable[[str], None]) -> Tokenizer:
+    """Train a tokenizer on the corpus's files and save it in the folder `out`."""
+    fresh(out)
+    tokenizer = make_tokenizer(PretrainRecipe(corpus=corpus, tokenizer=recipe), None)
+    tokenizer.save(out)
+    say(f"{tokenizer.vocab_size:,} ids, fingerprint {tokenizer.fingerprint[:12]}: {out}")
+    return tokenizer
+
+
+def build_shards(corpus: CorpusRecipe, tokenizer: Path, out: Path, say: Callable[[str], None]) -> Shards:
+    """Filter, de-duplicate, tokenize and pack the corpus's files into the folder `out`."""
+    fresh(out)
+    ledger = Ledger()
+    config = Build(filters=corpus.filters, deduplicate=corpus.deduplicate)
+    shards = build_corpus(read(corpus, ledger), Tokenizer.load(tokenizer), out, config=config, ledger=ledger)
+    say(balance(ledger))
+    return shards
+
+
+def fresh(out: Path) -> None:
+    """Refuse an output that is there already (`E-OUTPUT`)."""
+    if out.exists() and (out.is_file() or any(out.iterdir())):
+        raise ModeledgeError("E-OUTPUT", "it is there already", where=str(out))

@@ -1,0 +1,181 @@
+"""A model and labelled rows in, an adapted model, its predictions and its marks out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modeledge import files
+from modeledge.adapt import STRATEGIES
+from modeledge.adapt.strategy import Strategy
+from modeledge.config import to_toml
+from modeledge.corpus.read import read_rows
+from modeledge.corpus.stream import ListStream
+from modeledge.errors import ModeledgeError, nearest
+from modeledge.families import load_model
+from modeledge.metrics import METRICS, bootstrap
+from modeledge.model.transformer import Transformer
+from modeledge.objectives import Step
+from modeledge.recipes.folder import run_folder
+from modeledge.recipes.pretrain import finish
+from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe
+from modeledge.records import Example
+from modeledge.seed import Noise
+from modeledge.tasks import Answer, LabelTask, answers, check_splits, check_unseen, infer, judge_on
+from modeledge.tokens import Tokenizer
+from modeledge.train import Judge, Session, Trainer
+from modeledge.train.session import Listener, write_environment
+
+Rows = Sequence[Mapping[str, Any]]
+TASK_FILE = "task.json"
+
+
+def finetune(
+    recipe: FinetuneRecipe,
+    folder: Path,
+    *,
+    rows: Iterable[Mapping[str, Any]] | None = None,
+    listeners: Sequence[Listener] = (),
+    say: Callable[[str], None] = print,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Run the recipe in `folder`; returns the marks. `rows` takes the place of the recipe's data file."""
+    train_rows, test_rows = split_rows(recipe, rows)
+    with run_folder(folder, to_toml(recipe), resume=resume):
+        source = Path(recipe.model)
+        tokenizer, model = Tokenizer.load(source), load_model(source)
+        model = Transformer(model.config, seed=recipe.seed) if recipe.fresh else model
+        task = make_task(recipe, train_rows, tokenizer, model, say)
+        examples, held = task.encode(train_rows), task.encode(test_rows)
+        if task.labels.kind == "class":
+            check_unseen([int(e.label) for e in examples], [int(e.label) for e in held], task.labels)
+        cut = task.truncated(examples)
+        say(f"{len(examples)} training rows ({cut} of them cut to {recipe.train.length} tokens), {len(held)} test rows")
+        trainer = build_trainer(recipe, model, task, examples, held)
+        write_environment(folder, recipe.seed)
+        session = Session(folder, trainer, say=say)
+        if resume:
+            say(f"resumed after step {session.resume()}")
+        session.run(listeners)
+        for strategy in trainer.strategies:
+            if strategy.mergeable:
+                strategy.merge(model)
+        told = answers(task, model, held)
+        results = marks(task, told, held, recipe.seed)
+        files.write_json(folder / "results.json", {**results, "rows": {"train": len(examples), "test": len(held), "cut": cut}})
+        finish(model, tokenizer, folder / "model", recipe.family)
+        write_task(task, folder / "model")
+        return results
+
+
+def split_rows(recipe: FinetuneRecipe, rows: Iterable[Mapping[str, Any]] | None = None) -> tuple[Rows, Rows]:
+    """Training and test rows: two files, or one that is split by a permutation of its rows."""
+    columns = [c for c in (recipe.text, recipe.pair, recipe.label) if c is not None]
+    data = read_rows(rows if rows is not None else recipe.data, columns)
+    if recipe.test is not None:
+        train, test = data, read_rows(recipe.test, columns)
+    else:
+        order = Noise(recipe.seed).at("split").generator().permutation(len(data))
+        count = max(1, round(recipe.test_share * len(data))) if len(data) > 1 else 0
+        test, train = [data[i] for i in sorted(order[:count])], [data[i] for i in sorted(order[count:])]
+    if not recipe.allow_leak:
+        check_splits(train, test, [c for c in (recipe.text, recipe.pair) if c is not None])
+    return train, test
+
+
+def make_task(
+    recipe: FinetuneRecipe, train: Rows, tokenizer: Tokenizer, model: Transformer, say: Callable[[str], None]
+) -> LabelTask:
+    """The task that the rows suggest, said aloud, or the one that the recipe names."""
+    kinds: dict[str, Any] = {"auto": "auto", "classification": "class", "regression": "value"}
+    wheres = [str(row.get("__where__", f"row {i + 1}")) for i, row in enumerate(train)]
+    labels = infer([row.get(recipe.label) for row in train], wheres, kinds[recipe.task])
+    named = f"{len(labels.names)} classes: {', '.join(labels.names[:8])}" if labels.names else "values"
+    if recipe.task == "auto":
+        other = "regression" if labels.kind == "class" else "classification"
+        say(f"task: {named} (inferred from column {recipe.label!r}; --task {other} says otherwise)")
+    weights: Sequence[float] = ()
+    if recipe.balanced and labels.names:
+        counts = np.bincount([int(labels.number(row[recipe.label], "")) for row in train], minlength=len(labels.names))
+        weights = (len(train) / (len(labels.names) * np.maximum(counts, 1))).tolist()
+    return LabelTask(
+        labels,
+        tokenizer,
+        model.config,
+        length=recipe.train.length,
+        text=recipe.text,
+        pair=recipe.pair,
+        label=recipe.label,
+        pool=recipe.pool,
+        dropout=recipe.dropout,
+        smoothing=recipe.smoothing,
+        class_weights=weights,
+    )
+
+
+def build_trainer(
+    recipe: FinetuneRecipe, model: Transformer, task: LabelTask, examples: Sequence[Example], held: Sequence[Example]
+) -> Trainer:
+    """The recipe's trainer: `epochs` become steps, the judge marks the held-out rows."""
+    config = recipe.train.model_copy(update={"steps": steps_for(recipe.epochs, len(examples), recipe.train.batch)})
+    judge = None
+    if config.judge_every is not None:
+        metric = "accuracy" if task.labels.kind == "class" else "pearson"
+        judge = Judge(judge_on(task, held), metric, config.judge_every, METRICS[metric].greater_is_better, config.patience)
+    model.heads.pop("class", None) if "class" in model.heads and task.labels.kind == "class" else None
+    step = Step(model, task.objective, noise=Noise(recipe.seed))
+    stream = ListStream(examples, recipe.seed)
+    strategies = [make_strategy(s) for s in recipe.strategies]
+    return Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)
+
+
+def steps_for(epochs: float, examples: int, batch: int) -> int:
+    """How many updates show each example `epochs` times."""
+    return max(1, math.ceil(epochs * examples / batch))
+
+
+def make_strategy(recipe: StrategyRecipe) -> Strategy:
+    """A row of `STRATEGIES` with the recipe's fields."""
+    if recipe.kind not in STRATEGIES:
+        remedy = nearest(recipe.kind, STRATEGIES)
+        raise ModeledgeError("E-CONFIG-VALUE", f"there is no strategy {recipe.kind!r}", where="strategies", remedy=remedy)
+    try:
+        strategy: Strategy = STRATEGIES[recipe.kind](**recipe.options)
+    except TypeError as error:
+        raise ModeledgeError("E-CONFIG-KEY", str(error).split("__init__() ")[-1], where=f"strategies.{recipe.kind}") from error
+    return strategy
+
+
+def marks(task: LabelTask, told: Sequence[Answer], held: Sequence[Example], seed: int) -> dict[str, Any]:
+    """Every score with its 95 % interval and what it was computed on."""
+    guesses, right = np.array([a.value for a in told]), np.array([e.label for e in held])
+    if task.labels.kind == "class":
+        guesses, right = guesses.astype(np.int64), right.astype(np.int64)
+    scores = {}
+    for name in task.mark(told, held):
+        score = bootstrap(METRICS[name], guesses, right, seed=seed)
+        scores[name] = {"value": score.value, "low": score.low, "high": score.high, "n": score.n}
+    return {"scores": scores}
+
+
+def write_task(task: LabelTask, folder: Path) -> None:
+    """What `predict` must know beside the weights: columns, classes, length and shape."""
+    text, pair, label = task.columns
+    head = next(iter(task.objective.heads.values()))
+    files.write_json(
+        folder / TASK_FILE,
+        {
+            "kind": task.labels.kind,
+            "names": list(task.labels.names),
+            "text": text,
+            "pair": pair,
+            "label": label,
+            "length": task.prepare.length,
+            "pool": head.pool,  # type: ignore[union-attr]
+            "hidden": head.hidden,  # type: ignore[union-attr]
+        },
+    )

@@ -1,0 +1,48 @@
+"""The run folder: one format for every verb, owned by one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from modeledge import files
+from modeledge.errors import ModeledgeError
+
+RECIPE = "run.toml"
+
+
+@contextmanager
+def run_folder(folder: Path, recipe: str, *, resume: bool = False) -> Iterator[Path]:
+    """Open a run folder and hold it until the block ends.
+
+    A fresh run wants an absent or empty folder; a resumed one wants the recipe that is there to be this one. The lock
+    is the kernel's: it ends with the process, however that dies. Raises `E-OUTPUT`.
+    """
+    if folder.is_file():
+        raise ModeledgeError("E-OUTPUT", "this is a file", where=str(folder))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ModeledgeError("E-OUTPUT", error.strerror or str(error), where=str(folder)) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ModeledgeError("E-OUTPUT", "another process is running here", where=str(folder)) from error
+        files.remove_stale(folder)
+        present = sorted(p.name for p in folder.iterdir() if p.name != ".lock")
+        if present and not resume:
+            remedy = f"choose another folder, or `modeledge resume {folder}`" if RECIPE in present else ""
+            what = f"the folder is not empty ({', '.join(present[:4])})"
+            raise ModeledgeError("E-OUTPUT", what, where=str(folder), remedy=remedy)
+        if resume and (folder / RECIPE).read_text(encoding="utf-8") != recipe:
+            raise ModeledgeError("E-RESUME", "the recipe is not the one of this run", where=str(folder / RECIPE))
+        if not resume:
+            files.write_text(folder / RECIPE, recipe)
+        yield folder
+    finally:
+        os.close(lock)

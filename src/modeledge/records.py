@@ -1,0 +1,114 @@
+"""The values that travel between the rooms: plain, frozen, free of torch.
+
+    files → Document → stages → shards → Example → Prepared → (collate) → Batch
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
+FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
+AnyArray: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text with its name and where it came from (`file:line`)."""
+
+    text: str
+    id: str
+    where: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One thing to learn from, already in token ids. `index` is its global number: noise, errors and replay name it."""
+
+    index: int
+    ids: IntArray
+    pair: IntArray | None = None
+    label: Any = None
+    epoch: int = 0
+    where: str = ""
+    channels: Mapping[str, AnyArray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one stack reads of one example: ids `[n]`, and optionally token types `[n]` and a both-ways prefix `[n]`."""
+
+    ids: IntArray
+    types: IntArray | None = None
+    prefix: npt.NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An example after its objective's noise: what goes into a row.
+
+    `reads[name]` holds positions within the example that head `name` looks at (in the decoder's piece where there is
+    one, else the encoder's); `labels[name]` and `weights[name]` stand beside them. A head that reads whole examples
+    has no `reads`; it has one label and one weight.
+    """
+
+    index: int
+    source: Piece | None = None
+    target: Piece | None = None
+    reads: Mapping[str, IntArray] = field(default_factory=dict)
+    labels: Mapping[str, AnyArray] = field(default_factory=dict)
+    weights: Mapping[str, FloatArray] = field(default_factory=dict)
+
+    def lengths(self) -> tuple[int, int]:
+        """Tokens in the encoder's and in the decoder's piece."""
+        return (len(self.source.ids) if self.source else 0, len(self.target.ids) if self.target else 0)
+
+
+@dataclass
+class Count:
+    """Records, bytes and tokens of one line of a ledger."""
+
+    records: int = 0
+    bytes: int = 0
+    tokens: int = 0
+
+    def add(self, records: int = 1, bytes: int = 0, tokens: int = 0) -> None:
+        self.records += records
+        self.bytes += bytes
+        self.tokens += tokens
+
+
+@dataclass
+class Ledger:
+    """Where every record went: `read = kept + filtered(by reason) + quarantined(by reason)`, in records and bytes."""
+
+    read: Count = field(default_factory=Count)
+    kept: Count = field(default_factory=Count)
+    filtered: dict[str, Count] = field(default_factory=dict)
+    quarantined: dict[str, Count] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def balanced(self) -> bool:
+        """Does the law of conservation hold, in records and in bytes?"""
+        out = [self.kept, *self.filtered.values(), *self.quarantined.values()]
+        return self.read.records == sum(c.records for c in out) and self.read.bytes == sum(c.bytes for c in out)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for `ledger.json`."""
+
+        def plain(count: Count) -> dict[str, int]:
+            return {"records": count.records, "bytes": count.bytes, "tokens": count.tokens}
+
+        return {
+            "read": plain(self.read),
+            "kept": plain(self.kept),
+            "filtered": {k: plain(v) for k, v in sorted(self.filtered.items())},
+            "quarantined": {k: plain(v) for k, v in sorted(self.quarantined.items())},
+            "notes": list(self.notes),
+        }

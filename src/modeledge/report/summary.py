@@ -1,0 +1,213 @@
+"""The report of an ordinary run, from its run folder alone.
+
+What is read: `run.toml` (key `verb`, where there is one), `metrics.jsonl`, `ledger.json`, `environment.json` (key
+`command`, where there is one) and `results.json`. Of the last, `scores` maps or lists marks (a number, or an object
+with `value` and, where known, `low`, `high`, `n`, `signature`, `greater_is_better`), `samples` lists objects with
+`prompt` and `continuation`, and any other key is shown as it stands.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from modeledge.report.blocks import (
+    Align,
+    Block,
+    Cell,
+    Code,
+    Details,
+    Figure,
+    Headline,
+    KeyValues,
+    LedgerTable,
+    Page,
+    Paragraph,
+    Samples,
+    Section,
+    Table,
+)
+from modeledge.report.markup import DASH, number, together
+from modeledge.report.page import write_report
+from modeledge.report.plots import loss_curves, progress_panels
+from modeledge.report.read import Run, broken, is_number, ledgers, read_run
+
+TAIL = 20  # steps whose mean is called the final loss: one step is noise
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One score of `results.json`."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    signature: str = ""
+    greater_is_better: bool | None = None
+
+    def words(self) -> tuple[str, str]:
+        """The value and its 95 % interval, for reading."""
+        if self.low is None or self.high is None:
+            return number(self.value), DASH
+        value, low, high = together(self.value, self.low, self.high)
+        return value, f"{low} … {high}"
+
+
+def run_report(folder: Path) -> Path:
+    """Write `report.html` into a run folder and return its path."""
+    return write_report(Path(folder), run_page(read_run(Path(folder))))
+
+
+def run_page(run: Run) -> Page:
+    """The page of one run: training, scores, samples, data, and how to do it again."""
+    sections = [
+        Section("Training", training_blocks(run)),
+        Section("Scores", score_blocks(run)),
+        Section("Samples", sample_blocks(run)),
+        Section("Data", ledger_blocks(run)),
+        Section("Reproduce", reproduce_blocks(run)),
+    ]
+    subtitle = f"{verb(run).capitalize()} run" + (f", seed {run.recipe['seed']}" if "seed" in run.recipe else "")
+    return Page(run.name, subtitle, [s for s in sections if s.blocks], headlines(run))
+
+
+def headlines(run: Run) -> list[Headline]:
+    """The key numbers that this run has."""
+    out = []
+    steps, losses = run.series("loss")
+    if losses:
+        note = f"mean of the last {min(TAIL, len(losses))} steps; began at {number(round(losses[0], 3))}"
+        out.append(Headline("Final loss", f"{fmean(losses[-TAIL:]):.3f}", note))
+    for mark in marks(run)[:2]:
+        value, interval = mark.words()
+        out.append(Headline(mark.name, value, f"95 %: {interval}" if interval != DASH else ""))
+    if steps:
+        out.append(Headline("Steps", f"{steps[-1]:,}", ""))
+    speed = run.series("tokens_per_second")[1]
+    if speed:
+        out.append(Headline("Tokens per second", f"{median(speed):,.0f}", "median over steps"))
+    return out[:5]
+
+
+def training_blocks(run: Run) -> list[Block]:
+    """Curves, and what is to be known about the record itself."""
+    blocks: list[Block] = []
+    if run.series("loss")[0]:
+        hollow = " Hollow dots: loss on the evaluation data." if "loss" in run.eval_series() else ""
+        caption = f"Training loss; the band spans the least and greatest loss of neighbouring steps.{hollow}"
+        blocks.append(Figure(loss_curves([run]), caption))
+    else:
+        blocks.append(Paragraph("No training step was recorded."))
+    panels = progress_panels(run)
+    if panels:
+        blocks.append(Figure(panels, "How the run went, step by step."))
+    if run.rewound:
+        text = f"The run was resumed: {run.rewound:,} recorded rows were computed again and stand here once."
+        blocks.append(Paragraph(text))
+    if run.torn:
+        blocks.append(Paragraph("The last line of metrics.jsonl was cut off while it was written; it is left out."))
+    return blocks
+
+
+def score_blocks(run: Run) -> list[Block]:
+    """Final scores with their intervals, the evaluations along the way, and other results."""
+    blocks: list[Block] = []
+    found = marks(run)
+    if found:
+        rows: list[list[Cell]] = [[m.name, *m.words(), m.n, m.signature or None] for m in found]
+        align: tuple[Align, ...] = ("left", "right", "right", "right", "left")
+        blocks.append(Table(("Metric", "Value", "95 % interval", "Items", "Signature"), rows, align, "Final scores."))
+    series = run.eval_series()
+    if series:
+        rows = [[name, values[-1], min(values), max(values), steps[-1]] for name, (steps, values) in series.items()]
+        table = Table(("Metric", "Last", "Lowest", "Highest", "At step"), rows, (), "Evaluations during training.")
+        blocks.append(table)
+    rest = {k: v for k, v in run.results.items() if k not in ("scores", "samples")}
+    if rest:
+        blocks.append(Details("Other results", [KeyValues(rest)]))
+    return blocks
+
+
+def sample_blocks(run: Run) -> list[Block]:
+    """What the model wrote."""
+    samples = run.results.get("samples", [])
+    path = run.path / "results.json"
+    if not isinstance(samples, list):
+        broken(path, "samples must be a list")
+    pairs = []
+    for sample in samples:
+        if not isinstance(sample, Mapping) or not {"prompt", "continuation"} <= set(sample):
+            broken(path, "each sample needs a prompt and a continuation")
+        pairs.append((str(sample["prompt"]), str(sample["continuation"])))
+    return [Samples(pairs)] if pairs else []
+
+
+def ledger_blocks(run: Run) -> list[Block]:
+    """Each ledger of the run, under its name where there are several."""
+    blocks: list[Block] = []
+    found = ledgers(run.ledger)
+    for name, ledger in found.items():
+        blocks += [Paragraph(name)] if name else []
+        blocks.append(LedgerTable(ledger))
+    rest = {k: v for k, v in run.ledger.items() if k not in found} if "" not in found else {}
+    extra = {k: v for k, v in run.ledger.items() if k not in ("read", "kept", "filtered", "quarantined", "notes")}
+    rest = extra if "" in found else rest
+    if rest:
+        blocks.append(KeyValues(rest))
+    return blocks
+
+
+def reproduce_blocks(run: Run) -> list[Block]:
+    """The command, the whole recipe, and the machine."""
+    command = f"modeledge {verb(run)} run.toml"
+    blocks: list[Block] = [
+        Paragraph(
+            "The recipe below is complete: running it again on the same versions and machine gives the same run."
+        ),
+        Code(command),
+        Details("run.toml", [Code(run.recipe_text.rstrip())]),
+    ]
+    given = run.environment.get("command")
+    if given:
+        words = shlex.join(map(str, given)) if isinstance(given, list) else str(given)
+        blocks.insert(2, Details("The command as it was given", [Code(words)]))
+    rest = {k: v for k, v in run.environment.items() if k != "command"}
+    if rest:
+        blocks.append(Details("Environment", [KeyValues(rest)]))
+    return blocks
+
+
+def marks(run: Run) -> list[Mark]:
+    """The scores of `results.json`, as a list of `Mark`; `E-RUN-FOLDER` where one has no number."""
+    scores = run.results.get("scores", [])
+    if isinstance(scores, Mapping):
+        scores = [{"name": k, **(v if isinstance(v, Mapping) else {"value": v})} for k, v in scores.items()]
+    if not isinstance(scores, list):
+        broken(run.path / "results.json", "scores must be a list or an object")
+    return [mark(run, score) for score in scores]
+
+
+def mark(run: Run, score: Any) -> Mark:
+    """One score, checked."""
+    if not isinstance(score, Mapping) or "name" not in score or not is_number(score.get("value")):
+        broken(run.path / "results.json", "each score needs a name and a number as its value")
+    name = str(score["name"])
+    ends = [score.get(key) for key in ("low", "high", "n")]
+    if not all(end is None or is_number(end) for end in ends):
+        broken(run.path / "results.json", f"low, high and n of {name!r} must be numbers")
+    way = score.get("greater_is_better")
+    low, high, n = ends
+    return Mark(
+        name, score["value"], low, high, n, str(score.get("signature", "")), way if way in (True, False) else None
+    )
+
+
+def verb(run: Run) -> str:
+    """The command that made the run; `pretrain` where the recipe does not say."""
+    return str(run.recipe.get("verb", "pretrain"))

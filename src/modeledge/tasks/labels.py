@@ -1,0 +1,121 @@
+"""From a column of labels to class numbers or values, with every doubtful row named before the first step."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from modeledge.errors import ModeledgeError, nearest, printable
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the labels of a task are: the names of its classes in order, or values."""
+
+    kind: Literal["class", "value"]
+    names: tuple[str, ...] = ()
+
+    def number(self, label: Any, where: str) -> int | float:
+        """The class number or value of one label; what does not fit is an error that names the row."""
+        if label is None or (isinstance(label, str) and not label.strip()):
+            raise ModeledgeError("E-LABEL-MISSING", "the label is empty", where=where)
+        if self.kind == "value":
+            return _value(label, where)
+        if isinstance(label, bool) or not isinstance(label, str | int):
+            raise _wrong_type(label, where, "a class name or number", "use --task regression for numbers with a fraction")
+        if str(label) in self.names:
+            return self.names.index(str(label))
+        if isinstance(label, int):
+            what = f"label {label} is not among the {len(self.names)} classes {', '.join(self.names[:8])}"
+            raise ModeledgeError("E-LABEL-RANGE", what, where=where)
+        stripped = {name.strip().lower(): name for name in self.names}
+        close = stripped.get(label.strip().lower())
+        remedy = f"did you mean {close!r}? (spaces and case count)" if close else nearest(label, self.names)
+        raise ModeledgeError("E-LABEL-UNKNOWN", f"{printable(label, 60)!r} is not a class", where=where, remedy=remedy)
+
+
+def infer(labels: Sequence[Any], wheres: Sequence[str], kind: Literal["class", "value", "auto"] = "auto") -> Labels:
+    """What the labels of the training rows are.
+
+    `auto` takes numbers with a fraction as values and all else as classes. Classes are ordered by number where all are
+    whole numbers, else by name. A missing label, a single class or a mixture is an error.
+    """
+    if not labels:
+        raise ModeledgeError("E-EMPTY-SPLIT", "there is no training row")
+    missing = [w for label, w in zip(labels, wheres, strict=True) if label is None or str(label).strip() == ""]
+    if missing:
+        rows = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+        raise ModeledgeError("E-LABEL-MISSING", f"{len(missing)} rows have no label", where=rows)
+    fractions = [i for i, label in enumerate(labels) if _fraction(label)]
+    if kind == "value" or (kind == "auto" and len(fractions) > 0):
+        for label, where in zip(labels, wheres, strict=True):
+            _value(label, where)
+        return Labels("value")
+    if fractions:
+        where = wheres[fractions[0]]
+        raise _wrong_type(labels[fractions[0]], where, "a class", "use --task regression, or name the classes")
+    names = {str(label) for label in labels}
+    if len(names) < 2:
+        raise ModeledgeError("E-ONE-CLASS", f"all {len(labels)} rows are {printable(str(labels[0]), 60)!r}")
+    whole = all(name.lstrip("-").isdigit() for name in names)
+    return Labels("class", tuple(sorted(names, key=int) if whole else sorted(names)))
+
+
+def check_splits(train: Sequence[Mapping[str, Any]], test: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
+    """Refuse an empty evaluation split, and rows that stand in both splits (`E-LEAK`)."""
+    if not test:
+        raise ModeledgeError("E-EMPTY-SPLIT", "the evaluation split has no row")
+    seen = {tuple(str(row.get(k)) for k in keys) for row in train}
+    shared = [i for i, row in enumerate(test) if tuple(str(row.get(k)) for k in keys) in seen]
+    if shared:
+        what = f"{len(shared)} of {len(test)} evaluation rows also stand in the training rows (first: row {shared[0] + 1})"
+        raise ModeledgeError("E-LEAK", what, why="the score would measure memory", remedy="drop them, or pass --allow-leak")
+
+
+def check_unseen(train: Sequence[int], test: Sequence[int], labels: Labels) -> None:
+    """Refuse an evaluation split with classes that training never shows (`E-CLASS-UNSEEN`)."""
+    unseen = sorted(set(test) - set(train))
+    if unseen:
+        names = ", ".join(labels.names[i] for i in unseen[:8])
+        raise ModeledgeError("E-CLASS-UNSEEN", f"{len(unseen)} classes are only in the evaluation rows: {names}")
+
+
+def check_sizes(train: Sequence[int], labels: Labels, least: int) -> None:
+    """Refuse classes too small to be split (`E-CLASS-TOO-SMALL`)."""
+    counts = Counter(train)
+    small = [labels.names[i] for i in range(len(labels.names)) if 0 < counts[i] < least]
+    if small:
+        what = f"{len(small)} classes have fewer than {least} rows: {', '.join(small[:8])}"
+        raise ModeledgeError("E-CLASS-TOO-SMALL", what)
+
+
+def _fraction(label: Any) -> bool:
+    """Is this a number that is not whole?"""
+    if isinstance(label, float):
+        return not label.is_integer() if math.isfinite(label) else True
+    if isinstance(label, str):
+        try:
+            return not float(label).is_integer() and ("." in label or "e" in label.lower())
+        except (ValueError, OverflowError):
+            return False
+    return False
+
+
+def _value(label: Any, where: str) -> float:
+    try:
+        if isinstance(label, bool):
+            raise TypeError
+        value = float(label)
+    except (TypeError, ValueError) as error:
+        raise _wrong_type(label, where, "a number", "use --task classification") from error
+    if not math.isfinite(value):
+        raise ModeledgeError("E-NOT-FINITE", f"the label is {value}", where=where)
+    return value
+
+
+def _wrong_type(label: Any, where: str, wanted: str, remedy: str) -> ModeledgeError:
+    what = f"{printable(repr(label), 60)} is not {wanted}"
+    return ModeledgeError("E-LABEL-TYPE", what, where=where, remedy=remedy)

@@ -1,0 +1,91 @@
+"""The numbers of a training run."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+
+from modeledge.config import Settings
+from modeledge.errors import ModeledgeError
+from modeledge.machine import has_fast_bf16
+
+
+class TrainConfig(Settings):
+    """How the one trainer runs. Lengths are in tokens, batches in examples, rates per update."""
+
+    steps: int = Field(default=1000, ge=1)
+    batch: int = Field(default=32, ge=1)
+    micro_batch: int | None = Field(default=None, ge=1)
+    length: int = Field(default=128, ge=2)
+    packed: bool = True
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0, le=100)
+    schedule: Literal["constant", "linear", "cosine", "wsd"] = "linear"
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    cooldown: float = Field(default=0.2, gt=0, le=1)
+    final: float = Field(default=0.0, ge=0, le=1)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.98, ge=0, lt=1)
+    eps: float = Field(default=1e-8, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float | None = Field(default=1.0, gt=0)
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    recompute: bool = False
+
+    save_every: int | None = Field(default=None, ge=1)
+    keep_last: int = Field(default=2, ge=1)
+    disk_cap_gib: float = Field(default=20.0, gt=0)
+    judge_every: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        if self.micro_batch is not None and self.micro_batch > self.batch:
+            raise ValueError(f"micro_batch {self.micro_batch} is larger than batch {self.batch}")
+        return self
+
+    def rate(self, step: int) -> float:
+        """The learning rate of update `step` (from 0), a function of the global step alone.
+
+        Warm-up is linear over `warmup · steps`. Then: constant; linear or cosine decay to `final`; or `wsd`
+        (warm-up, stable, decay: Hu et al. 2024), constant until the last `cooldown · steps`, then linear.
+        """
+        warm = self.warmup * self.steps
+        if step < warm:
+            return self.learning_rate * (step + 1) / (math.floor(warm) + 1)
+        gone = min(1.0, (step - warm) / max(1.0, self.steps - warm))
+        match self.schedule:
+            case "constant":
+                share = 1.0
+            case "linear":
+                share = 1.0 - gone
+            case "cosine":
+                share = 0.5 * (1.0 + math.cos(math.pi * gone))
+            case "wsd":
+                share = min(1.0, (self.steps - step) / max(1.0, self.cooldown * self.steps))
+        return self.learning_rate * (self.final + (1.0 - self.final) * share)
+
+    def chosen_device(self) -> torch.device:
+        """The device, where `auto` prefers CUDA, then the CPU; an absent one is `E-DEVICE`."""
+        name = self.device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not present[name]:
+            raise ModeledgeError("E-DEVICE", f"{name} is not available here", remedy="set train.device to cpu or auto")
+        return torch.device(name)
+
+    def chosen_dtype(self) -> torch.dtype:
+        """bf16 where the machine computes it fast, else fp32; the masters are fp32 either way."""
+        if self.precision == "auto":
+            fast = has_fast_bf16() if self.chosen_device().type == "cpu" else True
+            return torch.bfloat16 if fast else torch.float32
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32

@@ -1,0 +1,64 @@
+"""What a run writes while it goes: `metrics.jsonl`, one line a step, the same bytes on every machine that computes the
+same numbers, and `speed.jsonl` beside it for what a clock says."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import IO, Any
+
+from modeledge import files
+from modeledge.train.trainer import StepRecord
+
+
+class RunLog:
+    """Appends records; after a resume it first forgets the lines of steps that will be run again."""
+
+    def __init__(self, folder: Path, *, done: int) -> None:
+        self.metrics = self._reopen(folder / "metrics.jsonl", done)
+        self.speed = self._reopen(folder / "speed.jsonl", done)
+
+    def _reopen(self, path: Path, done: int) -> IO[str]:
+        kept: list[str] = []
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").split("\n"):
+                try:
+                    if int(json.loads(line)["step"]) <= done:
+                        kept.append(line)
+                except (ValueError, KeyError, TypeError):
+                    continue  # the torn last line of a killed process
+        files.write_text(path, "".join(line + "\n" for line in kept))
+        return path.open("a", encoding="utf-8")
+
+    def write(self, record: StepRecord) -> None:
+        """Add one step to both files."""
+        row: dict[str, Any] = {
+            "step": record.step,
+            "loss": record.loss,
+            "terms": dict(record.terms),
+            "lr": record.rate,
+            "grad_norm": record.norm,
+            "tokens": record.tokens,
+            "examples": record.examples,
+        }
+        if record.logs:
+            row["logs"] = dict(record.logs)
+        if record.scores:
+            row["eval"] = dict(record.scores)
+        self.metrics.write(json.dumps(row, sort_keys=True) + "\n")
+        self.metrics.flush()
+        speed = {"step": record.step, "seconds": round(record.seconds, 6), "tokens_per_second": round(record.tokens / record.seconds)}
+        self.speed.write(json.dumps(speed, sort_keys=True) + "\n")
+        self.speed.flush()
+
+    def sync(self) -> None:
+        """Make the lines durable: a checkpoint must not know steps that the log forgot."""
+        for file in (self.metrics, self.speed):
+            file.flush()
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        self.sync()
+        self.metrics.close()
+        self.speed.close()

@@ -1,0 +1,108 @@
+"""A trainer in a run folder: it logs, saves, obeys signals, and goes on exactly where it was stopped."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from modeledge import files
+from modeledge.errors import ModeledgeError
+from modeledge.machine import describe
+from modeledge.train.checkpoint import Checkpoints
+from modeledge.train.log import RunLog
+from modeledge.train.trainer import StepRecord, Trainer
+
+Listener = Callable[[StepRecord], None]
+
+
+class Stopped(SystemExit):
+    """The run was asked to stop (SIGTERM 143, SIGINT 130) and has saved what it had."""
+
+
+class Session:
+    """Runs a trainer inside `folder`; `say` receives what a person should read."""
+
+    def __init__(self, folder: Path, trainer: Trainer, *, say: Callable[[str], None] = print) -> None:
+        config = trainer.config
+        self.folder, self.trainer, self.say = folder, trainer, say
+        cap = int(config.disk_cap_gib * 2**30)
+        self.checkpoints = Checkpoints(folder / "checkpoints", keep_last=config.keep_last, disk_cap=cap)
+        self.asked: int | None = None
+        self.saved: int | None = None
+
+    def resume(self) -> int:
+        """Load the newest good checkpoint, if any; returns the number of steps done."""
+        found = self.checkpoints.latest(self.say)
+        if found is None:
+            if self.checkpoints.steps():
+                raise ModeledgeError("E-NO-CHECKPOINT", "no checkpoint verifies", where=str(self.checkpoints.folder))
+            return 0
+        tensors, state = found
+        for line in changed(state.get("environment", {}), describe(torch.get_num_threads())):
+            self.say(f"note: {line}; the continued run may differ in the last bits")
+        self.trainer.load(tensors, state)
+        self.saved = self.trainer.done
+        return self.trainer.done
+
+    def run(self, listeners: Sequence[Listener] = (), *, until: int | None = None) -> None:
+        """Train to the end (or to step `until`), saving as configured and once more at the end."""
+        every = self.trainer.config.save_every
+        log = RunLog(self.folder, done=self.trainer.done)
+        with self._signals():
+            try:
+                for record in self.trainer.records(until):
+                    log.write(record)
+                    for listener in listeners:
+                        listener(record)
+                    best = self.trainer.judge is not None and self.trainer.judge.best_step == record.step
+                    if self.asked is not None or best or (every is not None and record.step % every == 0):
+                        self.save(log)
+                    if self.asked is not None:
+                        self.say(f"stopped after step {record.step}; `modeledge resume {self.folder}` goes on from here")
+                        raise Stopped(128 + self.asked)
+                self.save(log)
+            finally:
+                log.close()
+
+    def save(self, log: RunLog) -> None:
+        """Commit a checkpoint of this step, unless it is there already."""
+        if self.saved == self.trainer.done:
+            return
+        log.sync()
+        state = {**self.trainer.state_dict(), "environment": describe(torch.get_num_threads())}
+        best = self.trainer.judge.best_step if self.trainer.judge is not None else None
+        self.checkpoints.save(self.trainer.done, self.trainer.tensors(), state, best=best)
+        self.saved = self.trainer.done
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT only set a flag, which is read between two steps; a second one changes nothing."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            self.asked = number
+
+        try:
+            old = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
+        except ValueError:  # not the main thread: nobody can signal us here
+            old = {}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+def changed(before: dict[str, object], now: dict[str, object]) -> list[str]:
+    """Facts of the machine that differ and may change the last bits of a result."""
+    names = ("packages", "instruction_set", "threads")
+    return [f"{n} was {before[n]}, is {now[n]}" for n in names if n in before and before[n] != now[n]]
+
+
+def write_environment(folder: Path, seed: int) -> None:
+    """`environment.json`: what this run depends on beside its recipe."""
+    files.write_json(folder / "environment.json", {**describe(torch.get_num_threads()), "seed": seed, "schema": 1})

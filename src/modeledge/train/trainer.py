@@ -1,0 +1,248 @@
+"""The minimiser: count weights, pull, sum losses, divide once, clip, update. It knows no objective and no strategy by
+name."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from modeledge.adapt.strategy import Clock, Strategy, apply_moving, compose
+from modeledge.corpus.pack import deal
+from modeledge.corpus.stream import Stream
+from modeledge.errors import ModeledgeError
+from modeledge.machine import tune_malloc
+from modeledge.model.batch import Batch
+from modeledge.objectives import Loss, Shape, Step, fill, plan, prepared
+from modeledge.records import Example
+from modeledge.seed import Noise
+from modeledge.train.config import TrainConfig
+from modeledge.train.judge import Judge
+from modeledge.train.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What one update did. `terms` and `logs` are means over the global batch; `seconds` is not reproducible."""
+
+    step: int
+    loss: float
+    terms: Mapping[str, float]
+    logs: Mapping[str, float]
+    rate: float
+    norm: float
+    tokens: int
+    examples: int
+    seconds: float
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+class Trainer:
+    """Drives one `Step` over one stream. Everything that moves is in `tensors()` and `state_dict()`."""
+
+    def __init__(
+        self,
+        step: Step,
+        stream: Stream,
+        strategies: Sequence[Strategy] = (),
+        *,
+        config: TrainConfig,
+        seed: int,
+        judge: Judge | None = None,
+    ) -> None:
+        tune_malloc()
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        self.config, self.noise, self.judge = config, Noise(seed), judge
+        self.device = config.chosen_device()
+        self.module, self.stream, self.strategies = step.to(self.device), stream, tuple(strategies)
+        self.model = step.model
+        self.model.compute = config.chosen_dtype()
+        self.model.checkpoint_blocks(config.recompute)
+        self.model.check_length(config.length)
+        for strategy in self.strategies:
+            strategy.attach(self.model, self.noise)
+        reserve = sum(strategy.reserve for strategy in self.strategies)
+        self.shape = Shape(config.length, packed=config.packed, reserve=reserve)
+        if step.objective.couples and config.micro_batch not in (None, config.batch):
+            raise ModeledgeError("E-SPLIT", "examples of this objective see each other", where="train.micro_batch")
+        self.optimizer = Optimizer(dict(step.named_parameters()), config)
+        self.done = 0
+        self.scores: dict[str, float] = {}
+        self.place: Mapping[str, Any] = stream.state_dict()
+        self._examples: Iterator[Example] | None = None
+        self._moving: dict[str, float] = {}
+
+    # ---- one update
+
+    def step(self) -> StepRecord:
+        """One update from the next `config.batch` examples.
+
+        Raises `E-NON-FINITE-LOSS` before anything changed where the loss or a gradient is not finite, and
+        `StopIteration` where the stream is at its end.
+        """
+        began = time.perf_counter()
+        clock = Clock(self.done, self.config.steps, self._epoch(), self.scores)
+        self._move(clock)
+        batches = self.pull()
+        weights = self._weights(batches)
+        losses = self._accumulate(batches, weights)
+        penalties = [p for s in self.strategies if (p := s.penalty(self.model, clock)) is not None]
+        if penalties:
+            torch.stack(penalties).sum().backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        value = float(sum(float(loss.value(weights)) for loss in losses)) + sum(float(p.detach()) for p in penalties)
+        if not (math.isfinite(value) and bool(torch.isfinite(norm))):
+            raise self._not_finite(batches, losses, value, float(norm))
+        if self.config.clip is not None and float(norm) > self.config.clip:
+            torch.nn.utils.clip_grads_with_norm_(self.module.parameters(), self.config.clip, norm)
+        rate = self.config.rate(self.done)
+        self.optimizer.update(rate, self._moving)
+        for strategy in self.strategies:
+            strategy.after_step(self.model, clock)
+        self.optimizer.zero_grad()
+        self.done += 1
+        self.place = batches[-1].place
+        return self._record(batches, losses, weights, value, rate, float(norm), time.perf_counter() - began)
+
+    def pull(self) -> list[Batch]:
+        """The next global batch, planned as a whole and cut into micro-batches."""
+        if self._examples is None:
+            self._examples = iter(self.stream)
+        window: list[Example] = []
+        for example in self._examples:
+            window.append(example)
+            if len(window) == self.config.batch:
+                break
+        if not window:
+            raise StopIteration
+        place = self.stream.state_dict()
+        ready = [prepared(self.module.objective, example, self.noise) for example in window]
+        rows, width = plan(ready, self.shape)
+        parts = math.ceil(len(window) / (self.config.micro_batch or self.config.batch))
+        shares = [share for share in deal(rows, parts) if share]
+        return [fill(ready, share, width, reserve=self.shape.reserve, place=place).to(self.device) for share in shares]
+
+    def _weights(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+        """Each term's weight over the global batch: known before the first forward pass."""
+        counted = [self.module.objective.weights(batch) for batch in batches]
+        return {name: torch.stack([c[name] for c in counted]).sum() for name in counted[0]}
+
+    def _accumulate(self, batches: Sequence[Batch], weights: Mapping[str, Tensor]) -> list[Loss]:
+        losses: list[Loss] = []
+        for number, batch in enumerate(batches):
+            loss: Loss = self.module(batch, self.noise.at("step", self.done, number, 0))
+            loss.value(weights).backward()  # type: ignore[no-untyped-call]
+            losses.append(_detached(loss))
+        return losses
+
+    def _move(self, clock: Clock) -> None:
+        moving = compose(self.strategies, self.module.model, clock)
+        moving = {f"model.{name}": factor for name, factor in moving.items()}
+        moving |= {f"objective.{n}": 1.0 for n, p in self.module.objective.named_parameters() if p.requires_grad}
+        if moving.keys() != self._moving.keys():
+            self.module.train()
+            apply_moving(self.model, {n.removeprefix("model."): f for n, f in moving.items() if n.startswith("model.")})
+        self._moving = moving
+
+    def _epoch(self) -> float:
+        epoch = self.place.get("epoch", 0.0)
+        return float(epoch)
+
+    def _record(
+        self,
+        batches: Sequence[Batch],
+        losses: Sequence[Loss],
+        weights: Mapping[str, Tensor],
+        value: float,
+        rate: float,
+        norm: float,
+        seconds: float,
+    ) -> StepRecord:
+        terms = {n: float(torch.stack([loss.terms[n].total for loss in losses]).sum() / weights[n]) for n in losses[0].terms}
+        logs = {}
+        for name in losses[0].logs:
+            total, weight = (float(torch.stack([loss.logs[name][i] for loss in losses]).sum()) for i in (0, 1))
+            logs[name] = total / max(weight, 1e-38)
+        tokens, examples = sum(b.tokens for b in batches), sum(len(b.indices) for b in batches)
+        return StepRecord(self.done, value, terms, logs, rate, norm, tokens, examples, seconds)
+
+    def _not_finite(self, batches: Sequence[Batch], losses: Sequence[Loss], value: float, norm: float) -> ModeledgeError:
+        """The error, naming the step and the records of the micro-batches whose loss is not finite (else all)."""
+        self.optimizer.zero_grad()
+        bad = [b for b, loss in zip(batches, losses, strict=True) if not all(t.total.isfinite() for t in loss.terms.values())]
+        records = sorted(int(i) for b in (bad or batches) for i in b.indices)
+        shown = ", ".join(map(str, records[:10])) + (f" and {len(records) - 10} more" if len(records) > 10 else "")
+        what = f"loss {value}, gradient norm {norm}; no weight was changed"
+        return ModeledgeError("E-NON-FINITE-LOSS", what, where=f"step {self.done + 1}, records {shown}")
+
+    # ---- many updates
+
+    def fit(self, steps: int | None = None, listeners: Sequence[Callable[[StepRecord], None]] = ()) -> None:
+        """Update until `steps` (default: the configured number) are done, the stream ends or the judge stops the run."""
+        for record in self.records(steps):
+            for listener in listeners:
+                listener(record)
+
+    def records(self, steps: int | None = None) -> Iterator[StepRecord]:
+        """The same as an iterator: what drives it may save, show or stop between two steps."""
+        goal = self.config.steps if steps is None else steps
+        while self.done < goal and not (self.judge is not None and self.judge.stop):
+            try:
+                record = self.step()
+            except StopIteration:
+                return
+            if self.judge is not None and self.judge.due(self.done, self.done == goal):
+                self.scores = self.judge.mark(self.model, self.done)
+                record = StepRecord(**{**record.__dict__, "scores": self.scores})
+            yield record
+
+    # ---- everything that moves
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All weights, buffers and optimizer states by name."""
+        weights = {f"step|{name}": value for name, value in self.module.state_dict().items()}
+        return weights | {f"optimizer|{name}": value for name, value in self.optimizer.tensors().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything else that moves, as JSON values."""
+        return {
+            "done": self.done,
+            "seed": self.noise.seed,
+            "place": dict(self.place),
+            "fingerprint": self.stream.fingerprint,
+            "optimizer": self.optimizer.state_dict(),
+            "strategies": [strategy.state_dict() for strategy in self.strategies],
+            "judge": None if self.judge is None else self.judge.state_dict(),
+            "scores": self.scores,
+        }
+
+    def load(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Go on exactly where `tensors()` and `state_dict()` were taken; what does not fit is `E-RESUME`."""
+        if state["seed"] != self.noise.seed or state["fingerprint"] != self.stream.fingerprint:
+            what = "the seed or the data differ from those of the checkpoint"
+            raise ModeledgeError("E-RESUME", what, why="the continued run would not be the same run")
+        weights = {name.partition("|")[2]: value for name, value in tensors.items() if name.startswith("step|")}
+        expected = self.module.state_dict()
+        if weights.keys() != expected.keys():
+            raise ModeledgeError("E-KEYS", f"weights differ: {sorted(weights.keys() ^ expected.keys())[:5]}")
+        self.module.load_state_dict(weights)
+        self.optimizer.load({n.partition("|")[2]: v for n, v in tensors.items() if n.startswith("optimizer|")}, state["optimizer"])
+        for strategy, kept in zip(self.strategies, state["strategies"], strict=True):
+            strategy.load_state_dict(kept)
+        if self.judge is not None and state["judge"] is not None:
+            self.judge.load_state_dict(state["judge"])
+        self.stream.load_state_dict(state["place"])
+        self._examples, self._moving = None, {}
+        self.done, self.place, self.scores = int(state["done"]), dict(state["place"]), dict(state["scores"])
+
+
+def _detached(loss: Loss) -> Loss:
+    terms = {n: type(t)(t.total.detach(), t.weight, t.share) for n, t in loss.terms.items()}
+    return Loss(terms, loss.logs)

@@ -91,6 +91,7 @@ CATALOGUE: dict[str, Entry] = {
     "E-FAMILY": Entry(CONFIG, "the architecture is not known here", "see `modeledge families`"),
     "E-OUTSIDE-FAMILY": Entry(CONFIG, "the model cannot be written in this format", "write the native format"),
     "E-SITE": Entry(CONFIG, "a strategy names parts that the model does not have", "use one of the model's parts"),
+    "E-FEATURES": Entry(CONFIG, "cached states do not fit the examples or the limit", "train without the cache"),
     "E-MERGE": Entry(USAGE, "this strategy cannot be merged", "keep it as a separate file"),
     # --- runs
     "E-CHECKPOINT": Entry(DATA, "a checkpoint is damaged or incomplete", "the previous good one is used"),

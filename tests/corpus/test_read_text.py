@@ -62,6 +62,14 @@ def test_cases_1_to_3_bad_byte(tmp_path: Path, name: str, bad: bytes, byte: str,
     assert bad in aside[0].raw
 
 
+@pytest.mark.parametrize("split", ["file", "paragraph", "line"])
+@pytest.mark.parametrize(("bad", "code"), [(b"\xe9", "E-UTF8"), (b"\0", "E-NUL")])
+def test_the_line_is_named_where_a_document_has_many(tmp_path: Path, split: str, bad: bytes, code: str) -> None:
+    error = refusal(tmp_path / "a.txt", b"a\nb\n\nc\nd " + bad, split=split)
+    assert (error.code, error.where) == (code, f"{tmp_path / 'a.txt'}:5")
+    assert "byte 9:" in error.what
+
+
 def test_offsets_are_readable_and_count_the_mark(tmp_path: Path) -> None:
     content = b"\xef\xbb\xbf" + GOOD * 3000 + b'{"text": "\xe9"}\n'
     error = refusal(tmp_path / "a.jsonl", content)

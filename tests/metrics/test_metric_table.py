@@ -117,6 +117,11 @@ def test_calibration_error_of_known_cases():
     assert calibration_error([[0.75, 0.25]] * 4, [0, 0, 0, 1]) == pytest.approx(0)
 
 
+def test_a_confidence_on_a_border_belongs_to_the_lower_bin():
+    # a wrong answer at 1/2 and a right one at 3/4: apart their gaps add up, in one bin they would cancel
+    assert calibration_error([[0.5, 0.5], [0.75, 0.25]], [1, 0], bins=2) == pytest.approx(0.375)
+
+
 def test_constant_answers_score_zero_not_nan():
     assert METRICS["pearson"]([0.1, 0.1, 0.1], [1.0, 2.0, 3.0]) == 0
     assert METRICS["spearman"]([1.0, 2.0, 3.0], [5.0, 5.0, 5.0]) == 0

@@ -51,6 +51,16 @@ def test_a_whole_folder_is_read(tmp_path):
     assert (run.torn, run.rewound) == (False, 0)
 
 
+def test_what_the_clock_said_joins_its_step(tmp_path):
+    speed = '{"step": 1, "tokens_per_second": 900, "seconds": 0.5}\n{"step": 3, "tokens_per_second": 700}\n{"st'
+    run = read_run(make_run(tmp_path / "r", metrics_jsonl=LINES, speed_jsonl=speed))
+    assert run.series("tokens_per_second") == ([1, 3], [100, 700])  # metrics.jsonl wins where both speak
+    assert run.series("seconds") == ([1], [0.5])
+    assert not run.torn
+    with pytest.raises(ModeledgeError, match=r"E-RUN-FOLDER.*speed\.jsonl:1"):
+        read_run(make_run(tmp_path / "s", speed_jsonl="x\n"))
+
+
 def test_a_run_that_has_not_begun_is_read(tmp_path):
     run = read_run(make_run(tmp_path / "new"))
     assert (run.steps, run.evals, run.ledger, run.results) == ([], [], {}, {})

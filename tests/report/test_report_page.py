@@ -319,6 +319,14 @@ def test_sizes(octets, shown):
     assert size(octets) == shown
 
 
+@pytest.mark.parametrize(
+    "code", [0x00, 0x1B, 0x7F, 0x9B, 0x2028, 0x202A, 0x202E, 0x2066, 0x2069, 0xD800, 0xDFFF, 0xFFFE]
+)
+def test_what_nobody_can_see_is_written_out(code):
+    assert clean(f"a{chr(code)}b") == f"a\\u{code:04x}b"
+    assert clean("a\r\nb\rc\td\u200d") == "a\nb\nc\td\u200d"
+
+
 def test_check_svg_returns_what_it_checked():
     svg = '<svg viewBox="0 0 1 1"><defs><path id="a" d="M 0 0"/></defs><use href="#a" clip-path="url(#a)"/></svg>'
     assert check_svg(svg) is svg

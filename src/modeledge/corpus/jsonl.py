@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any
 
 from modeledge.corpus.inputs import Source
 from modeledge.corpus.intake import Intake, Record, bad_bytes
@@ -78,18 +79,14 @@ def _elements(content: str, name: str) -> Iterator[tuple[int, int, Any, Flaw | N
             position += 1
         return position
 
-    def wrong(what: str, position: int, code: str = "E-JSON", remedy: str = "") -> NoReturn:
-        where = f"{name}:{content.count(chr(10), 0, position) + 1}"
-        why = "" if content.rstrip(_SPACE).endswith("]") else "the file seems cut"
-        raise ModeledgeError(code, what, where=where, why=why, remedy=remedy)
-
+    wrong = partial(_broken, content, name)
     position = skip(0)
     if position == len(content):
         return
     if content[position] == "{":
-        wrong("one array of objects was expected, not an object", position, "E-FORMAT", "pass format='jsonl'?")
+        raise wrong("one array of objects was expected, not an object", position, "E-FORMAT", "pass format='jsonl'?")
     if content[position] != "[":
-        wrong("one array of objects was expected", position, "E-FORMAT", "pass its right format")
+        raise wrong("one array of objects was expected", position, "E-FORMAT", "pass its right format")
     position = skip(position + 1)
     while content[position : position + 1] != "]" or position == len(content):
         start, value, flaw = position, None, None
@@ -99,17 +96,25 @@ def _elements(content: str, name: str) -> Iterator[tuple[int, int, Any, Flaw | N
             except Flaw as error:
                 flaw, position = error, find_end(content, start)
         except Flaw as error:
-            wrong(f"in the element that starts here, {error.what}", start, error.code)
+            raise wrong(f"in the element that starts here, {error.what}", start, error.code) from error
         yield start, position, value, flaw
         position = skip(position)
         if content[position : position + 1] == ",":
             position = skip(position + 1)
             if content[position : position + 1] == "]":
-                wrong("the last comma has nothing behind it", position)
+                raise wrong("the last comma has nothing behind it", position)
         elif content[position : position + 1] != "]":
-            wrong("a comma or the end of the array was expected", position)
+            raise wrong("a comma or the end of the array was expected", position)
     if skip(position + 1) < len(content):
-        wrong("something follows the array", skip(position + 1))
+        raise wrong("something follows the array", skip(position + 1))
+
+
+def _broken(
+    content: str, name: str, what: str, position: int, code: str = "E-JSON", remedy: str = ""
+) -> ModeledgeError:
+    why = "the file seems cut" if code == "E-JSON" and not content.rstrip(_SPACE).endswith("]") else ""
+    where = f"{name}:{content.count(chr(10), 0, position) + 1}"
+    return ModeledgeError(code, what, where=where, why=why, remedy=remedy)
 
 
 def not_an_object(value: Any) -> Flaw:
@@ -119,8 +124,8 @@ def not_an_object(value: Any) -> Flaw:
 
 
 def _refuse_array(line: str, where: str) -> None:
-    head = line.strip()
-    if head in ("[", "{") or (head[0] == "[" and head[1:].lstrip()[:1] in ("", "{")):
+    head = line.strip(_SPACE)
+    if head in ("[", "{") or (head[:1] == "[" and head[1:].lstrip()[:1] in ("", "{")):
         kind = "an array of objects" if head[0] == "[" else "one object over several lines"
         remedy = "pass format='json' (--format json)" if head[0] == "[" else "write one object a line"
         raise ModeledgeError("E-FORMAT", f"this looks like {kind}, not one object a line", where=where, remedy=remedy)

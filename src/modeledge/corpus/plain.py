@@ -20,10 +20,12 @@ def txt_records(source: Source, intake: Intake) -> Iterator[Record]:
         try:
             content = raw.decode(text.encoding)
         except UnicodeDecodeError as error:
+            where = f"{source.name}:{number + raw.count(text.end, 0, error.start)}"
             intake.bad(bad_bytes(error, where, offset, text.encoding), raw, offset=offset)
             continue
         if "\0" in content:
             what = f"byte {offset + raw.index(0):,}: a NUL character"
+            where = f"{source.name}:{number + raw.count(text.end, 0, raw.index(0))}"
             intake.bad(ModeledgeError("E-NUL", what, where=where), raw, offset=offset)
             continue
         if "\r" in content:

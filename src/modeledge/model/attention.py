@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from modeledge.model import config as shapes
 from modeledge.model.cache import Cache
 from modeledge.model.draw import Draw, Mask
-from modeledge.model.linear import Linear, RMSNorm
+from modeledge.model.linear import Linear, build_norm
 from modeledge.model.pattern import Pattern
 from modeledge.model.position import Angles, turned
 
@@ -113,7 +113,7 @@ def _products(
 class SelfAttention(nn.Module):
     """Queries, keys, values, attention, output projection. Weights are stored as the family stores them."""
 
-    def __init__(self, config: shapes.Attention, width: int, rate: float, layer: int, eps: float) -> None:
+    def __init__(self, config: shapes.Attention, width: int, rate: float, layer: int, norm: shapes.Norm) -> None:
         super().__init__()
         self.heads, self.kv_heads = config.heads, config.kv_heads or config.heads
         self.head_width = config.head_width or width // config.heads
@@ -128,8 +128,8 @@ class SelfAttention(nn.Module):
             self.key = Linear(width, inner_kv, bias=config.bias)
             self.value = Linear(width, inner_kv, bias=config.bias)
         self.fused = config.qkv == "fused"
-        self.query_norm = RMSNorm(self.head_width, eps) if config.qk_norm else None
-        self.key_norm = RMSNorm(self.head_width, eps) if config.qk_norm else None
+        self.query_norm = build_norm(norm.kind, self.head_width, norm.eps) if config.qk_norm else None
+        self.key_norm = build_norm(norm.kind, self.head_width, norm.eps) if config.qk_norm else None
         self.output = Linear(inner, width, bias=config.bias, residual=True)
 
     def forward(self, x: Tensor, way: Way) -> tuple[Tensor, Tensor | None]:

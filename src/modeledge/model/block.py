@@ -27,7 +27,7 @@ class Block(nn.Module):
         self.pre = stack.norm.place == "pre"
         self.rate = stack.dropout.hidden
         self.attention_norm = build_norm(stack.norm.kind, width, stack.norm.eps)
-        self.attention = SelfAttention(stack.attention, width, stack.dropout.attention, layer, stack.norm.eps)
+        self.attention = SelfAttention(stack.attention, width, stack.dropout.attention, layer, stack.norm)
         self.feedforward_norm = build_norm(stack.norm.kind, width, stack.norm.eps)
         self.feedforward = FeedForward(stack.feedforward, width)
 

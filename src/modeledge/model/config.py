@@ -55,7 +55,7 @@ class Attention:
     """Multi-head attention; fewer `kv_heads` is grouped-query attention (Ainslie et al. 2023).
 
     `qkv` says how the weights are stored: three matrices (`split`, as BERT) or one (`fused`, as GPT-2). `qk_norm`
-    normalises queries and keys per head (Henry et al. 2020). `windows` repeats over the layers: `(None, 128)` alternates
+    normalises queries and keys per head (Henry et al. 2020) with the norm of the stack. `windows` repeats over the layers: `(None, 128)` alternates
     global and local attention. `softcap` bounds the scores by a tanh (Gemma 2).
     """
 

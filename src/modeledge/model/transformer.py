@@ -15,7 +15,7 @@ from modeledge.model.block import Tower
 from modeledge.model.cache import Cache
 from modeledge.model.config import TransformerConfig
 from modeledge.model.draw import Draw, dropped
-from modeledge.model.heads import Head, LanguageModelling
+from modeledge.model.heads import Head
 from modeledge.model.init import initialise
 from modeledge.model.linear import build_norm
 from modeledge.model.sites import Site, find_sites
@@ -90,7 +90,7 @@ class Transformer(nn.Module):
         self,
         batch: Batch,
         cache: Cache | None = None,
-        keep: Keep = Keep(),  # noqa: B008
+        keep: Keep = Keep(),
         start: Start | None = None,
     ) -> States:
         """Run the tower over the batch's side; with a cache, the side holds only the new tokens.
@@ -135,9 +135,7 @@ class Transformer(nn.Module):
 
     def logits(self, states: Tensor, head: str = "lm") -> Tensor:
         """Scores over the vocabulary `[..., vocab]` for states `[..., width]`."""
-        module = self.heads[head]
-        assert isinstance(module, LanguageModelling)
-        return module(states, self.tokens)  # type: ignore[no-any-return]
+        return self.heads[head](states, self.tokens)  # type: ignore[no-any-return]
 
     def sites(self, kind: str) -> Sequence[Site]:
         """Where an adapter of this kind may act: see `modeledge.model.sites`."""

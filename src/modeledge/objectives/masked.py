@@ -7,6 +7,7 @@ for every token. Masking is dynamic (Liu et al. 2019): a function of (seed, epoc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -62,15 +63,20 @@ class MaskedPrepare:
 
     def _disguised(self, ids: IntArray, chosen: IntArray, random: np.random.Generator) -> IntArray:
         fate = random.random(len(chosen))
-        ordinary = np.setdiff1d(np.arange(self.vocab), self.specials) if self.specials else None
-        drawn = random.integers(0, self.vocab if ordinary is None else len(ordinary), len(chosen))
-        replacement = drawn if ordinary is None else ordinary[drawn]
+        ordinary = _ordinary(self.vocab, self.specials)
+        replacement = ordinary[random.integers(0, len(ordinary), len(chosen))]
         new = np.where(
             fate < self.as_mask, self.mask, np.where(fate < self.as_mask + self.as_random, replacement, ids[chosen])
         )
         disguised = ids.copy()
         disguised[chosen] = new
         return disguised
+
+
+@cache
+def _ordinary(vocab: int, specials: tuple[int, ...]) -> IntArray:
+    """All ids that are not special."""
+    return np.setdiff1d(np.arange(vocab), specials)
 
 
 class MaskedLM(Objective):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from modeledge import files
 from modeledge.adapt import STRATEGIES
 from modeledge.adapt.strategy import Strategy
 from modeledge.config import to_toml
-from modeledge.corpus.read import read_rows
+from modeledge.corpus.rows import read_table
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.families import load_model
@@ -75,9 +74,9 @@ def finetune(
 def split_rows(recipe: FinetuneRecipe, rows: Iterable[Mapping[str, Any]] | None = None) -> tuple[Rows, Rows]:
     """Training and test rows: two files, or one that is split by a permutation of its rows."""
     columns = [c for c in (recipe.text, recipe.pair, recipe.label) if c is not None]
-    data = read_rows(rows if rows is not None else recipe.data, columns)
+    data = located(rows if rows is not None else recipe.data, columns)
     if recipe.test is not None:
-        train, test = data, read_rows(recipe.test, columns)
+        train, test = data, located(recipe.test, columns)
     else:
         order = Noise(recipe.seed).at("split").generator().permutation(len(data))
         count = max(1, round(recipe.test_share * len(data))) if len(data) > 1 else 0
@@ -85,6 +84,11 @@ def split_rows(recipe: FinetuneRecipe, rows: Iterable[Mapping[str, Any]] | None 
     if not recipe.allow_leak:
         check_splits(train, test, [c for c in (recipe.text, recipe.pair) if c is not None])
     return train, test
+
+
+def located(source: Any, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows that know where they came from: `__where__` holds file and line for the errors of a task."""
+    return [{**record.fields, "__where__": record.where} for record in read_table(source, columns)]
 
 
 def make_task(
@@ -121,7 +125,7 @@ def build_trainer(
     recipe: FinetuneRecipe, model: Transformer, task: LabelTask, examples: Sequence[Example], held: Sequence[Example]
 ) -> Trainer:
     """The recipe's trainer: `epochs` become steps, the judge marks the held-out rows."""
-    config = recipe.train.model_copy(update={"steps": steps_for(recipe.epochs, len(examples), recipe.train.batch)})
+    config = recipe.train.over(recipe.epochs, len(examples))
     judge = None
     if config.judge_every is not None:
         metric = "accuracy" if task.labels.kind == "class" else "pearson"
@@ -131,11 +135,6 @@ def build_trainer(
     stream = ListStream(examples, recipe.seed)
     strategies = [make_strategy(s) for s in recipe.strategies]
     return Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)
-
-
-def steps_for(epochs: float, examples: int, batch: int) -> int:
-    """How many updates show each example `epochs` times."""
-    return max(1, math.ceil(epochs * examples / batch))
 
 
 def make_strategy(recipe: StrategyRecipe) -> Strategy:
@@ -158,7 +157,14 @@ def marks(task: LabelTask, told: Sequence[Answer], held: Sequence[Example], seed
     scores = {}
     for name in task.mark(told, held):
         score = bootstrap(METRICS[name], guesses, right, seed=seed)
-        scores[name] = {"value": score.value, "low": score.low, "high": score.high, "n": score.n}
+        scores[name] = {
+            "value": score.value,
+            "low": score.low,
+            "high": score.high,
+            "n": score.n,
+            "signature": score.signature,
+            "greater_is_better": METRICS[name].greater_is_better,
+        }
     return {"scores": scores}
 
 

@@ -16,7 +16,6 @@ from modeledge.metrics import Interval, paired_difference
 from modeledge.model.config import TransformerConfig
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import Step
-from modeledge.recipes.finetune import steps_for
 from modeledge.records import Example
 from modeledge.seed import Noise
 from modeledge.tasks import LabelTask, answers
@@ -69,7 +68,7 @@ class Cell:
 def adapt(model: Transformer, task: LabelTask, train: Sequence[Example], arm: Arm, seed: int) -> Transformer:
     """A copy of the model (or a fresh one of its shape) after the arm's fine-tuning."""
     adapted = fresh_like(model.config, seed) if arm.fresh else bare_copy(model)
-    config = arm.train.model_copy(update={"steps": steps_for(arm.epochs, len(train), arm.train.batch)})
+    config = arm.train.over(arm.epochs, len(train))
     step = Step(adapted, task.objective, noise=Noise(seed))
     Trainer(step, ListStream(list(train), seed), arm.strategies, config=config, seed=seed).fit()
     return adapted

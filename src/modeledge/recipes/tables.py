@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from modeledge import files
-from modeledge.corpus.read import read_rows
+from modeledge.corpus.rows import read_rows
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.use import Model
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from modeledge import files
-from modeledge.corpus.read import read_rows
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
@@ -20,7 +19,7 @@ from modeledge.metrics import bits_per_byte, perplexity
 from modeledge.model.heads import Pool, pooled
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import Objective, Shape, Step, collate, prepared
-from modeledge.recipes.finetune import TASK_FILE, marks
+from modeledge.recipes.finetune import TASK_FILE, located, marks
 from modeledge.records import Example, FloatArray, Piece, Prepared
 from modeledge.seed import Noise
 from modeledge.tasks import Answer, Labels, LabelTask, answers
@@ -80,7 +79,7 @@ class Model:
     def _rows(self, rows: Any, *, labelled: bool) -> list[Mapping[str, Any]]:
         text, pair, label = self._needed().columns
         wanted = [c for c in (text, pair, label if labelled else None) if c is not None]
-        return list(read_rows(rows, wanted))
+        return list(located(rows, wanted))
 
 
 def held_out_loss(model: Transformer, objective: Objective, shards: Shards, length: int, *, tokens: int, bytes: int) -> dict[str, float]:

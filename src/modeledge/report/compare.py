@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, median
@@ -13,7 +12,7 @@ from modeledge.report.markup import DASH, exact, flat
 from modeledge.report.page import write_report
 from modeledge.report.plots import loss_curves
 from modeledge.report.read import Run, read_run
-from modeledge.report.summary import TAIL, Mark, marks, verb
+from modeledge.report.summary import TAIL, Mark, again, kind, marks
 
 
 def compare_report(folders: Sequence[Path], output: Path | None = None) -> Path:
@@ -39,9 +38,7 @@ def compare_page(runs: Sequence[Run]) -> Page:
         Section("Training", compare_training(runs, names)),
         Section("Scores", compare_scores(runs, names)),
         Section("Recipes", compare_recipes(runs, names)),
-        Section(
-            "Reproduce", [Code("\n".join(f"modeledge {verb(r)} {shlex.quote(str(r.path / 'run.toml'))}" for r in runs))]
-        ),
+        Section("Reproduce", [Code(again(r, str(r.path / "run.toml")), n) for r, n in zip(runs, names, strict=True)]),
     ]
     return Page(f"{len(runs)} runs compared", ", ".join(names), [s for s in sections if s.blocks])
 
@@ -56,8 +53,8 @@ def compare_training(runs: Sequence[Run], names: Sequence[str]) -> list[Block]:
         steps, losses = run.series("loss")
         speed = run.series("tokens_per_second")[1]
         final = f"{fmean(losses[-TAIL:]):.3f}" if losses else None
-        rows.append([name, verb(run), steps[-1] if steps else None, final, round(median(speed)) if speed else None])
-    columns = ("Run", "Verb", "Steps", "Final loss", "Tokens per second")
+        rows.append([name, kind(run), steps[-1] if steps else None, final, round(median(speed)) if speed else None])
+    columns = ("Run", "Kind", "Steps", "Final loss", "Tokens per second")
     caption = f"Final loss: mean of the last {TAIL} steps. Losses of different objectives do not compare."
     return [*blocks, Table(columns, rows, ("left", "left", "right", "right", "right"), caption)]
 

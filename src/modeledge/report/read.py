@@ -23,7 +23,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder says. `steps` are training rows, `evals` rows with an `eval` mapping; both rise by `step`."""
+    """What a run folder says. `steps` are training rows, `evals` rows with an `eval` mapping; both rise by `step`.
+
+    What a clock said of a step stands in `speed.jsonl`, so that `metrics.jsonl` can be equal bytes; here they are one.
+    """
 
     path: Path
     recipe: Mapping[str, Any]
@@ -71,6 +74,7 @@ def read_run(folder: Path) -> Run:
         broken(folder / "run.toml", f"not TOML: {printable(str(error))}")
     rows, torn = read_rows(folder / "metrics.jsonl")
     kept, rewound = without_rewound(rows)
+    speed = {row["step"]: row for row in read_rows(folder / "speed.jsonl")[0]}
     ledger = read_object(folder / "ledger.json")
     for name, part in ledgers(ledger).items():
         check_ledger(folder / "ledger.json", name, part)
@@ -78,7 +82,7 @@ def read_run(folder: Path) -> Run:
         path=folder,
         recipe=recipe,
         recipe_text=text,
-        steps=[row for row in kept if is_training(row)],
+        steps=[{**speed.get(row["step"], {}), **row} for row in kept if is_training(row)],
         evals=[row for row in kept if "eval" in row],
         ledger=ledger,
         environment=read_object(folder / "environment.json"),

@@ -1,9 +1,9 @@
 """The report of an ordinary run, from its run folder alone.
 
-What is read: `run.toml` (key `verb`, where there is one), `metrics.jsonl`, `ledger.json`, `environment.json` (key
-`command`, where there is one) and `results.json`. Of the last, `scores` maps or lists marks (a number, or an object
-with `value` and, where known, `low`, `high`, `n`, `signature`, `greater_is_better`), `samples` lists objects with
-`prompt` and `continuation`, and any other key is shown as it stands.
+What is read: `run.toml` (keys `kind` and `seed`), `metrics.jsonl` with `speed.jsonl` beside it, `ledger.json`,
+`environment.json` (key `command`, where there is one) and `results.json`. Of the last, `scores` maps or lists marks
+(a number, or an object with `value` and, where known, `low`, `high`, `n`, `signature`, `greater_is_better`), `samples`
+lists objects with `prompt` and `continuation`, and any other key is shown as it stands.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def run_page(run: Run) -> Page:
         Section("Data", ledger_blocks(run)),
         Section("Reproduce", reproduce_blocks(run)),
     ]
-    subtitle = f"{verb(run).capitalize()} run" + (f", seed {run.recipe['seed']}" if "seed" in run.recipe else "")
+    name = "Run" if kind(run) == "run" else f"{kind(run).capitalize()} run"
+    subtitle = f"{name}, seed {run.recipe['seed']}" if "seed" in run.recipe else name
     return Page(run.name, subtitle, [s for s in sections if s.blocks], headlines(run))
 
 
@@ -165,12 +166,11 @@ def ledger_blocks(run: Run) -> list[Block]:
 
 def reproduce_blocks(run: Run) -> list[Block]:
     """The command, the whole recipe, and the machine."""
-    command = f"modeledge {verb(run)} run.toml"
     blocks: list[Block] = [
         Paragraph(
             "The recipe below is complete: running it again on the same versions and machine gives the same run."
         ),
-        Code(command),
+        Code(again(run)),
         Details("run.toml", [Code(run.recipe_text.rstrip())]),
     ]
     given = run.environment.get("command")
@@ -208,6 +208,19 @@ def mark(run: Run, score: Any) -> Mark:
     )
 
 
-def verb(run: Run) -> str:
-    """The command that made the run; `pretrain` where the recipe does not say."""
-    return str(run.recipe.get("verb", "pretrain"))
+def kind(run: Run) -> str:
+    """The recipe's kind: `pretrain`, `finetune`, …"""
+    return str(run.recipe.get("kind", "run"))
+
+
+def again(run: Run, recipe: str = "run.toml") -> str:
+    """What to type to run the recipe again into a new folder."""
+    if kind(run) != "finetune":
+        return f"modeledge {kind(run)} {shlex.quote(recipe)} --out again"
+    return (
+        "from pathlib import Path\n"
+        "from modeledge.config import load_config\n"
+        "from modeledge.recipes.finetune import finetune\n"
+        "from modeledge.recipes.recipe import FinetuneRecipe\n\n"
+        f'finetune(load_config(FinetuneRecipe, Path({recipe!r})), Path("again"))'
+    )

@@ -52,6 +52,10 @@ class TrainConfig(Settings):
             raise ValueError(f"micro_batch {self.micro_batch} is larger than batch {self.batch}")
         return self
 
+    def over(self, epochs: float, examples: int) -> TrainConfig:
+        """The same run with as many steps as show each of `examples` examples `epochs` times."""
+        return self.model_copy(update={"steps": max(1, math.ceil(epochs * examples / self.batch))})
+
     def rate(self, step: int) -> float:
         """The learning rate of update `step` (from 0), a function of the global step alone.
 

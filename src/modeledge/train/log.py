@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from modeledge import files
+from modeledge.errors import ModeledgeError
 from modeledge.train.trainer import StepRecord
 
 
@@ -22,12 +23,14 @@ class RunLog:
     def _reopen(self, path: Path, done: int) -> IO[str]:
         kept: list[str] = []
         if path.exists():
-            for line in path.read_text(encoding="utf-8").split("\n"):
+            lines = path.read_text(encoding="utf-8").split("\n")
+            for number, line in enumerate(lines):
                 try:
                     if int(json.loads(line)["step"]) <= done:
                         kept.append(line)
-                except (ValueError, KeyError, TypeError):
-                    continue  # the torn last line of a killed process
+                except (ValueError, KeyError, TypeError) as error:
+                    if number < len(lines) - 1:  # a killed process tears the last line alone
+                        raise ModeledgeError("E-RUN-FOLDER", "not a metrics line", where=f"{path}:{number + 1}") from error
         files.write_text(path, "".join(line + "\n" for line in kept))
         return path.open("a", encoding="utf-8")
 

@@ -1,0 +1,31 @@
+"""Checks of what a recipe gives a strategy: a value of the wrong kind is refused where it is named."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from modeledge.errors import ModeledgeError
+
+
+def check_count(where: str, value: Any, least: int) -> None:
+    """A whole number of at least `least`, or `E-CONFIG-VALUE`."""
+    if type(value) is not int or value < least:
+        raise _wrong(where, value, f"a whole number of at least {least}")
+
+
+def check_rate(where: str, value: Any, most: float = math.inf) -> None:
+    """A finite number above 0 and at most `most`, or `E-CONFIG-VALUE`."""
+    fits = type(value) in (int, float) and math.isfinite(value) and 0 < value <= most
+    if not fits:
+        raise _wrong(where, value, "a finite number above 0" + (f", at most {most:g}" if most < math.inf else ""))
+
+
+def check_choice(where: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """One of a few values, of the very same type, or `E-CONFIG-VALUE`."""
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        raise _wrong(where, value, "one of " + ", ".join(repr(choice) for choice in choices))
+
+
+def _wrong(where: str, value: Any, rule: str) -> ModeledgeError:
+    return ModeledgeError("E-CONFIG-VALUE", f"{value!r} is not {rule}", where=f"strategies.{where}")

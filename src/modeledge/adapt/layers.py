@@ -1,0 +1,67 @@
+"""Put new layers on top of a trained body.
+
+The old layers keep their weights; the new ones are drawn afresh, begin as an ordinary layer of the same shape and learn
+what the task needs on top of the states that are there. They count as layers of the model from then on: its
+configuration says so, and it is saved and loaded as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
+from weakref import WeakKeyDictionary
+
+from modeledge.adapt.checks import check_choice, check_count
+from modeledge.adapt.parts import parts_of
+from modeledge.adapt.strategy import Clock, Group, Neutral, all_but
+from modeledge.errors import ModeledgeError
+from modeledge.model.block import Block
+from modeledge.model.init import initialise
+from modeledge.model.transformer import Transformer
+from modeledge.seed import Noise
+
+
+@dataclass(frozen=True)
+class AddedLayers(Neutral):
+    """Append `count` layers, freshly drawn by (seed, name): those that a deeper model of this seed would have there.
+
+    `body` says what becomes of the weights that were there: "frozen" keeps the embeddings, the old layers and the last
+    norm as they are, so that only new weights (and the heads) move; "moving" lets them follow. The last norm of a
+    pre-norm model comes after the new layers.
+    """
+
+    count: int = 1
+    body: Literal["frozen", "moving"] = "frozen"
+    starts_equal: ClassVar[bool] = False
+    _old: WeakKeyDictionary[Transformer, int] = field(
+        default_factory=WeakKeyDictionary, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        check_count("layers.count", self.count, 1)
+        check_choice("layers.body", self.body, ("frozen", "moving"))
+
+    def attach(self, model: Transformer, noise: Noise) -> None:
+        """Append the layers and say so in the model's configuration; attaching twice is `E-CONFIG`."""
+        if model in self._old:
+            raise ModeledgeError("E-CONFIG", "these layers are on the model already", where="strategies.layers")
+        config, old = model.config, len(model.tower.blocks)
+        stack = replace(config.stack, layers=old + self.count)
+        for layer in range(old, stack.layers):
+            block = Block(stack, config.width, layer).to(model.tokens.device)
+            initialise(block, noise, std=config.init, layers=stack.layers, prefix=f"tower.blocks.{layer}.")
+            model.tower.blocks.append(block.train(model.training))
+        side = "decoder" if config.decoder is not None else "encoder"
+        model.config = replace(config, **{side: stack})  # type: ignore[arg-type]
+        self._old[model] = old
+
+    def moving(self, model: Transformer, clock: Clock) -> Sequence[Group]:
+        """What was not in the body when the layers were attached, or everything."""
+        if model not in self._old:
+            raise ModeledgeError("E-CONFIG", "the layers are not on the model", where="strategies.layers")
+        if self.body == "moving":
+            return all_but(model, ())
+        parts = parts_of(model)
+        old = [name for block in parts.blocks[: self._old[model]] for name in block.names]
+        return all_but(model, (*parts.embeddings.names, *old, *parts.last.names))

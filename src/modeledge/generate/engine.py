@@ -1,0 +1,127 @@
+"""Continuing prompts with a decoder and a cache; filling gaps with an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from modeledge.errors import ModeledgeError
+from modeledge.generate.sample import Sampling
+from modeledge.model.batch import Batch, Side
+from modeledge.model.cache import Cache
+from modeledge.model.transformer import Transformer
+from modeledge.records import IntArray
+from modeledge.seed import Noise
+
+
+@dataclass
+class _Rows:
+    """The prompts that are still being written: their numbers, lengths, and what the next step reads."""
+
+    numbers: list[int]
+    lengths: Tensor
+    cache: Cache
+    last: Tensor
+
+
+def generate(
+    model: Transformer,
+    prompts: Sequence[IntArray],
+    *,
+    max_new_tokens: int,
+    sampling: Sampling = Sampling(),  # noqa: B008
+    stop: Sequence[int] = (),
+    noise: Noise = Noise(0),  # noqa: B008
+) -> list[IntArray]:
+    """New tokens for each prompt, without those in `stop`; a prompt that has met one leaves the batch.
+
+    A prompt's tokens depend on its own number, not on the others (up to rounding). Raises `E-USAGE` for an encoder or
+    an empty prompt, `E-POSITION` where prompt and new tokens are longer than the model's positions.
+    """
+    written: list[list[int]] = [[] for _ in prompts]
+    for number, token in stream(model, prompts, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, noise=noise):
+        written[number].append(token)
+    return [np.array(tokens, dtype=np.int64) for tokens in written]
+
+
+@torch.inference_mode()
+def stream(
+    model: Transformer,
+    prompts: Sequence[IntArray],
+    *,
+    max_new_tokens: int,
+    sampling: Sampling,
+    stop: Sequence[int] = (),
+    noise: Noise,
+) -> Iterator[tuple[int, int]]:
+    """The same, one (prompt number, token) at a time, as they are chosen."""
+    _check(model, prompts, max_new_tokens)
+    ends = frozenset(stop)
+    rows = _read(model, prompts, max_new_tokens)
+    for step in range(max_new_tokens):
+        scores = model.logits(rows.last)
+        chosen = sampling.choose(scores, [noise.at("sample", n, step) for n in rows.numbers])
+        tokens = chosen.tolist()
+        going = [i for i, token in enumerate(tokens) if token not in ends]
+        for i in going:
+            yield rows.numbers[i], tokens[i]
+        if not going or step == max_new_tokens - 1:
+            return
+        if len(going) < len(tokens):
+            keep = torch.tensor(going, device=chosen.device)
+            chosen = chosen[keep]
+            rows = _Rows([rows.numbers[i] for i in going], rows.lengths[keep], rows.cache.rows(keep), rows.last[keep])
+        positions = (rows.lengths + step)[:, None]
+        side = Side(chosen[:, None], positions, torch.ones_like(positions), whole=rows.cache.whole)
+        states = model(Batch(target=side), rows.cache)
+        assert states.cache is not None
+        rows.cache, rows.last = states.cache, states.last[:, -1]
+
+
+def _read(model: Transformer, prompts: Sequence[IntArray], room: int) -> _Rows:
+    """Read all prompts in one pass, padded on the left so that every row ends at the same column."""
+    device = model.tokens.device
+    lengths = [len(p) for p in prompts]
+    longest = max(lengths)
+    ids, positions, segments = (np.zeros((len(prompts), longest), dtype=np.int64) for _ in range(3))
+    for row, prompt in enumerate(prompts):
+        start = longest - len(prompt)
+        ids[row, start:], positions[row, start:], segments[row, start:] = prompt, np.arange(len(prompt)), 1
+    tensors = (torch.from_numpy(a).to(device) for a in (ids, positions, segments))
+    side = Side(*tensors, whole=min(lengths) == longest)
+    cache = Cache.empty(model.config, len(prompts), longest + room, model.compute, device)
+    states = model(Batch(target=side), cache)
+    assert states.cache is not None
+    return _Rows(list(range(len(prompts))), torch.tensor(lengths, device=device), states.cache, states.last[:, -1])
+
+
+def _check(model: Transformer, prompts: Sequence[IntArray], room: int) -> None:
+    if model.config.decoder is None:
+        remedy = "fill [MASK]s with it, or take a decoder"
+        raise ModeledgeError("E-USAGE", "an encoder does not continue text", remedy=remedy)
+    if model.training:
+        raise ModeledgeError("E-USAGE", "the model is in training mode", remedy="call model.eval()")
+    if not prompts or min(len(p) for p in prompts) == 0:
+        raise ModeledgeError("E-USAGE", "a prompt is empty", remedy="begin with the tokenizer's bos token")
+    if room < 1:
+        raise ModeledgeError("E-USAGE", f"max_new_tokens is {room}", remedy="ask for at least 1")
+    model.check_length(max(len(p) for p in prompts) + room)
+
+
+@torch.inference_mode()
+def fill_mask(model: Transformer, ids: IntArray, mask: int, *, top: int = 5) -> list[list[tuple[int, float]]]:
+    """For each masked place the `top` best ids with their probabilities; ids `[n]` include the special tokens."""
+    if model.config.encoder is None:
+        raise ModeledgeError("E-USAGE", "a decoder does not fill gaps", remedy="continue text with it, or take an encoder")
+    places = np.flatnonzero(ids == mask)
+    if not len(places):
+        raise ModeledgeError("E-USAGE", "there is no masked token in the text", remedy="write [MASK] where a word is missing")
+    model.check_length(len(ids))
+    side = Side.of(torch.from_numpy(np.asarray(ids, dtype=np.int64))[None].to(model.tokens.device))
+    states = model(Batch(source=side)).last[0, torch.from_numpy(places).to(model.tokens.device)]
+    shares, found = torch.softmax(model.logits(states).float(), -1).topk(top, -1)
+    return [list(zip(i, p, strict=True)) for i, p in zip(found.tolist(), shares.tolist(), strict=True)]

@@ -1,0 +1,70 @@
+"""The same for text: prompts and stop strings in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from modeledge.errors import ModeledgeError
+from modeledge.generate.engine import fill_mask, stream
+from modeledge.generate.sample import Sampling
+from modeledge.model.transformer import Transformer
+from modeledge.seed import Noise
+from modeledge.tokens import Tokenizer
+
+
+@dataclass
+class _Writing:
+    """One prompt's text so far."""
+
+    tokens: list[int] = field(default_factory=list)
+    text: str = ""
+    done: bool = False
+
+
+def continue_text(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int = 100,
+    sampling: Sampling = Sampling(),  # noqa: B008
+    stop: Sequence[str] = (),
+    noise: Noise = Noise(0),  # noqa: B008
+) -> list[str]:
+    """The continuation of each prompt, cut before the first stop string (which may lie across tokens) or end of text."""
+    bos, eos = tokenizer.specials.bos, tokenizer.specials.eos
+    ids = [tokenizer.encode(prompt) for prompt in prompts]
+    ids = [i if len(i) or bos is None else np.array([bos]) for i in ids]
+    written = [_Writing() for _ in prompts]
+    ends = () if eos is None else (eos,)
+    for number, token in stream(model, ids, max_new_tokens=max_new_tokens, sampling=sampling, stop=ends, noise=noise):
+        piece = written[number]
+        if piece.done:
+            continue
+        piece.tokens.append(token)
+        if stop:
+            piece.text = tokenizer.decode(piece.tokens)
+            found = [place for s in stop if (place := piece.text.find(s)) >= 0]
+            if found:
+                piece.text, piece.done = piece.text[: min(found)], True
+                if all(w.done for w in written):
+                    break
+    return [w.text if w.done else tokenizer.decode(w.tokens) for w in written]
+
+
+def fill_text(model: Transformer, tokenizer: Tokenizer, text: str, *, top: int = 5) -> list[list[tuple[str, float]]]:
+    """For each `[MASK]` written in the text, the `top` best pieces with their probabilities."""
+    mask = tokenizer.need("mask")
+    name = tokenizer.token(mask)
+    parts = text.split(name)
+    if len(parts) < 2:
+        raise ModeledgeError("E-USAGE", f"there is no {name} in the text", remedy=f"write {name} where a word is missing")
+    pieces: list[int] = [tokenizer.need("cls")]
+    for number, part in enumerate(parts):
+        # a word's first piece carries its leading space, so the space before a gap belongs to the gap
+        pieces += ([mask] if number else []) + tokenizer.encode(part.rstrip(" ") if number < len(parts) - 1 else part).tolist()
+    found = fill_mask(model, np.array([*pieces, tokenizer.need("sep")]), mask, top=top)
+    return [[(tokenizer.decode([i]), p) for i, p in gap] for gap in found]

@@ -1,0 +1,1 @@
+"""Whole runs, as functions: from files and labels to a model, its marks and its report."""

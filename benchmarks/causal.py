@@ -1,6 +1,6 @@
 """Causal-LM training, GPT-2 shape: our step against Hugging Face's default and its best options, equal work.
 
-    python benchmarks/causal.py
+python benchmarks/causal.py
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Fine-tuning a MiniLM-shaped encoder on sentences of SST-2-like lengths: packed rows against padding.
 
-    python benchmarks/classify.py
-    python benchmarks/classify.py --dropout 0.1
+python benchmarks/classify.py
+python benchmarks/classify.py --dropout 0.1
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ def sentences() -> list[list[tuple[np.ndarray, int]]]:
     """64 batches of 32 labelled sentences, lengths log-normal with mean 24 as in SST-2's dev set; the same everywhere."""
     random = np.random.default_rng(0)
     lengths = np.clip(random.lognormal(3.0, 0.55, size=POOL * BATCH).astype(int), 5, 64)
-    rows = [(np.concatenate([[101], random.integers(1000, VOCAB, n - 2), [102]]), int(random.integers(2))) for n in lengths]
+    rows = [
+        (np.concatenate([[101], random.integers(1000, VOCAB, n - 2), [102]]), int(random.integers(2))) for n in lengths
+    ]
     return [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
 
 
@@ -56,7 +58,9 @@ def ours(dropout: float) -> Any:
         total = 0.0
         for _ in range(STEPS):
             rows = data[done % POOL]
-            ready = [step.objective.prepare(Example(i, ids, label=label), Noise(0)) for i, (ids, label) in enumerate(rows)]
+            ready = [
+                step.objective.prepare(Example(i, ids, label=label), Noise(0)) for i, (ids, label) in enumerate(rows)
+            ]
             batch = collate(ready, Shape(128))
             value = step(batch, Noise(0, (done,))).value(step.objective.weights(batch))
             value.backward()

@@ -1,7 +1,7 @@
 """Greedy decoding, GPT-2 124M shape, the same weights on both sides: our cache against `transformers.generate`.
 
-    python benchmarks/decode.py              batch 1
-    python benchmarks/decode.py --batch 16
+python benchmarks/decode.py              batch 1
+python benchmarks/decode.py --batch 16
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ def hf_model(bf16: bool) -> Any:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
-    model: Any = GPT2LMHeadModel(GPT2Config(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, eos_token_id=None, bos_token_id=None)).eval()
+    model: Any = GPT2LMHeadModel(
+        GPT2Config(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, eos_token_id=None, bos_token_id=None)
+    ).eval()
     return model.to(torch.bfloat16) if bf16 else model
 
 
@@ -32,8 +34,8 @@ def ours(batch: int, bf16: bool = True) -> Any:
     from pathlib import Path
 
     import torch
-
     from modeledge.families import load_model
+
     from modeledge.generate import generate
     from modeledge.generate.ready import ready
 
@@ -55,7 +57,9 @@ def hf(batch: int, bf16: bool = True) -> Any:
 
     def block() -> str:
         with torch.inference_mode():
-            out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW, do_sample=False, pad_token_id=0)
+            out = model.generate(
+                ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW, do_sample=False, pad_token_id=0
+            )
         return " ".join(map(str, out[0, PROMPT:].tolist()))
 
     return block

@@ -1,7 +1,7 @@
 """Masked-LM training, BERT shape: our step against Hugging Face's default and its best options, equal work.
 
-    python benchmarks/masked.py                 dropout 0 on both sides
-    python benchmarks/masked.py --dropout 0.1
+python benchmarks/masked.py                 dropout 0 on both sides
+python benchmarks/masked.py --dropout 0.1
 """
 
 from __future__ import annotations
@@ -37,7 +37,19 @@ def ours(dropout: float) -> Any:
     import torch
 
     from modeledge.machine import tune_malloc
-    from modeledge.model import Attention, Batch, Dropout, FeedForward, Learned, Norm, Side, Stack, Tokens, Transformer, TransformerConfig
+    from modeledge.model import (
+        Attention,
+        Batch,
+        Dropout,
+        FeedForward,
+        Learned,
+        Norm,
+        Side,
+        Stack,
+        Tokens,
+        Transformer,
+        TransformerConfig,
+    )
     from modeledge.objectives import MaskedLM, MaskedPrepare, Step
     from modeledge.seed import Noise
     from modeledge.train.config import TrainConfig
@@ -61,7 +73,12 @@ def ours(dropout: float) -> Any:
             ids, chosen, labels = examples(done)
             weights = torch.ones(len(chosen))
             side = Side.of(torch.from_numpy(ids))
-            batch = Batch(source=side, reads={"lm": torch.from_numpy(chosen)}, labels={"lm": torch.from_numpy(labels)}, weights={"lm": weights})
+            batch = Batch(
+                source=side,
+                reads={"lm": torch.from_numpy(chosen)},
+                labels={"lm": torch.from_numpy(labels)},
+                weights={"lm": weights},
+            )
             loss = step(batch, Noise(0, (done,)))
             value = loss.value({"lm": weights.sum()})
             value.backward()

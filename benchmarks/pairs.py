@@ -75,7 +75,14 @@ def compare(ours: Side, other: Side, pairs: int) -> dict[str, float]:
     return {"ratio": statistics.median(ratios), "low": low, "high": high, "pairs": pairs}
 
 
-def main(title: str, module: str, ours: tuple[str, dict[str, Any]], others: dict[str, tuple[str, dict[str, Any]]], unit: str, work: float) -> None:
+def main(
+    title: str,
+    module: str,
+    ours: tuple[str, dict[str, Any]],
+    others: dict[str, tuple[str, dict[str, Any]]],
+    unit: str,
+    work: float,
+) -> None:
     """Run the comparison, print it, and keep it as a dated file. `work` is what one block does, in `unit`s."""
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--pairs", type=int, default=15)
@@ -91,13 +98,17 @@ def main(title: str, module: str, ours: tuple[str, dict[str, Any]], others: dict
         row = compare(mine, side, options.pairs)
         row |= {f"{unit}/s": work / statistics.median(side.times), "value": side.value, "warm value": side.warm}
         rows[name] = row
-        print(f"{name:34s} {row['ratio']:6.2f}x  [{row['low']:.2f}, {row['high']:.2f}]  {row[f'{unit}/s']:12,.0f} {unit}/s  {side.value}")
+        print(
+            f"{name:34s} {row['ratio']:6.2f}x  [{row['low']:.2f}, {row['high']:.2f}]  {row[f'{unit}/s']:12,.0f} {unit}/s  {side.value}"
+        )
         side.close()
     rate = work / statistics.median(mine.times)
     print(f"{'ours':34s} {1:6.2f}x  {'':14s}  {rate:12,.0f} {unit}/s  {mine.value}")
     mine.close()
     if not options.no_save:
-        save(title, {"ours": {f"{unit}/s": rate, "value": mine.value, "warm value": mine.warm}, **rows}, options.threads)
+        save(
+            title, {"ours": {f"{unit}/s": rate, "value": mine.value, "warm value": mine.warm}, **rows}, options.threads
+        )
 
 
 def save(title: str, rows: dict[str, Any], threads: int) -> None:

@@ -126,7 +126,13 @@ def corpus_build(
     from modeledge.recipes.build import build_shards
     from modeledge.recipes.recipe import CorpusRecipe
 
-    values = {"paths": list(paths), "text": text, "encoding": encoding, "format": format, "on_bad_record": on_bad_record}
+    values = {
+        "paths": list(paths),
+        "text": text,
+        "encoding": encoding,
+        "format": format,
+        "on_bad_record": on_bad_record,
+    }
     build_shards(load_config(CorpusRecipe, None, values=values), tokenizer, out, say)
 
 
@@ -147,7 +153,9 @@ def tokenizer_train(
     from modeledge.recipes.build import build_tokenizer
     from modeledge.recipes.recipe import CorpusRecipe, TokenizerRecipe
 
-    corpus = load_config(CorpusRecipe, None, values={"paths": list(paths), "text": text, "encoding": encoding, "format": format})
+    corpus = load_config(
+        CorpusRecipe, None, values={"paths": list(paths), "text": text, "encoding": encoding, "format": format}
+    )
     values = {"kind": kind, "vocab_size": vocab_size, "min_frequency": min_frequency, "lowercase": lowercase}
     build_tokenizer(corpus, load_config(TokenizerRecipe, None, values=values), out, say)
 
@@ -176,7 +184,9 @@ def finetune(
     label: str = "label",
     task: Annotated[str, typer.Option(help="auto, classification or regression")] = "auto",
     test: Annotated[str | None, typer.Option(help="A file of test rows; without one a fifth is held out.")] = None,
-    strategy: Annotated[list[str] | None, typer.Option(help="A row of the strategies, e.g. probe or freeze:first=2")] = None,
+    strategy: Annotated[
+        list[str] | None, typer.Option(help="A row of the strategies, e.g. probe or freeze:first=2")
+    ] = None,
     epochs: float = 3.0,
     learning_rate: float = 3e-4,
     seed: int = 0,

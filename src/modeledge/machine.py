@@ -34,7 +34,9 @@ def cpu_flags() -> frozenset[str]:
     """The processor's instruction sets as Linux names them; empty elsewhere."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next((frozenset(line.split(":")[1].split()) for line in file if line.startswith("flags")), frozenset())
+            return next(
+                (frozenset(line.split(":")[1].split()) for line in file if line.startswith("flags")), frozenset()
+            )
     except OSError:
         return frozenset()
 
@@ -48,7 +50,9 @@ def cpu_name() -> str:
     """The processor's model name."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+            return next(
+                (line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine()
+            )
     except OSError:
         return platform.processor() or platform.machine()
 

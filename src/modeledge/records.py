@@ -1,6 +1,6 @@
 """The values that travel between the rooms: plain, frozen, free of torch.
 
-    files → Document → stages → shards → Example → Prepared → (collate) → Batch
+files → Document → stages → shards → Example → Prepared → (collate) → Batch
 """
 
 from __future__ import annotations

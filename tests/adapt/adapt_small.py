@@ -1,12 +1,16 @@
-"""Tiny models, a tiny labelled task and three lines of SGD for the tests of `adapt/`."""
+"""Tiny models, a tiny labelled task, three lines of SGD, and every row of the table with some of its fields."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
+from modeledge.adapt import STRATEGIES, Clock, Strategy, apply_moving, compose
+from modeledge.errors import ModeledgeError
 from modeledge.model import (
     Attention,
     Batch,
@@ -104,3 +108,36 @@ def descend(step: Step, batch: Batch, rates: Mapping[str, float], number: int = 
             if parameter.grad is not None:
                 parameter -= rate * rates.get(name, 1.0) * parameter.grad
                 parameter.grad = None
+
+
+NOW = Clock(0, 3, 0.0)
+FIELDS: dict[str, list[dict[str, Any]]] = {
+    "full": [{}],
+    "probe": [{}],
+    "freeze": [{}, {"first": 2}, {"all_but": 1}, {"first": 1, "embeddings": False}, {"first": LAYERS}],
+    "new-head": [{}, {"head": "lm"}],
+    "replaced-head": [{"outputs": 5}, {"outputs": CLASSES}],
+    "layers": [{}, {"count": 2, "body": "moving"}],
+    "rates": [{}, {"head": 5.0, "decay": 0.9}],
+}
+
+
+def build(kind: str, fields: dict[str, Any] | None = None) -> Strategy:
+    return STRATEGIES[kind](**(fields or {}))
+
+
+def attached(shape: str, *strategies: Strategy, seed: int = 11) -> tuple[Step, dict[str, float]]:
+    """A tiny step with the strategies on it, ready to train."""
+    step = step_of(shape)
+    for strategy in strategies:
+        strategy.attach(step.model, Noise(seed))
+    rates = compose(strategies, step.model, NOW)
+    apply_moving(step.model, rates)
+    return step, rates
+
+
+def refusal(code: str, action: Any, *arguments: Any, **named: Any) -> str:
+    with pytest.raises(ModeledgeError) as caught:
+        action(*arguments, **named)
+    assert caught.value.code == code
+    return str(caught.value)

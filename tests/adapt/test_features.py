@@ -26,8 +26,9 @@ from modeledge.adapt import (
 )
 from modeledge.adapt.features import digests
 from modeledge.errors import ModeledgeError
-from modeledge.model import Batch, Keep, Start
+from modeledge.model import Batch, Keep, Start, dropping
 from modeledge.objectives import Step
+from modeledge.seed import Noise
 
 NOW, MIB = Clock(0, 3, 0.0), 2**20
 WAYS: list[tuple[str, dict[str, Any], int | None]] = [
@@ -222,12 +223,46 @@ def test_layers_that_move_are_not_skipped() -> None:
         pass
 
 
+@BOTH
+@pytest.mark.parametrize(
+    ("moving", "depth"),
+    [
+        (["tokens"], None),
+        (["tower.blocks.1.attention_norm.weight"], 1),
+        (["tower.blocks.0.feedforward.up.weight"], 0),
+        (["heads.class.output.bias"], LAYERS),
+    ],
+)
+def test_one_moving_parameter_is_enough(shape: str, moving: list[str], depth: int | None) -> None:
+    """It ends the depth to which states may be cached, and keeps its whole block in training mode."""
+    model = step_of(shape).model
+    rates = dict.fromkeys(moving, 1.0)
+    assert frozen_depth(model, rates) == depth
+    apply_moving(model, rates)
+    assert [block.training for block in model.tower.blocks] == [depth == n for n in range(LAYERS)]
+    assert model.embed_dropout.training == (depth is None)
+
+
 def test_caching_leaves_modes_and_gradients_alone() -> None:
     step, _ = ready("decoder", "freeze", {"first": 2})
     before = [module.training for module in step.modules()]
     batch = batch_of(step, examples())
     cache = cache_features(step.model, [batch], 2, limit=MIB)
     assert [module.training for module in step.modules()] == before
-    states = cache.assemble(batch)
-    assert not states.requires_grad
-    assert not states.is_inference(), "inference tensors cannot be trained on"
+    states = [cache.get(index, digest) for index, digest in digests(batch).items()]
+    assert not any(piece.requires_grad for piece in states)
+    assert not any(piece.is_inference() for piece in states), "inference tensors cannot be trained on"
+
+
+@BOTH
+def test_caching_drops_nothing(shape: str) -> None:
+    """Even for a model in training mode, within a block that says where dropout comes from."""
+    step = step_of(shape, dropout=0.5).train()
+    batch = batch_of(step, examples())
+    with dropping(Noise(1)):
+        cache = cache_features(step.model, [batch], LAYERS, limit=MIB)
+        with torch.no_grad():
+            noisy, clean = step.model.states_at(batch, LAYERS), step.eval().model.states_at(batch, LAYERS)
+    real = batch.side.segments > 0
+    assert torch.equal(cache.assemble(batch)[real], clean[real])
+    assert not torch.equal(noisy[real], clean[real])

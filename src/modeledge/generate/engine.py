@@ -43,7 +43,9 @@ def generate(
     an empty prompt, `E-POSITION` where prompt and new tokens are longer than the model's positions.
     """
     written: list[list[int]] = [[] for _ in prompts]
-    for number, token in stream(model, prompts, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, noise=noise):
+    for number, token in stream(
+        model, prompts, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, noise=noise
+    ):
         written[number].append(token)
     return [np.array(tokens, dtype=np.int64) for tokens in written]
 
@@ -91,8 +93,8 @@ def _read(model: Transformer, prompts: Sequence[IntArray], room: int) -> _Rows:
     for row, prompt in enumerate(prompts):
         start = longest - len(prompt)
         ids[row, start:], positions[row, start:], segments[row, start:] = prompt, np.arange(len(prompt)), 1
-    tensors = (torch.from_numpy(a).to(device) for a in (ids, positions, segments))
-    side = Side(*tensors, whole=min(lengths) == longest)
+    tokens, places, numbers = (torch.from_numpy(a).to(device) for a in (ids, positions, segments))
+    side = Side(tokens, places, numbers, whole=min(lengths) == longest)
     cache = Cache.empty(model.config, len(prompts), longest + room, model.compute, device)
     states = model(Batch(target=side), cache)
     assert states.cache is not None
@@ -116,10 +118,14 @@ def _check(model: Transformer, prompts: Sequence[IntArray], room: int) -> None:
 def fill_mask(model: Transformer, ids: IntArray, mask: int, *, top: int = 5) -> list[list[tuple[int, float]]]:
     """For each masked place the `top` best ids with their probabilities; ids `[n]` include the special tokens."""
     if model.config.encoder is None:
-        raise ModeledgeError("E-USAGE", "a decoder does not fill gaps", remedy="continue text with it, or take an encoder")
+        raise ModeledgeError(
+            "E-USAGE", "a decoder does not fill gaps", remedy="continue text with it, or take an encoder"
+        )
     places = np.flatnonzero(ids == mask)
     if not len(places):
-        raise ModeledgeError("E-USAGE", "there is no masked token in the text", remedy="write [MASK] where a word is missing")
+        raise ModeledgeError(
+            "E-USAGE", "there is no masked token in the text", remedy="write [MASK] where a word is missing"
+        )
     model.check_length(len(ids))
     side = Side.of(torch.from_numpy(np.asarray(ids, dtype=np.int64))[None].to(model.tokens.device))
     states = model(Batch(source=side)).last[0, torch.from_numpy(places).to(model.tokens.device)]

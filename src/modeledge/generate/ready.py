@@ -50,7 +50,7 @@ def ready(model: Transformer, dtype: torch.dtype | None = None) -> Transformer:
     dtype = dtype or model.compute
     made = copy.deepcopy(model).eval().requires_grad_(False).to(dtype)
     made.compute = dtype
-    if dtype is torch.bfloat16 and made.tokens.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if dtype is torch.bfloat16 and made.tokens.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         _pack(made)
         for name, head in made.heads.items():
             if isinstance(head, LanguageModelling):

@@ -61,10 +61,14 @@ def fill_text(model: Transformer, tokenizer: Tokenizer, text: str, *, top: int =
     name = tokenizer.token(mask)
     parts = text.split(name)
     if len(parts) < 2:
-        raise ModeledgeError("E-USAGE", f"there is no {name} in the text", remedy=f"write {name} where a word is missing")
+        raise ModeledgeError(
+            "E-USAGE", f"there is no {name} in the text", remedy=f"write {name} where a word is missing"
+        )
     pieces: list[int] = [tokenizer.need("cls")]
     for number, part in enumerate(parts):
         # a word's first piece carries its leading space, so the space before a gap belongs to the gap
-        pieces += ([mask] if number else []) + tokenizer.encode(part.rstrip(" ") if number < len(parts) - 1 else part).tolist()
+        pieces += ([mask] if number else []) + tokenizer.encode(
+            part.rstrip(" ") if number < len(parts) - 1 else part
+        ).tolist()
     found = fill_mask(model, np.array([*pieces, tokenizer.need("sep")]), mask, top=top)
     return [[(tokenizer.decode([i]), p) for i, p in gap] for gap in found]

@@ -120,7 +120,7 @@ class SelfAttention(nn.Module):
         self.window = config.windows[layer % len(config.windows)]
         self.softcap, self.rate = config.softcap, rate
         inner, inner_kv = self.heads * self.head_width, self.kv_heads * self.head_width
-        self.sizes = (inner, inner_kv, inner_kv)
+        self.sizes = [inner, inner_kv, inner_kv]
         if config.qkv == "fused":
             self.qkv = Linear(width, inner + 2 * inner_kv, bias=config.bias)
         else:

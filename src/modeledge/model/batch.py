@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
-
-S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -72,12 +70,12 @@ class Batch:
         return replace(self, **{f.name: moved(getattr(self, f.name), device) for f in fields(self)})
 
 
-def moved(value: S, device: torch.device | str) -> S:
-    """Tensors on another device, inside sides and mappings too."""
+def moved(value: Any, device: torch.device | str) -> Any:
+    """Tensors on another device, inside sides and mappings too; other values as they are."""
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)  # type: ignore[return-value]
+        return value.to(device, non_blocking=True)
     if isinstance(value, Side):
-        return replace(value, **{f.name: moved(getattr(value, f.name), device) for f in fields(value)})  # type: ignore[return-value]
+        return replace(value, **{f.name: moved(getattr(value, f.name), device) for f in fields(value)})
     if isinstance(value, Mapping):
-        return {k: moved(v, device) for k, v in value.items()}  # type: ignore[return-value,unused-ignore]
+        return {k: moved(v, device) for k, v in value.items()}
     return value

@@ -65,7 +65,9 @@ def finetune(
                 strategy.merge(model)
         told = answers(task, model, held)
         results = marks(task, told, held, recipe.seed)
-        files.write_json(folder / "results.json", {**results, "rows": {"train": len(examples), "test": len(held), "cut": cut}})
+        files.write_json(
+            folder / "results.json", {**results, "rows": {"train": len(examples), "test": len(held), "cut": cut}}
+        )
         finish(model, tokenizer, folder / "model", recipe.family)
         write_task(task, folder / "model")
         return results
@@ -129,8 +131,11 @@ def build_trainer(
     judge = None
     if config.judge_every is not None:
         metric = "accuracy" if task.labels.kind == "class" else "pearson"
-        judge = Judge(judge_on(task, held), metric, config.judge_every, METRICS[metric].greater_is_better, config.patience)
-    model.heads.pop("class", None) if "class" in model.heads and task.labels.kind == "class" else None
+        judge = Judge(
+            judge_on(task, held), metric, config.judge_every, METRICS[metric].greater_is_better, config.patience
+        )
+    for name in set(task.objective.heads) & set(model.heads):
+        del model.heads[name]  # the head of another task: this one starts afresh
     step = Step(model, task.objective, noise=Noise(recipe.seed))
     stream = ListStream(examples, recipe.seed)
     strategies = [make_strategy(s) for s in recipe.strategies]
@@ -141,11 +146,15 @@ def make_strategy(recipe: StrategyRecipe) -> Strategy:
     """A row of `STRATEGIES` with the recipe's fields."""
     if recipe.kind not in STRATEGIES:
         remedy = nearest(recipe.kind, STRATEGIES)
-        raise ModeledgeError("E-CONFIG-VALUE", f"there is no strategy {recipe.kind!r}", where="strategies", remedy=remedy)
+        raise ModeledgeError(
+            "E-CONFIG-VALUE", f"there is no strategy {recipe.kind!r}", where="strategies", remedy=remedy
+        )
     try:
         strategy: Strategy = STRATEGIES[recipe.kind](**recipe.options)
     except TypeError as error:
-        raise ModeledgeError("E-CONFIG-KEY", str(error).split("__init__() ")[-1], where=f"strategies.{recipe.kind}") from error
+        raise ModeledgeError(
+            "E-CONFIG-KEY", str(error).split("__init__() ")[-1], where=f"strategies.{recipe.kind}"
+        ) from error
     return strategy
 
 

@@ -83,8 +83,8 @@ def prepare_corpus(
 
 def check_pair(tokenizer: Tokenizer, shards: Shards) -> tuple[Tokenizer, Shards]:
     """Refuse shards that another tokenizer wrote (`E-TOKENIZER-MISMATCH`)."""
-    if shards.tokenizer_fingerprint != tokenizer.fingerprint:
-        what = f"the shards were written with tokenizer {shards.tokenizer_fingerprint[:12]}, this is {tokenizer.fingerprint[:12]}"
+    if shards.tokenizer != tokenizer.fingerprint:
+        what = f"the shards were written with tokenizer {shards.tokenizer[:12]}, this is {tokenizer.fingerprint[:12]}"
         raise ModeledgeError("E-TOKENIZER-MISMATCH", what)
     return tokenizer, shards
 
@@ -107,7 +107,9 @@ def make_tokenizer(recipe: PretrainRecipe, documents: Sequence[Document] | None)
 def read(corpus: CorpusRecipe, ledger: Ledger, folder: Path | None = None) -> Iterator[Document]:
     """The recipe's files as documents. Quarantined records are kept in `quarantine.jsonl` of the folder."""
     if not corpus.paths:
-        raise ModeledgeError("E-CONFIG", "no input is named", where="corpus.paths", remedy="name files, folders or globs")
+        raise ModeledgeError(
+            "E-CONFIG", "no input is named", where="corpus.paths", remedy="name files, folders or globs"
+        )
     config = ReadConfig(
         format=corpus.format,  # type: ignore[arg-type]
         text=corpus.text,
@@ -142,7 +144,9 @@ def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) 
     objective, length = build_objective(recipe.objective, tokenizer, recipe.train.length)
     if (model.config.encoder is not None) != isinstance(objective, MaskedLM):
         what = f"objective {recipe.objective.kind!r} does not fit this model"
-        raise ModeledgeError("E-CONFIG", what, where="objective.kind", remedy="masked wants an encoder, causal a decoder")
+        raise ModeledgeError(
+            "E-CONFIG", what, where="objective.kind", remedy="masked wants an encoder, causal a decoder"
+        )
     stream = TokenStream(shards, length, recipe.seed, shortest=2)
     step = Step(model, objective, noise=Noise(recipe.seed))
     return Trainer(step, stream, config=recipe.train, seed=recipe.seed)
@@ -178,12 +182,10 @@ def build_objective(recipe: ObjectiveRecipe, tokenizer: Tokenizer, length: int) 
 
 def masking(tokenizer: Tokenizer, rate: float) -> MaskedPrepare:
     """BERT's masking with this tokenizer's special tokens around each example."""
-    known = vars(tokenizer.specials).values() if hasattr(tokenizer.specials, "__dict__") else ()
-    specials = tuple(sorted({i for i in known if i is not None}))
     return MaskedPrepare(
         vocab=tokenizer.vocab_size,
         mask=tokenizer.need("mask"),
-        specials=specials,
+        specials=tokenizer.specials.ids(),
         rate=rate,
         cls=tokenizer.need("cls"),
         sep=tokenizer.need("sep"),

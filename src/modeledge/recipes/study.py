@@ -87,7 +87,12 @@ def bare_copy(model: Transformer) -> Transformer:
 
 
 def run_cell(
-    cell: Cell, model: Transformer, task: LabelTask, train: Mapping[int, Sequence[Example]], test: Sequence[Example], arm: Arm
+    cell: Cell,
+    model: Transformer,
+    task: LabelTask,
+    train: Mapping[int, Sequence[Example]],
+    test: Sequence[Example],
+    arm: Arm,
 ) -> Cell:
     """Fill a cell: one adaptation a seed (`train` maps each seed to its rows), marked on the same test rows."""
     import time

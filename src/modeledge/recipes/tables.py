@@ -23,7 +23,9 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         files.write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         return
     if path.suffix != ".csv":
-        raise ModeledgeError("E-USAGE", f"cannot write {path.suffix!r}", where=str(path), remedy="name a .csv or .jsonl file")
+        raise ModeledgeError(
+            "E-USAGE", f"cannot write {path.suffix!r}", where=str(path), remedy="name a .csv or .jsonl file"
+        )
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()

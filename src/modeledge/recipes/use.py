@@ -73,7 +73,9 @@ class Model:
 
     def _needed(self) -> LabelTask:
         if self.task is None:
-            raise ModeledgeError("E-USAGE", "this model was not fine-tuned on a task", remedy="run `modeledge finetune`")
+            raise ModeledgeError(
+                "E-USAGE", "this model was not fine-tuned on a task", remedy="run `modeledge finetune`"
+            )
         return self.task
 
     def _rows(self, rows: Any, *, labelled: bool) -> list[Mapping[str, Any]]:
@@ -82,7 +84,9 @@ class Model:
         return list(located(rows, wanted))
 
 
-def held_out_loss(model: Transformer, objective: Objective, shards: Shards, length: int, *, tokens: int, bytes: int) -> dict[str, float]:
+def held_out_loss(
+    model: Transformer, objective: Objective, shards: Shards, length: int, *, tokens: int, bytes: int
+) -> dict[str, float]:
     """Loss of an objective on held-out shards: nats a token, perplexity, and bits a byte where `bytes` is known."""
     step, noise = Step(model, objective).eval(), Noise(0)
     stream = TokenStream(shards, length, 0, shuffle=False, epochs=1, shortest=2)

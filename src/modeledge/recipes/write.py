@@ -11,7 +11,9 @@ from modeledge.recipes.use import Model
 from modeledge.seed import Noise
 
 
-def write_text(folder: Path, prompts: Sequence[str], max_new_tokens: int, seed: int, options: dict[str, Any]) -> list[str]:
+def write_text(
+    folder: Path, prompts: Sequence[str], max_new_tokens: int, seed: int, options: dict[str, Any]
+) -> list[str]:
     """One line of output a prompt: the prompt with its continuation, or the best fillings of each gap."""
     model = Model.load(folder)
     if model.transformer.config.encoder is not None:

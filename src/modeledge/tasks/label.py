@@ -90,7 +90,11 @@ class LabelTask:
         told = {answer.index: answer.value for answer in answers}
         guesses = np.array([told[example.index] for example in examples])
         right = np.array([example.label for example in examples])
-        names = ("accuracy", "f1_macro", "matthews") if self.labels.kind == "class" else ("pearson", "spearman", "mean_squared_error")
+        names = (
+            ("accuracy", "f1_macro", "matthews")
+            if self.labels.kind == "class"
+            else ("pearson", "spearman", "mean_squared_error")
+        )
         if self.labels.kind == "class":
             guesses, right = guesses.astype(np.int64), right.astype(np.int64)
         return {name: float(METRICS[name](guesses, right)) for name in names}
@@ -127,5 +131,7 @@ def _text(row: Mapping[str, Any], column: str, number: int) -> str:
     if not isinstance(value, str):
         raise ModeledgeError("E-FIELD-TYPE", f"column {column!r} is {type(value).__name__}, not text", where=where)
     if not value.strip():
-        raise ModeledgeError("E-MISSING-FIELD", f"column {column!r} is empty", where=where, remedy="fill or drop the row")
+        raise ModeledgeError(
+            "E-MISSING-FIELD", f"column {column!r} is empty", where=where, remedy="fill or drop the row"
+        )
     return value

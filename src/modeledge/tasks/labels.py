@@ -25,7 +25,9 @@ class Labels:
         if self.kind == "value":
             return _value(label, where)
         if isinstance(label, bool) or not isinstance(label, str | int):
-            raise _wrong_type(label, where, "a class name or number", "use --task regression for numbers with a fraction")
+            raise _wrong_type(
+                label, where, "a class name or number", "use --task regression for numbers with a fraction"
+            )
         if str(label) in self.names:
             return self.names.index(str(label))
         if isinstance(label, int):
@@ -71,8 +73,12 @@ def check_splits(train: Sequence[Mapping[str, Any]], test: Sequence[Mapping[str,
     seen = {tuple(str(row.get(k)) for k in keys) for row in train}
     shared = [i for i, row in enumerate(test) if tuple(str(row.get(k)) for k in keys) in seen]
     if shared:
-        what = f"{len(shared)} of {len(test)} evaluation rows also stand in the training rows (first: row {shared[0] + 1})"
-        raise ModeledgeError("E-LEAK", what, why="the score would measure memory", remedy="drop them, or pass --allow-leak")
+        what = (
+            f"{len(shared)} of {len(test)} evaluation rows also stand in the training rows (first: row {shared[0] + 1})"
+        )
+        raise ModeledgeError(
+            "E-LEAK", what, why="the score would measure memory", remedy="drop them, or pass --allow-leak"
+        )
 
 
 def check_unseen(train: Sequence[int], test: Sequence[int], labels: Labels) -> None:

@@ -44,7 +44,9 @@ class Specials:
 class Tokenizer:
     """A trained tokenizer. Two with the same `fingerprint` give the same ids for every text."""
 
-    def __init__(self, core: tokenizers.Tokenizer, names: dict[str, str] | None = None, notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, core: tokenizers.Tokenizer, names: dict[str, str] | None = None, notes: Sequence[str] = ()
+    ) -> None:
         self._core = core
         self._core.encode_special_tokens = True
         self._core.no_truncation()
@@ -66,7 +68,11 @@ class Tokenizer:
         if file.suffix in (".pkl", ".bin", ".pt"):
             raise ModeledgeError("E-UNSAFE-FORMAT", "a tokenizer is not read from a pickle", where=str(file))
         try:
-            core = tokenizers.Tokenizer.from_file(str(file)) if file.suffix == ".json" and file.name != "vocab.json" else from_vocabulary(file)
+            core = (
+                tokenizers.Tokenizer.from_file(str(file))
+                if file.suffix == ".json" and file.name != "vocab.json"
+                else from_vocabulary(file)
+            )
         except ModeledgeError:
             raise
         except BaseException as error:  # the library panics with a BaseException of its own
@@ -94,7 +100,9 @@ class Tokenizer:
     def encode_words(self, text: str) -> tuple[IntArray, IntArray]:
         """Ids and the number of the word that each belongs to (−1 for none), both `[n]`."""
         coded = self._core.encode(text, add_special_tokens=False)
-        return np.array(coded.ids, dtype=np.int64), np.array([-1 if w is None else w for w in coded.word_ids], dtype=np.int64)
+        return np.array(coded.ids, dtype=np.int64), np.array(
+            [-1 if w is None else w for w in coded.word_ids], dtype=np.int64
+        )
 
     def decode(self, ids: Iterable[int] | IntArray, *, skip_specials: bool = True) -> str:
         """The text of ids."""
@@ -116,7 +124,9 @@ class Tokenizer:
         """The id of a special token that must be there (`E-SPECIAL-TOKEN`)."""
         id = getattr(self.specials, role)
         if id is None:
-            raise ModeledgeError("E-SPECIAL-TOKEN", f"the tokenizer has no {role} token", remedy=f"train it with a {role} token")
+            raise ModeledgeError(
+                "E-SPECIAL-TOKEN", f"the tokenizer has no {role} token", remedy=f"train it with a {role} token"
+            )
         return int(id)
 
     def count_specials_in(self, text: str) -> int:

@@ -47,7 +47,9 @@ def train_tokenizer(
     least = len(specials) + (256 if kind in ("bpe", "unigram") else 1)
     if vocab_size < least:
         what = f"vocab_size {vocab_size} cannot hold {least} bytes and special tokens"
-        raise ModeledgeError("E-VOCAB-CONFIG", what, where="tokenizer.vocab_size", remedy=f"choose at least {least + 1}")
+        raise ModeledgeError(
+            "E-VOCAB-CONFIG", what, where="tokenizer.vocab_size", remedy=f"choose at least {least + 1}"
+        )
     kept = [text for text in texts if text] if kind == "wordpiece" else texts
     counted = _Counted(kept)
     core = _trained(kind, vocab_size, min_frequency, lowercase, specials, iter(counted))
@@ -113,7 +115,9 @@ def _renumbered(core: tokenizers.Tokenizer, kind: Kind, specials: list[str]) -> 
     elif kind == "unigram":
         scores = {piece: round(score, SCORE_DIGITS) for piece, score in model["vocab"]}
         lowest = min(score for piece, score in scores.items() if len(piece) > 1 and piece not in specials)
-        scores = {piece: lowest - 1.0 if len(piece) == 1 and score < lowest else score for piece, score in scores.items()}
+        scores = {
+            piece: lowest - 1.0 if len(piece) == 1 and score < lowest else score for piece, score in scores.items()
+        }
         kept = sorted(set(scores) - set(specials), key=lambda piece: (-scores[piece], piece))
         model["vocab"] = [[piece, 0.0] for piece in specials] + [[piece, scores[piece]] for piece in kept]
         model["unk_id"] = specials.index("[UNK]")

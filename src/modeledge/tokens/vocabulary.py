@@ -23,10 +23,16 @@ def from_vocabulary(file: Path) -> tokenizers.Tokenizer:
             core.add_special_tokens(["<|endoftext|>"])
         return core
     if file.suffix == ".txt":
-        core = tokenizers.Tokenizer(models.WordPiece.from_file(str(file), unk_token="[UNK]", max_input_chars_per_word=100))
-        cased = any(line != line.lower() and not line.startswith("[") for line in file.read_text(encoding="utf-8").split("\n"))
+        core = tokenizers.Tokenizer(
+            models.WordPiece.from_file(str(file), unk_token="[UNK]", max_input_chars_per_word=100)
+        )
+        cased = any(
+            line != line.lower() and not line.startswith("[") for line in file.read_text(encoding="utf-8").split("\n")
+        )
         wordpiece_parts(core, lowercase=not cased)
-        core.add_special_tokens([t for t in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") if core.token_to_id(t) is not None])
+        core.add_special_tokens(
+            [t for t in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") if core.token_to_id(t) is not None]
+        )
         return core
     raise ModeledgeError("E-TOKENIZER", f"{file.suffix or 'no suffix'} is not a tokenizer file", where=str(file))
 

@@ -25,7 +25,9 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keep_last: int = 2, disk_cap: int = 20 * 2**30) -> None:
         self.folder, self.keep_last, self.disk_cap = folder, keep_last, disk_cap
 
-    def save(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, best: int | None = None) -> Path:
+    def save(
+        self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, best: int | None = None
+    ) -> Path:
         """Commit one checkpoint, then prune: the last `keep_last` and the best one stay."""
         final = self.folder / f"step-{step}"
         if final.exists():

@@ -30,7 +30,9 @@ class RunLog:
                         kept.append(line)
                 except (ValueError, KeyError, TypeError) as error:
                     if number < len(lines) - 1:  # a killed process tears the last line alone
-                        raise ModeledgeError("E-RUN-FOLDER", "not a metrics line", where=f"{path}:{number + 1}") from error
+                        raise ModeledgeError(
+                            "E-RUN-FOLDER", "not a metrics line", where=f"{path}:{number + 1}"
+                        ) from error
         files.write_text(path, "".join(line + "\n" for line in kept))
         return path.open("a", encoding="utf-8")
 
@@ -51,7 +53,11 @@ class RunLog:
             row["eval"] = dict(record.scores)
         self.metrics.write(json.dumps(row, sort_keys=True) + "\n")
         self.metrics.flush()
-        speed = {"step": record.step, "seconds": round(record.seconds, 6), "tokens_per_second": round(record.tokens / record.seconds)}
+        speed = {
+            "step": record.step,
+            "seconds": round(record.seconds, 6),
+            "tokens_per_second": round(record.tokens / record.seconds),
+        }
         self.speed.write(json.dumps(speed, sort_keys=True) + "\n")
         self.speed.flush()
 

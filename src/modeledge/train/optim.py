@@ -45,7 +45,12 @@ class Optimizer:
                 groups.setdefault((factor, parameter.ndim >= 2), []).append(parameter)
                 self.steps[name] = self.steps.get(name, 0) + 1
         self.kernel.param_groups = [
-            {**self.template, "params": members, "lr": rate * factor, "weight_decay": self.config.weight_decay if decays else 0.0}
+            {
+                **self.template,
+                "params": members,
+                "lr": rate * factor,
+                "weight_decay": self.config.weight_decay if decays else 0.0,
+            }
             for (factor, decays), members in sorted(groups.items(), key=lambda item: item[0])
         ]
         if groups:

@@ -63,7 +63,9 @@ class Session:
                     if self.asked is not None or best or (every is not None and record.step % every == 0):
                         self.save(log)
                     if self.asked is not None:
-                        self.say(f"stopped after step {record.step}; `modeledge resume {self.folder}` goes on from here")
+                        self.say(
+                            f"stopped after step {record.step}; `modeledge resume {self.folder}` goes on from here"
+                        )
                         raise Stopped(128 + self.asked)
                 self.save(log)
             finally:

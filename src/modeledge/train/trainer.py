@@ -165,7 +165,9 @@ class Trainer:
         norm: float,
         seconds: float,
     ) -> StepRecord:
-        terms = {n: float(torch.stack([loss.terms[n].total for loss in losses]).sum() / weights[n]) for n in losses[0].terms}
+        terms = {
+            n: float(torch.stack([loss.terms[n].total for loss in losses]).sum() / weights[n]) for n in losses[0].terms
+        }
         logs = {}
         for name in losses[0].logs:
             total, weight = (float(torch.stack([loss.logs[name][i] for loss in losses]).sum()) for i in (0, 1))
@@ -173,10 +175,16 @@ class Trainer:
         tokens, examples = sum(b.tokens for b in batches), sum(len(b.indices) for b in batches)
         return StepRecord(self.done, value, terms, logs, rate, norm, tokens, examples, seconds)
 
-    def _not_finite(self, batches: Sequence[Batch], losses: Sequence[Loss], value: float, norm: float) -> ModeledgeError:
+    def _not_finite(
+        self, batches: Sequence[Batch], losses: Sequence[Loss], value: float, norm: float
+    ) -> ModeledgeError:
         """The error, naming the step and the records of the micro-batches whose loss is not finite (else all)."""
         self.optimizer.zero_grad()
-        bad = [b for b, loss in zip(batches, losses, strict=True) if not all(t.total.isfinite() for t in loss.terms.values())]
+        bad = [
+            b
+            for b, loss in zip(batches, losses, strict=True)
+            if not all(t.total.isfinite() for t in loss.terms.values())
+        ]
         records = sorted(int(i) for b in (bad or batches) for i in b.indices)
         shown = ", ".join(map(str, records[:10])) + (f" and {len(records) - 10} more" if len(records) > 10 else "")
         what = f"loss {value}, gradient norm {norm}; no weight was changed"
@@ -233,7 +241,9 @@ class Trainer:
         if weights.keys() != expected.keys():
             raise ModeledgeError("E-KEYS", f"weights differ: {sorted(weights.keys() ^ expected.keys())[:5]}")
         self.module.load_state_dict(weights)
-        self.optimizer.load({n.partition("|")[2]: v for n, v in tensors.items() if n.startswith("optimizer|")}, state["optimizer"])
+        self.optimizer.load(
+            {n.partition("|")[2]: v for n, v in tensors.items() if n.startswith("optimizer|")}, state["optimizer"]
+        )
         for strategy, kept in zip(self.strategies, state["strategies"], strict=True):
             strategy.load_state_dict(kept)
         if self.judge is not None and state["judge"] is not None:

@@ -1,0 +1,157 @@
+"""What a family is, and what a model remembers of the file that it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from modeledge.errors import ModeledgeError, printable
+from modeledge.families.keys import SPELLED, changed
+from modeledge.families.rules import Rule
+from modeledge.model.config import Learned, TransformerConfig
+from modeledge.model.heads import Head
+from modeledge.model.transformer import Transformer
+from modeledge.seed import Noise
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A configuration as it was said, whole: keys that change no number, and which keys were left out.
+
+    Empty for a model that was not read from this family.
+    """
+
+    said: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture, read and written by the same page.
+
+    `heads` says which heads a file holds, from its configuration and its names; `write_heads` is its inverse.
+    `spelling` gives each name of a file its canonical form (the one of the class with a head on it). `lacks` names what
+    a model has that this format cannot say; it is empty where the model can be written.
+    """
+
+    model_type: str
+    read_config: Callable[[Mapping[str, Any]], tuple[TransformerConfig, Extra]]
+    write_config: Callable[[TransformerConfig, Extra], dict[str, Any]]
+    heads: Callable[[Mapping[str, Any], Collection[str]], dict[str, Head]]
+    write_heads: Callable[[TransformerConfig, Mapping[str, Head]], dict[str, Any]]
+    rules: Callable[[TransformerConfig, Mapping[str, Head]], tuple[Rule, ...]]
+    lacks: Callable[[TransformerConfig, Mapping[str, Head]], list[str]]
+    spelling: Callable[[Mapping[str, Any], Collection[str]], dict[str, str]] = lambda said, names: {n: n for n in names}
+    prefix: str = ""
+
+
+@dataclass
+class Origin:
+    """What a model remembers of its file, so that writing it untouched gives the same file.
+
+    `names` maps canonical names to those of the file; `kept` holds tensors that nothing is computed with; `copies` the
+    tied tensors that were stored twice; `dtypes` what each tensor was stored as; `metadata` the file's own notes.
+    """
+
+    family: str
+    said: dict[str, Any]
+    heads: dict[str, Head]
+    names: dict[str, str]
+    kept: dict[str, Tensor]
+    copies: frozenset[str]
+    dtypes: dict[str, torch.dtype]
+    metadata: dict[str, str]
+
+
+def origin_of(model: Transformer) -> Origin | None:
+    """What the model remembers of its file; `None` for a model that was not loaded."""
+    origin = getattr(model, "origin", None)
+    assert origin is None or isinstance(origin, Origin)
+    return origin
+
+
+def blank(config: TransformerConfig, heads: Mapping[str, Head]) -> Transformer:
+    """A model without memory behind its parameters: names and shapes alone."""
+    with torch.device("meta"):
+        model = Transformer(config)
+        model.add_heads(heads, Noise(0))
+    return model
+
+
+def respelled(
+    names: Collection[str], prefix: str, tops: Sequence[str], legacy: Mapping[str, str] = {}  # noqa: B006
+) -> dict[str, str]:
+    """File's name → canonical name: the body's prefix is added where it is missing, old endings are renewed.
+
+    `tops` are the beginnings of names that stand beside the body. Two names that become one are `E-KEYS`.
+    """
+    found: dict[str, str] = {}
+    taken: dict[str, str] = {}
+    for name in names:
+        canonical = name if name.startswith((prefix, *tops)) else prefix + name
+        for old, new in legacy.items():
+            canonical = canonical.removesuffix(old) + new if canonical.endswith(old) else canonical
+        if canonical in taken:
+            what = f"{printable(name)!r} and {printable(taken[canonical])!r} are two names of one weight"
+            raise ModeledgeError("E-KEYS", what)
+        taken[canonical], found[name] = name, canonical
+    return found
+
+
+def label_count(said: Mapping[str, Any]) -> int:
+    """How many scores a class head has: the labels that are named, or their number, or two (the library's default)."""
+    labels = said.get("id2label")
+    number = said.get("num_labels", said.get("_num_labels"))
+    if labels is not None:
+        if not isinstance(labels, Mapping) or not labels:
+            raise ModeledgeError("E-CONFIG-VALUE", "id2label must map numbers to names", where="id2label")
+        return len(labels)
+    if number is None:
+        return 2
+    if type(number) is not int or number < 1:
+        raise ModeledgeError("E-CONFIG-VALUE", f"num_labels is {number!r}", where="num_labels")
+    return number
+
+
+def label_keys(count: int, problem: str | None) -> dict[str, Any]:
+    """The keys that say how many scores a class head has, with names that mean nothing."""
+    return {
+        "id2label": {str(i): f"LABEL_{i}" for i in range(count)},
+        "label2id": {f"LABEL_{i}": i for i in range(count)},
+        "problem_type": problem,
+    }
+
+
+def merged(family: Family, config: TransformerConfig, heads: Mapping[str, Head], origin: Origin | None) -> dict[str, Any]:
+    """The configuration to write: what a model was read from, with what has changed since."""
+    said = {} if origin is None else origin.said
+    written = family.write_config(config, Extra(said))
+    now = family.write_heads(config, heads)
+    if origin is None:
+        return {**written, **now}
+    before = family.write_heads(family.read_config(said)[0], origin.heads)
+    out = changed(written, before, now)
+    if "id2label" in now and now["id2label"] != before.get("id2label"):
+        out = {key: value for key, value in out.items() if key not in ("num_labels", "_num_labels")}
+    return out
+
+
+def beyond_learned(config: TransformerConfig) -> list[str]:
+    """What a model has that neither BERT nor GPT-2 knows."""
+    stack, attention = config.stack, config.stack.attention
+    heads, width = attention.heads, config.width
+    facts = (
+        (not isinstance(stack.position, Learned), "its positions are not learned"),
+        (stack.norm.kind != "layer", "its norm is not LayerNorm"),
+        (stack.feedforward.kind not in SPELLED, f"its feed-forward is {stack.feedforward.kind}"),
+        (not (attention.bias and stack.feedforward.bias), "it has products without bias"),
+        (attention.kv_heads not in (None, heads), "it has fewer key heads than query heads"),
+        (attention.head_width not in (None, width // heads) or width % heads != 0, "its heads have a width of their own"),
+        (attention.qk_norm, "it normalises queries and keys"),
+        (attention.softcap is not None, "it caps its attention scores"),
+        (any(w is not None for w in attention.windows), "it attends within windows"),
+    )
+    return [reason for true, reason in facts if true]

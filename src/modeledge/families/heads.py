@@ -1,0 +1,93 @@
+"""What heads a model has, as the plain values that would build them again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from torch import nn
+
+from modeledge.errors import ModeledgeError, nearest
+from modeledge.model.heads import (
+    Classification,
+    ClassHead,
+    Head,
+    LanguageModelling,
+    LMHead,
+    Pool,
+    Value,
+    ValueHead,
+)
+from modeledge.model.transformer import Transformer
+
+KINDS: dict[str, type[LMHead] | type[ClassHead] | type[ValueHead]] = {
+    "lm": LMHead,
+    "class": ClassHead,
+    "value": ValueHead,
+}
+
+
+def described(model: Transformer) -> dict[str, Head]:
+    """Each head of the model as the value that builds it; a head of a stranger's class is `E-OUTSIDE-FAMILY`."""
+    return {name: _described(name, module) for name, module in model.heads.items()}
+
+
+def _described(name: str, module: nn.Module) -> Head:
+    match module:
+        case LanguageModelling():
+            return LMHead(
+                transform=module.dense is not None, bias=module.bias is not None, tie=module.weight is None
+            )
+        case Classification():
+            return ClassHead(
+                outputs=module.output.weight.shape[0],
+                pool=module.pool,
+                hidden=module.dense is not None,
+                bias=module.output.bias is not None,
+                dropout=module.rate,
+            )
+        case Value():
+            return ValueHead(pool=module.pool, hidden=module.dense is not None, dropout=module.rate)
+    what = f"head {name!r} is a {type(module).__name__}, which no format here can say"
+    raise ModeledgeError("E-OUTSIDE-FAMILY", what, remedy="save the model before it is packed or wrapped")
+
+
+def heads_as_plain(heads: Mapping[str, Head]) -> dict[str, Any]:
+    """JSON values for heads; `heads_from_plain` is the inverse."""
+    kinds = {kind: name for name, kind in KINDS.items()}
+    return {name: {"kind": kinds[type(head)], **dataclasses.asdict(head)} for name, head in heads.items()}
+
+
+def heads_from_plain(values: Any) -> dict[str, Head]:
+    """Heads out of JSON values. Raises `E-CONFIG-KEY` and `E-CONFIG-VALUE`."""
+    if not isinstance(values, Mapping):
+        raise ModeledgeError("E-CONFIG-VALUE", "heads must map names to heads", where="heads")
+    return {name: _from_plain(value, f"heads.{name}") for name, value in values.items()}
+
+
+def _from_plain(value: Any, where: str) -> Head:
+    kind = value.get("kind") if isinstance(value, Mapping) else None
+    if kind not in KINDS:
+        remedy = nearest(str(kind), KINDS)
+        raise ModeledgeError("E-CONFIG-VALUE", f"unknown kind of head {kind!r}", where=where, remedy=remedy)
+    known = {f.name for f in dataclasses.fields(KINDS[kind])}
+    fields = {key: part for key, part in value.items() if key != "kind"}
+    for key, part in fields.items():
+        if key not in known:
+            raise ModeledgeError("E-CONFIG-KEY", f"unknown key {key!r}", where=where, remedy=nearest(key, known))
+        if not _fits(key, part, optional=kind == "value"):
+            raise ModeledgeError("E-CONFIG-VALUE", f"{key} is {part!r}", where=f"{where}.{key}")
+    if kind == "class" and "outputs" not in fields:
+        raise ModeledgeError("E-CONFIG-VALUE", "outputs is missing", where=where)
+    return KINDS[kind](**fields)
+
+
+def _fits(key: str, value: Any, *, optional: bool) -> bool:
+    if key == "outputs":
+        return type(value) is int and value >= 1
+    if key == "pool":
+        return value in get_args(Pool) or (value is None and optional)
+    if key == "dropout":
+        return type(value) in (int, float) and 0 <= value < 1
+    return isinstance(value, bool)

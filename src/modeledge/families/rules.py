@@ -1,0 +1,192 @@
+"""One page of names, read in both directions.
+
+A checkpoint of another library is a dictionary of tensors under other names, some of them lying the other way round or
+joined into one. A family says how the two dictionaries belong together as a list of rules. Each rule knows its inverse:
+`read` takes their tensors to ours, `write` takes ours to theirs, and one after the other gives the same bits. So there
+is one page a family and no second, slowly diverging export script.
+
+`Rename` and `Transpose` take one tensor to one. `Split` takes their one matrix to several of ours. `Tie` is a second
+copy that must equal the first. `Keep` names what the model does not compute with (masks stored as buffers, a head that
+is not built): it is carried verbatim and written back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from modeledge.errors import ModeledgeError
+
+Tensors: TypeAlias = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Rename:
+    """Their tensor is ours under another name."""
+
+    theirs: str
+    ours: str
+
+    def read(self, theirs: Tensors) -> dict[str, Tensor]:
+        return {self.ours: theirs[self.theirs]}
+
+    def write(self, ours: Tensors) -> dict[str, Tensor]:
+        return {self.theirs: ours[self.ours]}
+
+    def modules(self) -> dict[str, tuple[str, bool]]:
+        """For each of our modules its name in their model, and whether its weight lies the other way round there."""
+        return _modules(self.theirs, (self.ours,), transposed=False)
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """Their matrix `[inputs, outputs]` is ours `[outputs, inputs]` (GPT-2's `Conv1D`)."""
+
+    theirs: str
+    ours: str
+
+    def read(self, theirs: Tensors) -> dict[str, Tensor]:
+        return {self.ours: _turned(theirs[self.theirs], self.theirs)}
+
+    def write(self, ours: Tensors) -> dict[str, Tensor]:
+        return {self.theirs: ours[self.ours].T}
+
+    def modules(self) -> dict[str, tuple[str, bool]]:
+        return _modules(self.theirs, (self.ours,), transposed=True)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Their one tensor is several of ours, `sizes` rows of the output each; `transposed` as in `Transpose`."""
+
+    theirs: str
+    ours: tuple[str, ...]
+    sizes: tuple[int, ...]
+    transposed: bool = False
+
+    def read(self, theirs: Tensors) -> dict[str, Tensor]:
+        whole = theirs[self.theirs]
+        whole = _turned(whole, self.theirs) if self.transposed else whole
+        if whole.ndim == 0 or whole.shape[0] != sum(self.sizes):
+            what = f"{self.theirs} {list(whole.shape)} does not split into {list(self.sizes)}"
+            raise ModeledgeError("E-KEYS", what)
+        return dict(zip(self.ours, torch.split(whole, self.sizes), strict=True))
+
+    def write(self, ours: Tensors) -> dict[str, Tensor]:
+        whole = torch.cat([ours[name] for name in self.ours])
+        return {self.theirs: whole.T if self.transposed else whole}
+
+    def modules(self) -> dict[str, tuple[str, bool]]:
+        return _modules(self.theirs, self.ours, transposed=self.transposed)
+
+
+@dataclass(frozen=True)
+class Tie:
+    """Their tensor `theirs` may be stored a second time as `copy`. Where it is, both must hold the same bits."""
+
+    copy: str
+    theirs: str
+
+    def check(self, theirs: Tensors) -> None:
+        """Refuse a copy that differs (`E-KEYS`): the configuration says that there is one weight, the file has two."""
+        if self.copy in theirs and self.theirs in theirs and not same_bits(theirs[self.copy], theirs[self.theirs]):
+            raise ModeledgeError(
+                "E-KEYS",
+                f"{self.copy} differs from {self.theirs}",
+                why="the configuration says that the two are one weight, and only one can be used",
+                remedy="set tie_word_embeddings to false if they were trained apart",
+            )
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Their tensor may be there; nothing is computed with it, and it is written back as it was."""
+
+    theirs: str
+
+
+Moving: TypeAlias = Rename | Transpose | Split
+Rule: TypeAlias = Moving | Tie | Keep
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Their tensors, sorted by the rules: `ours` to compute with, `kept` verbatim, `copies` that were there twice."""
+
+    ours: dict[str, Tensor]
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    copies: frozenset[str] = frozenset()
+
+
+def needed(rules: Sequence[Rule]) -> tuple[str, ...]:
+    """Their names without which the model is not whole."""
+    return tuple(rule.theirs for rule in rules if isinstance(rule, Rename | Transpose | Split))
+
+
+def allowed(rules: Sequence[Rule]) -> frozenset[str]:
+    """All of their names that the rules know."""
+    return frozenset(rule.copy if isinstance(rule, Tie) else rule.theirs for rule in rules)
+
+
+def read_tensors(rules: Sequence[Rule], theirs: Tensors) -> Reading:
+    """Theirs → ours. The names must have been checked against `needed` and `allowed` before."""
+    ours: dict[str, Tensor] = {}
+    kept: dict[str, Tensor] = {}
+    copies: set[str] = set()
+    for rule in rules:
+        match rule:
+            case Tie():
+                rule.check(theirs)
+                copies |= {rule.copy} & theirs.keys()
+            case Keep():
+                kept |= {rule.theirs: theirs[rule.theirs]} if rule.theirs in theirs else {}
+            case _:
+                ours |= rule.read(theirs)
+    return Reading(ours, kept, frozenset(copies))
+
+
+def write_tensors(rules: Sequence[Rule], ours: Tensors, *, kept: Tensors, copies: Container[str]) -> dict[str, Tensor]:
+    """Ours → theirs: the inverse of `read_tensors`. Of `kept` only what no other rule writes now is written."""
+    theirs: dict[str, Tensor] = {}
+    for rule in rules:
+        if isinstance(rule, Rename | Transpose | Split):
+            theirs |= rule.write(ours)
+    for rule in rules:
+        if isinstance(rule, Keep) and rule.theirs in kept:
+            theirs.setdefault(rule.theirs, kept[rule.theirs])
+        elif isinstance(rule, Tie) and rule.copy in copies:
+            theirs[rule.copy] = theirs[rule.theirs].clone()
+    return theirs
+
+
+def module_names(rules: Sequence[Rule]) -> dict[str, tuple[str, bool]]:
+    """Our module's path → (its name in their model, transposed?): what `Site` and the PEFT format ask for."""
+    found: dict[str, tuple[str, bool]] = {}
+    for rule in rules:
+        if isinstance(rule, Rename | Transpose | Split):
+            found |= rule.modules()
+    return found
+
+
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    """Equal shape, dtype and bits: NaN equals itself, and −0 is not 0."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return torch.equal(a.contiguous().reshape(-1).view(torch.uint8), b.contiguous().reshape(-1).view(torch.uint8))
+
+
+def _modules(theirs: str, ours: Sequence[str], *, transposed: bool) -> dict[str, tuple[str, bool]]:
+    end = ".weight"
+    if not theirs.endswith(end):
+        return {}
+    return {name.removesuffix(end): (theirs.removesuffix(end), transposed) for name in ours if name.endswith(end)}
+
+
+def _turned(matrix: Tensor, name: str) -> Tensor:
+    if matrix.ndim != 2:
+        raise ModeledgeError("E-KEYS", f"{name} {list(matrix.shape)} is not a matrix")
+    return matrix.T

@@ -1,0 +1,135 @@
+"""The quickstart's comparison: two pre-trained models, two tasks, four ways to adapt, two classical baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from modeledge.adapt import STRATEGIES
+from modeledge.metrics import Interval
+from modeledge.model.transformer import Transformer
+from modeledge.recipes.classical import LatentSemantics, tfidf_logistic, tfidf_svd_logistic
+from modeledge.recipes.scripture import pair_task, section_task, unlabelled_verses
+from modeledge.recipes.study import Arm, Cell, difference, run_cell
+from modeledge.records import Example
+from modeledge.tasks import Labels, LabelTask
+from modeledge.tokens import Tokenizer
+from modeledge.train import TrainConfig
+
+Say = Callable[[str], None]
+LENGTH = 160
+
+SCRATCH, FULL, PROBE, FROZEN = "from scratch", "pre-trained, all weights", "pre-trained, probe", "pre-trained, 2 frozen"
+TFIDF, SVD = "TF-IDF + logistic regression", "TF-IDF + SVD (unlabelled) + logistic regression"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared: tasks, label budgets and seeds. `full` is the whole grid, the default the part that fits."""
+
+    tasks: Mapping[str, Sequence[int]]
+    seeds: int
+    probes_of: Sequence[str]
+
+
+QUICK = Plan({"section": (300, 1000), "pair": (1000,)}, 3, ("section",))
+WHOLE = Plan({"section": (100, 300, 1000), "pair": (300, 1000)}, 5, ("section", "pair"))
+
+
+def arms(task: str, labels: int) -> dict[str, Arm]:
+    """The four ways to adapt. Rates were searched on other seeds than the reported ones: docs/decisions/0006."""
+    epochs = 12.0 if labels <= 300 else 8.0
+    fine = TrainConfig(batch=16, length=LENGTH, learning_rate=6e-4, warmup=0.1, weight_decay=0.05)
+    head = TrainConfig(batch=32, length=LENGTH, learning_rate=3e-3, warmup=0.1, weight_decay=0.01)
+    return {
+        SCRATCH: Arm(SCRATCH, fresh=True, train=fine, epochs=epochs),
+        FULL: Arm(FULL, train=fine, epochs=epochs),
+        PROBE: Arm(PROBE, strategies=(STRATEGIES["probe"](),), train=head, epochs=2 * epochs),
+        FROZEN: Arm(FROZEN, strategies=(STRATEGIES["freeze"](first=2),), train=fine, epochs=epochs),
+    }
+
+
+@dataclass(frozen=True)
+class Data:
+    """One task: the nested training rows of each seed and the test rows that all share."""
+
+    train: Mapping[int, Sequence[dict[str, Any]]]
+    test: Sequence[dict[str, Any]]
+    labels: Labels
+    pair: str | None
+
+
+def load(task: str, seeds: int) -> Data:
+    """The rows of a task, labels as text."""
+    make = section_task if task == "section" else pair_task
+    splits = {seed: make(seed) for seed in range(seeds)}
+    train = {seed: [{**row, "label": str(row["label"])} for row in split.train] for seed, split in splits.items()}
+    test = [{**row, "label": str(row["label"])} for row in splits[0].test]
+    names = tuple(sorted({row["label"] for row in train[0]}))
+    return Data(train, test, Labels("class", names), "pair" if task == "pair" else None)
+
+
+def neural(models: Mapping[str, Transformer], tokenizer: Tokenizer, plan: Plan, say: Say) -> Iterator[Cell]:
+    """Every cell of the grid for the transformers, as it is finished."""
+    for name, budgets in plan.tasks.items():
+        data = load(name, plan.seeds)
+        for kind, model in models.items():
+            task = LabelTask(data.labels, tokenizer, model.config, length=LENGTH, pair=data.pair, hidden=False, pool="mean")
+            test = task.encode(data.test)
+            rows: dict[int, list[Example]] = {seed: task.encode(train) for seed, train in data.train.items()}
+            for labels in budgets:
+                for arm in arms(name, labels).values():
+                    if arm.strategies and name not in plan.probes_of:
+                        continue
+                    budget = {seed: examples[:labels] for seed, examples in rows.items()}
+                    cell = run_cell(Cell(kind, name, arm.name, labels), model, task, budget, test, arm)
+                    say(f"{name:8s} {kind:8s} {arm.name:26s} {labels:5d} labels  {cell.accuracy:.3f}  ({cell.seconds:.0f} s)")
+                    yield cell
+
+
+def classical(plan: Plan, say: Say) -> Iterator[Cell]:
+    """The same cells for the classical baselines; the SVD sees the unlabelled corpus once."""
+    latent = LatentSemantics().fit(unlabelled_verses())
+    for name, budgets in plan.tasks.items():
+        data = load(name, plan.seeds)
+        for labels in budgets:
+            plain, reduced = Cell("classical", name, TFIDF, labels), Cell("classical", name, SVD, labels)
+            for seed, train in data.train.items():
+                for cell, outcome in (
+                    (plain, tfidf_logistic(train[:labels], data.test, seed)),
+                    (reduced, tfidf_svd_logistic(latent, train[:labels], data.test, seed)),
+                ):
+                    cell.correct.append(np.asarray(outcome.correct, dtype=np.float64))
+                    cell.seconds += outcome.seconds
+            for cell in (plain, reduced):
+                say(f"{name:8s} {cell.arm:47s} {labels:5d} labels  {cell.accuracy:.3f}  ({cell.seconds:.0f} s)")
+                yield cell
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much the pre-trained start is ahead of the random one, and of the better classical baseline."""
+
+    model: str
+    task: str
+    labels: int
+    over_scratch: Interval
+    over_classical: Interval
+    best_classical: str
+
+
+def gains(cells: Sequence[Cell]) -> list[Gain]:
+    """The paired differences: same seeds, same test rows, bootstrap over both."""
+    at = {(c.model, c.task, c.arm, c.labels): c for c in cells}
+    found = []
+    for (model, task, arm, labels), cell in at.items():
+        if arm != FULL:
+            continue
+        baselines = [at["classical", task, name, labels] for name in (TFIDF, SVD)]
+        best = max(baselines, key=lambda c: c.accuracy)
+        scratch = at[model, task, SCRATCH, labels]
+        found.append(Gain(model, task, labels, difference(cell, scratch), difference(cell, best), best.arm))
+    return found

@@ -31,7 +31,22 @@ _WHERE = {
     "save_model": "modeledge.families",
     "train_tokenizer": "modeledge.tokens",
 }
-__all__ = ["__version__", *_WHERE]
+__all__ = [
+    "Document",
+    "Model",
+    "ModeledgeError",
+    "Noise",
+    "Tokenizer",
+    "Transformer",
+    "TransformerConfig",
+    "__version__",
+    "finetune",
+    "load_model",
+    "pretrain",
+    "resume",
+    "save_model",
+    "train_tokenizer",
+]
 
 if TYPE_CHECKING:
     from modeledge.errors import ModeledgeError

@@ -150,3 +150,20 @@ def test_rows_that_cannot_be_learned_from_are_refused(train: Rows, test: Rows, c
 def test_more_components_than_words_are_refused() -> None:
     with pytest.raises(ModeledgeError, match="E-CONFIG-VALUE: 5 components of 3 texts with 2 words"):
         LatentSemantics(5, seed=0).fit(["aa bb", "aa bb", "aa cc"])
+
+
+def test_folds_keep_chapters_whole_where_they_can() -> None:
+    from modeledge.recipes.classical import FOLDS, _folds
+
+    def parts(train: Rows) -> list[tuple[set[Any], set[Any]]]:
+        folds = _folds(train, [row["label"] for row in train], Noise(0))
+        assert sorted(i for _, held in folds for i in held) == list(range(len(train)))
+        return [
+            ({train[i].get("chapter") for i in kept}, {train[i].get("chapter") for i in held}) for kept, held in folds
+        ]
+
+    train = rows(60, slice(0, 10), 1)
+    assert len(parts(train)) == FOLDS
+    assert all(not kept & held for kept, held in parts(train))
+    for bare in ([{**row, "chapter": row["label"]} for row in train], [{**row, "chapter": None} for row in train]):
+        assert all(kept == held for kept, held in parts(bare)), "each class is in one chapter: whole chapters cannot do"

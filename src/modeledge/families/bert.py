@@ -74,7 +74,7 @@ ARCHITECTURES: dict[str, str | None] = {
     "BertForPreTraining": "lm",
     "BertForSequenceClassification": "class",
 }
-LEGACY = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
+LEGACY = ((".LayerNorm.gamma", ".LayerNorm.weight"), (".LayerNorm.beta", ".LayerNorm.bias"))
 BIAS, DECODER_BIAS = "cls.predictions.bias", "cls.predictions.decoder.bias"
 
 
@@ -94,7 +94,9 @@ def read_config(said: Mapping[str, Any]) -> tuple[TransformerConfig, Extra]:
         ),
     )
     embed = Tokens(vocab=v["vocab_size"], types=v["type_vocab_size"], norm=True)
-    return TransformerConfig(width=v["hidden_size"], embed=embed, encoder=stack, init=v["initializer_range"]), Extra(said)
+    return TransformerConfig(width=v["hidden_size"], embed=embed, encoder=stack, init=v["initializer_range"]), Extra(
+        said
+    )
 
 
 def write_config(config: TransformerConfig, extra: Extra) -> dict[str, Any]:
@@ -148,7 +150,9 @@ def named(said: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
     for name in listed:
         if name not in known:
             remedy = "known: " + ", ".join(sorted(known))
-            raise ModeledgeError("E-FAMILY", f"the class {name!r} is not known here", where="architectures", remedy=remedy)
+            raise ModeledgeError(
+                "E-FAMILY", f"the class {name!r} is not known here", where="architectures", remedy=remedy
+            )
     return listed
 
 

@@ -82,7 +82,7 @@ def blank(config: TransformerConfig, heads: Mapping[str, Head]) -> Transformer:
 
 
 def respelled(
-    names: Collection[str], prefix: str, tops: Sequence[str], legacy: Mapping[str, str] = {}  # noqa: B006
+    names: Collection[str], prefix: str, tops: Sequence[str], legacy: Sequence[tuple[str, str]] = ()
 ) -> dict[str, str]:
     """File's name → canonical name: the body's prefix is added where it is missing, old endings are renewed.
 
@@ -92,7 +92,7 @@ def respelled(
     taken: dict[str, str] = {}
     for name in names:
         canonical = name if name.startswith((prefix, *tops)) else prefix + name
-        for old, new in legacy.items():
+        for old, new in legacy:
             canonical = canonical.removesuffix(old) + new if canonical.endswith(old) else canonical
         if canonical in taken:
             what = f"{printable(name)!r} and {printable(taken[canonical])!r} are two names of one weight"
@@ -125,7 +125,9 @@ def label_keys(count: int, problem: str | None) -> dict[str, Any]:
     }
 
 
-def merged(family: Family, config: TransformerConfig, heads: Mapping[str, Head], origin: Origin | None) -> dict[str, Any]:
+def merged(
+    family: Family, config: TransformerConfig, heads: Mapping[str, Head], origin: Origin | None
+) -> dict[str, Any]:
     """The configuration to write: what a model was read from, with what has changed since."""
     said = {} if origin is None else origin.said
     written = family.write_config(config, Extra(said))
@@ -149,7 +151,10 @@ def beyond_learned(config: TransformerConfig) -> list[str]:
         (stack.feedforward.kind not in SPELLED, f"its feed-forward is {stack.feedforward.kind}"),
         (not (attention.bias and stack.feedforward.bias), "it has products without bias"),
         (attention.kv_heads not in (None, heads), "it has fewer key heads than query heads"),
-        (attention.head_width not in (None, width // heads) or width % heads != 0, "its heads have a width of their own"),
+        (
+            attention.head_width not in (None, width // heads) or width % heads != 0,
+            "its heads have a width of their own",
+        ),
         (attention.qk_norm, "it normalises queries and keys"),
         (attention.softcap is not None, "it caps its attention scores"),
         (any(w is not None for w in attention.windows), "it attends within windows"),

@@ -10,8 +10,8 @@ from torch import nn
 
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.model.heads import (
-    Classification,
     ClassHead,
+    Classification,
     Head,
     LanguageModelling,
     LMHead,
@@ -36,9 +36,7 @@ def described(model: Transformer) -> dict[str, Head]:
 def _described(name: str, module: nn.Module) -> Head:
     match module:
         case LanguageModelling():
-            return LMHead(
-                transform=module.dense is not None, bias=module.bias is not None, tie=module.weight is None
-            )
+            return LMHead(transform=module.dense is not None, bias=module.bias is not None, tie=module.weight is None)
         case Classification():
             return ClassHead(
                 outputs=module.output.weight.shape[0],

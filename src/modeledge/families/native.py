@@ -1,4 +1,4 @@
-"""Our own format: the configuration as it is, tensors under their own names. It can say every model that we can build."""
+"""Our own format: the configuration as it is, tensors under their own names. It holds every model that we can build."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def read_config(said: Mapping[str, Any]) -> tuple[TransformerConfig, Extra]:
 
 def write_config(config: TransformerConfig, extra: Extra) -> dict[str, Any]:
     """The model's shape → `config.json`."""
-    return {**extra.said, "model_type": "modeledge", "schema": SCHEMA, "model": as_plain(config)}
+    same = bool(extra.said) and from_plain(extra.said["model"]) == config
+    model = extra.said["model"] if same else as_plain(config)
+    return {**extra.said, "model_type": "modeledge", "schema": SCHEMA, "model": model}
 
 
 def heads(said: Mapping[str, Any], names: Collection[str]) -> dict[str, Head]:

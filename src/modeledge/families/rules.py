@@ -74,7 +74,7 @@ class Split:
         if whole.ndim == 0 or whole.shape[0] != sum(self.sizes):
             what = f"{self.theirs} {list(whole.shape)} does not split into {list(self.sizes)}"
             raise ModeledgeError("E-KEYS", what)
-        return dict(zip(self.ours, torch.split(whole, self.sizes), strict=True))
+        return dict(zip(self.ours, torch.split(whole, list(self.sizes)), strict=True))
 
     def write(self, ours: Tensors) -> dict[str, Tensor]:
         whole = torch.cat([ours[name] for name in self.ours])

@@ -20,7 +20,9 @@ def find_family(name: Any) -> Family:
         known = "known: " + ", ".join(FAMILIES)
         close = nearest(name, FAMILIES) if isinstance(name, str) else known
         what = f"there is no family {printable(name)!r}" if isinstance(name, str) else "model_type is missing"
-        raise ModeledgeError("E-FAMILY", what, where="model_type", remedy=known if close == known else f"{close} {known}")
+        raise ModeledgeError(
+            "E-FAMILY", what, where="model_type", remedy=known if close == known else f"{close} {known}"
+        )
     return FAMILIES[name]
 
 

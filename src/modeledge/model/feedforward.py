@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: shapes.FeedForward, width: int) -> None:
         super().__init__()
-        self.kind = config.kind
+        self.kind, self.activation = config.kind, plain_activation(config.kind)
         self.gate = Linear(width, config.width, bias=config.bias) if config.kind in ("swiglu", "geglu") else None
         self.up = Linear(width, config.width, bias=config.bias)
         self.down = Linear(config.width, width, bias=config.bias, residual=True)
@@ -24,16 +26,16 @@ class FeedForward(nn.Module):
         if self.gate is not None:
             gate = self.gate(x)
             return self.down((F.silu(gate) if self.kind == "swiglu" else F.gelu(gate)) * self.up(x))  # type: ignore[no-any-return]
-        inner = self.up(x)
-        if self.kind == "gelu":
-            inner = F.gelu(inner)
-        elif self.kind == "gelu_tanh":
-            inner = gelu_tanh(inner)
-        else:
-            inner = F.relu(inner)
-        return self.down(inner)  # type: ignore[no-any-return]
+        return self.down(self.activation(self.up(x)))  # type: ignore[no-any-return]
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
     """GELU's tanh approximation (Hendrycks and Gimpel 2016), the activation of GPT-2."""
     return F.gelu(x, approximate="tanh")
+
+
+def plain_activation(kind: str) -> Callable[[Tensor], Tensor]:
+    """The activation of a feed-forward without a gate; GELU where there is one (for a head beside it)."""
+    if kind == "gelu_tanh":
+        return gelu_tanh
+    return F.relu if kind == "relu" else F.gelu

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from modeledge.model.batch import Batch
 from modeledge.model.config import TransformerConfig
 from modeledge.model.draw import Draw, dropped
+from modeledge.model.feedforward import plain_activation
 from modeledge.model.linear import Linear, build_norm
 
 Pool: TypeAlias = Literal["first", "last", "mean", "max"]
@@ -19,7 +20,7 @@ Pool: TypeAlias = Literal["first", "last", "mean", "max"]
 
 @dataclass(frozen=True, kw_only=True)
 class LMHead:
-    """Scores over the vocabulary. `transform` is BERT's dense–GELU–norm before it; `tie` shares the embedding table."""
+    """Scores over the vocabulary. `transform` is BERT's dense, activation, norm before it; `tie` shares the table."""
 
     transform: bool = False
     bias: bool = False
@@ -64,6 +65,7 @@ class LanguageModelling(nn.Module):
     def __init__(self, spec: LMHead, config: TransformerConfig) -> None:
         super().__init__()
         width, norm = config.width, config.stack.norm
+        self.activation = plain_activation(config.stack.feedforward.kind)
         self.dense = Linear(width, width) if spec.transform else None
         self.norm = build_norm(norm.kind, width, norm.eps) if spec.transform else None
         self.weight = None if spec.tie else nn.Parameter(torch.empty(config.embed.vocab, width))
@@ -73,7 +75,7 @@ class LanguageModelling(nn.Module):
         """What is multiplied by the vocabulary table: `[n, width]` → `[n, width]`."""
         if self.dense is None or self.norm is None:
             return states
-        return self.norm(F.gelu(self.dense(states)))  # type: ignore[no-any-return]
+        return self.norm(self.activation(self.dense(states)))  # type: ignore[no-any-return]
 
     def table(self, embedding: Tensor) -> Tensor:
         """The vocabulary table `[vocab, width]`: the embedding where the head is tied to it."""

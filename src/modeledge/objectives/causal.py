@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,6 +22,7 @@ class CausalPrepare:
     """Inputs are all tokens but the last, labels all but the first; the example is used as it is, without noise."""
 
     channels: frozenset[str] = frozenset()
+    noisy: ClassVar[bool] = False
 
     def __call__(self, example: Example, noise: Noise) -> Prepared:
         if len(example.ids) < 2:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ class LabelPrepare:
     types: bool = False
     class_weights: tuple[float, ...] = ()
     channels: frozenset[str] = frozenset()
+    noisy: ClassVar[bool] = False
 
     def __call__(self, example: Example, noise: Noise) -> Prepared:
         piece = self.piece(example)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class MaskedPrepare:
     cls: int | None = None
     sep: int | None = None
     channels: frozenset[str] = frozenset()
+    noisy: ClassVar[bool] = True
 
     def __call__(self, example: Example, noise: Noise) -> Prepared:
         ids = self._wrapped(np.asarray(example.ids, dtype=np.int64))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,12 @@ class Loss:
 
 
 class Prepare(Protocol):
-    """Example → Prepared: a plain frozen value without torch or weights, all that a worker process ever sees."""
+    """Example → Prepared: a plain frozen value without torch or weights, all that a worker process ever sees.
+
+    `noisy` says whether an example is prepared differently in each epoch; the states of one that is not may be cached.
+    """
+
+    noisy: ClassVar[bool]
 
     @property
     def channels(self) -> frozenset[str]:

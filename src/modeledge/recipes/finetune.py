@@ -19,7 +19,7 @@ from modeledge.families import load_model
 from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import Step
-from modeledge.recipes.folder import run_folder
+from modeledge.recipes.folder import model_folder, run_folder
 from modeledge.recipes.pretrain import finish
 from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe
 from modeledge.records import Example
@@ -45,7 +45,7 @@ def finetune(
     """Run the recipe in `folder`; returns the marks. `rows` takes the place of the recipe's data file."""
     train_rows, test_rows = split_rows(recipe, rows)
     with run_folder(folder, to_toml(recipe), resume=resume):
-        source = Path(recipe.model)
+        source = model_folder(recipe.model)
         tokenizer, model = Tokenizer.load(source), load_model(source)
         model = Transformer(model.config, seed=recipe.seed) if recipe.fresh else model
         task = make_task(recipe, train_rows, tokenizer, model, say)

@@ -14,6 +14,15 @@ from modeledge.errors import ModeledgeError
 RECIPE = "run.toml"
 
 
+def model_folder(path: str | Path) -> Path:
+    """The model folder at a path, or inside the run folder at that path (`E-NO-FILE`)."""
+    for folder in (Path(path) / "model", Path(path)):
+        if (folder / "config.json").is_file():
+            return folder
+    remedy = "name a folder with config.json and model.safetensors, or a finished run"
+    raise ModeledgeError("E-NO-FILE", "there is no model", where=str(path), remedy=remedy)
+
+
 @contextmanager
 def run_folder(folder: Path, recipe: str, *, resume: bool = False) -> Iterator[Path]:
     """Open a run folder and hold it until the block ends.

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from modeledge.adapt import STRATEGIES
+from modeledge.adapt import Freeze, Probe
 from modeledge.metrics import Interval
 from modeledge.model.transformer import Transformer
 from modeledge.recipes.classical import LatentSemantics, tfidf_logistic, tfidf_svd_logistic
-from modeledge.recipes.scripture import pair_task, section_task, unlabelled_verses
+from modeledge.recipes.scripture import pair_task, section_task, unlabelled_texts
 from modeledge.recipes.study import Arm, Cell, difference, run_cell
 from modeledge.records import Example
 from modeledge.tasks import Labels, LabelTask
@@ -21,6 +21,7 @@ from modeledge.train import TrainConfig
 
 Say = Callable[[str], None]
 LENGTH = 160
+UNITS: tuple[Literal["chapter", "verse"], ...] = ("chapter", "verse")
 
 SCRATCH, FULL, PROBE, FROZEN = "from scratch", "pre-trained, all weights", "pre-trained, probe", "pre-trained, 2 frozen"
 TFIDF, SVD = "TF-IDF + logistic regression", "TF-IDF + SVD (unlabelled) + logistic regression"
@@ -47,8 +48,8 @@ def arms(task: str, labels: int) -> dict[str, Arm]:
     return {
         SCRATCH: Arm(SCRATCH, fresh=True, train=fine, epochs=epochs),
         FULL: Arm(FULL, train=fine, epochs=epochs),
-        PROBE: Arm(PROBE, strategies=(STRATEGIES["probe"](),), train=head, epochs=2 * epochs),
-        FROZEN: Arm(FROZEN, strategies=(STRATEGIES["freeze"](first=2),), train=fine, epochs=epochs),
+        PROBE: Arm(PROBE, strategies=(Probe(),), train=head, epochs=2 * epochs),
+        FROZEN: Arm(FROZEN, strategies=(Freeze(first=2),), train=fine, epochs=epochs),
     }
 
 
@@ -77,7 +78,9 @@ def neural(models: Mapping[str, Transformer], tokenizer: Tokenizer, plan: Plan, 
     for name, budgets in plan.tasks.items():
         data = load(name, plan.seeds)
         for kind, model in models.items():
-            task = LabelTask(data.labels, tokenizer, model.config, length=LENGTH, pair=data.pair, hidden=False, pool="mean")
+            task = LabelTask(
+                data.labels, tokenizer, model.config, length=LENGTH, pair=data.pair, hidden=False, pool="mean"
+            )
             test = task.encode(data.test)
             rows: dict[int, list[Example]] = {seed: task.encode(train) for seed, train in data.train.items()}
             for labels in budgets:
@@ -86,13 +89,15 @@ def neural(models: Mapping[str, Transformer], tokenizer: Tokenizer, plan: Plan, 
                         continue
                     budget = {seed: examples[:labels] for seed, examples in rows.items()}
                     cell = run_cell(Cell(kind, name, arm.name, labels), model, task, budget, test, arm)
-                    say(f"{name:8s} {kind:8s} {arm.name:26s} {labels:5d} labels  {cell.accuracy:.3f}  ({cell.seconds:.0f} s)")
+                    say(
+                        f"{name:8s} {kind:8s} {arm.name:26s} {labels:5d} labels  {cell.accuracy:.3f}  ({cell.seconds:.0f} s)"
+                    )
                     yield cell
 
 
 def classical(plan: Plan, say: Say) -> Iterator[Cell]:
-    """The same cells for the classical baselines; the SVD sees the unlabelled corpus once."""
-    latent = LatentSemantics().fit(unlabelled_verses())
+    """The same cells for the classical baselines; the SVD sees the unlabelled corpus once, by chapters and by verses."""
+    spaces = [LatentSemantics(seed=0, name=unit).fit(unlabelled_texts(unit)) for unit in UNITS]
     for name, budgets in plan.tasks.items():
         data = load(name, plan.seeds)
         for labels in budgets:
@@ -100,7 +105,7 @@ def classical(plan: Plan, say: Say) -> Iterator[Cell]:
             for seed, train in data.train.items():
                 for cell, outcome in (
                     (plain, tfidf_logistic(train[:labels], data.test, seed)),
-                    (reduced, tfidf_svd_logistic(latent, train[:labels], data.test, seed)),
+                    (reduced, tfidf_svd_logistic(spaces, train[:labels], data.test, seed)),
                 ):
                     cell.correct.append(np.asarray(outcome.correct, dtype=np.float64))
                     cell.seconds += outcome.seconds

@@ -18,7 +18,7 @@ from modeledge.families import load_model, save_model
 from modeledge.model.config import TransformerConfig, from_plain
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import CausalLM, MaskedLM, MaskedPrepare, Objective, Step
-from modeledge.recipes.folder import run_folder
+from modeledge.recipes.folder import model_folder, run_folder
 from modeledge.recipes.presets import PRESETS
 from modeledge.recipes.recipe import CorpusRecipe, ObjectiveRecipe, PretrainRecipe
 from modeledge.records import Document, Ledger
@@ -155,7 +155,7 @@ def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) 
 def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
     """The model to start from, or fresh weights that are a function of the seed."""
     if recipe.model.start is not None:
-        model = load_model(Path(recipe.model.start))
+        model = load_model(model_folder(recipe.model.start))
         if tokenizer.vocab_size > model.config.embed.vocab:
             what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.embed.vocab} rows"
             raise ModeledgeError("E-VOCAB-SIZE", what)

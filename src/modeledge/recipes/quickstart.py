@@ -83,7 +83,7 @@ def prepare(out: Path, say: Say) -> Tokenizer:
     """Files → documents → tokenizer and token shards; the chapters of the test rows stay out of both."""
     say("reading the corpus")
     paths = write_documents(out / "raw")
-    kept = CorpusRecipe(paths=tuple(str(p) for p in paths if "held" not in p.name))
+    kept = CorpusRecipe(paths=tuple(str(path) for path in paths))
     tokenizer = build_tokenizer(kept, TokenizerRecipe(vocab_size=VOCAB), out / "tokenizer", say)
     build_shards(kept, out / "tokenizer", out / "corpus", say)
     files.write_json(out / "ledger.json", files.read_json(out / "corpus" / "ledger.json"))
@@ -123,7 +123,7 @@ def steps_in(recipe: PretrainRecipe, seconds: float) -> int:
 
 def held_out(out: Path, decoder: Transformer, tokenizer: Tokenizer, say: Say) -> dict[str, float]:
     """The decoder's likelihood on the chapters that it never saw."""
-    held = CorpusRecipe(paths=tuple(str(p) for p in sorted((out / "raw").glob("*held*"))))
+    held = CorpusRecipe(paths=(str(out / "raw" / "held-out.jsonl.gz"),))
     shards = build_shards(held, out / "tokenizer", out / "held-out", say)
     size = files.read_json(out / "held-out" / "ledger.json")["kept"]["bytes"]
     return held_out_loss(decoder, CausalLM(), shards, LENGTH, tokens=len(shards), bytes=size)

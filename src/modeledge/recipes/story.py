@@ -65,7 +65,9 @@ def verdict(gained: Sequence[Gain]) -> str:
     for gain in gained:
         if gain.over_classical.mean < 0:
             d = gain.over_classical
-            lines.append(f"{_place(gain)}: {gain.best_classical} is ahead by {-100 * d.mean:.1f} points ({_points(d)}).")
+            lines.append(
+                f"{_place(gain)}: {gain.best_classical} is ahead by {-100 * d.mean:.1f} points ({_points(d)})."
+            )
     return "\n".join(lines)
 
 
@@ -92,7 +94,13 @@ def write(out: Path, full: bool, cells: Sequence[Cell], gained: Sequence[Gain], 
 def gain_as_plain(gain: Gain) -> dict[str, Any]:
     """What `results.json` keeps."""
     spread = {n: vars(i) for n, i in (("over_scratch", gain.over_scratch), ("over_classical", gain.over_classical))}
-    return {"model": gain.model, "task": gain.task, "labels": gain.labels, "best_classical": gain.best_classical, **spread}
+    return {
+        "model": gain.model,
+        "task": gain.task,
+        "labels": gain.labels,
+        "best_classical": gain.best_classical,
+        **spread,
+    }
 
 
 def _verdicts(gained: Sequence[Gain]) -> list[Any]:
@@ -117,7 +125,10 @@ def _task_section(task: str, cells: Sequence[Cell]) -> Section:
         results.append(Result(name, cell.labels, a.mean, a.low, a.high))
         spread = f"{100 * a.low:.1f} – {100 * a.high:.1f}"
         rows.append((name, cell.labels, f"{100 * a.mean:.1f} %", spread, f"{cell.seconds / len(cell.correct):.1f} s"))
-    top = {labels: max((r.value, i) for i, r in enumerate(results) if r.labels == labels)[1] for labels in {r.labels for r in results}}
+    top = {
+        labels: max((r.value, i) for i, r in enumerate(results) if r.labels == labels)[1]
+        for labels in {r.labels for r in results}
+    }
     chance = 1 / 8 if task == "section" else 0.5
     blocks: list[Any] = [Paragraph(TASKS[task]), Figure(comparison_plot(results, score="accuracy", chance=chance))]
     if len({c.labels for c in cells}) > 1:
@@ -136,7 +147,9 @@ def _pretraining(out: Path, results: Mapping[str, Any]) -> Section:
         [
             Paragraph("The chapters of all test rows were held out of pre-training and of the tokenizer's training."),
             LedgerTable(files.read_json(out / "ledger.json")),
-            Figure(loss_curves(runs, ("decoder, next token", "encoder, masked token")), "Training loss in nats a token."),
+            Figure(
+                loss_curves(runs, ("decoder, next token", "encoder, masked token")), "Training loss in nats a token."
+            ),
             KeyValues({f"held-out {k.replace('_', ' ')}": round(v, 3) for k, v in results["held_out"].items()}),
         ],
     )
@@ -145,7 +158,8 @@ def _pretraining(out: Path, results: Mapping[str, Any]) -> Section:
 def _writing(results: Mapping[str, Any]) -> Section:
     told = [(s["prompt"], s["continuation"]) for s in results["samples"]]
     gaps = [
-        (text, *("  ".join(f"{p.strip()} ({share:.2f})" for p, share in gap) for gap in found)) for text, found in results["gaps"]
+        (text, *("  ".join(f"{p.strip()} ({share:.2f})" for p, share in gap) for gap in found))
+        for text, found in results["gaps"]
     ]
     return Section(
         "What the models write",

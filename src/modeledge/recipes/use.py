@@ -20,6 +20,7 @@ from modeledge.model.heads import Pool, pooled
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import Objective, Shape, Step, collate, prepared
 from modeledge.recipes.finetune import TASK_FILE, located, marks
+from modeledge.recipes.folder import model_folder
 from modeledge.records import Example, FloatArray, Piece, Prepared
 from modeledge.seed import Noise
 from modeledge.tasks import Answer, Labels, LabelTask, answers
@@ -36,8 +37,7 @@ class Model:
     def load(folder: str | Path) -> Model:
         """Read a model folder, or the run folder around it."""
         tune_malloc()
-        path = Path(folder)
-        path = path / "model" if (path / "model" / "config.json").exists() else path
+        path = model_folder(folder)
         transformer, tokenizer = load_model(path), Tokenizer.load(path)
         return Model(transformer, tokenizer, _task(path / TASK_FILE, tokenizer, transformer))
 

@@ -5,25 +5,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from modeledge.adapt.features import FeatureCache, cache_features, frozen_depth, needed_bytes, starting_above
 from modeledge.adapt.strategy import Clock, Strategy, apply_moving, compose
 from modeledge.corpus.pack import deal
-from modeledge.corpus.stream import Stream
+from modeledge.corpus.stream import ListStream, Stream
 from modeledge.errors import ModeledgeError
 from modeledge.machine import tune_malloc
 from modeledge.model.batch import Batch
-from modeledge.objectives import Loss, Shape, Step, fill, plan, prepared
+from modeledge.objectives import Loss, Shape, Step, collate, fill, plan, prepared
 from modeledge.records import Example
 from modeledge.seed import Noise
 from modeledge.train.config import TrainConfig
 from modeledge.train.judge import Judge
 from modeledge.train.optim import Optimizer
+
+CACHE = 2**30  # bytes that the states of a frozen body may take
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class Trainer:
         self.place: Mapping[str, Any] = stream.state_dict()
         self._examples: Iterator[Example] | None = None
         self._moving: dict[str, float] = {}
+        self._features: FeatureCache | None = None
 
     # ---- one update
 
@@ -137,7 +142,8 @@ class Trainer:
     def _accumulate(self, batches: Sequence[Batch], weights: Mapping[str, Tensor]) -> list[Loss]:
         losses: list[Loss] = []
         for number, batch in enumerate(batches):
-            loss: Loss = self.module(batch, self.noise.at("step", self.done, number, 0))
+            with starting_above(self._features, self.model, batch) if self._features is not None else nullcontext():
+                loss: Loss = self.module(batch, self.noise.at("step", self.done, number, 0))
             loss.value(weights).backward()  # type: ignore[no-untyped-call]
             losses.append(_detached(loss))
         return losses
@@ -147,13 +153,31 @@ class Trainer:
         moving = {f"model.{name}": factor for name, factor in moving.items()}
         moving |= {f"objective.{n}": 1.0 for n, p in self.module.objective.named_parameters() if p.requires_grad}
         if moving.keys() != self._moving.keys():
+            rates = {n.removeprefix("model."): f for n, f in moving.items() if n.startswith("model.")}
             self.module.train()
-            apply_moving(self.model, {n.removeprefix("model."): f for n, f in moving.items() if n.startswith("model.")})
+            apply_moving(self.model, rates)
+            self._features = self._cached(rates)
         self._moving = moving
 
+    def _cached(self, rates: Mapping[str, float]) -> FeatureCache | None:
+        """The states below everything that moves, run once over all examples in the order of the data; `None` where
+        nothing lies below, the examples are prepared with noise, or they take more than `CACHE` bytes."""
+        depth = frozen_depth(self.model, rates)
+        if not depth or not isinstance(self.stream, ListStream) or self.module.objective.prepare.noisy:
+            return None
+        ready = [prepared(self.module.objective, self.stream.example(i), self.noise) for i in range(len(self.stream))]
+        if needed_bytes(self.model, sum(max(p.lengths()) for p in ready)) > CACHE:
+            return None
+        batches = (
+            collate(ready[i : i + self.config.batch], self.shape).to(self.device)
+            for i in range(0, len(ready), self.config.batch)
+        )
+        return cache_features(self.model, batches, depth, limit=CACHE)
+
     def _epoch(self) -> float:
-        epoch = self.place.get("epoch", 0.0)
-        return float(epoch)
+        """Passes over the data so far, where the stream knows its length."""
+        length = len(self.stream) if isinstance(self.stream, Sized) else 0
+        return float(self.place.get("position", 0)) / length if length else 0.0
 
     def _record(
         self,

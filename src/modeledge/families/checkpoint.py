@@ -1,0 +1,255 @@
+"""A model folder in, a model out, and back: `config.json`, `model.safetensors`, and nothing that can run.
+
+Reading is strict: each tensor of the file is used, or known and kept; each weight of the model is in the file, in the
+right shape. Writing an untouched model gives the same configuration and the same bits.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from modeledge import files
+from modeledge.errors import ModeledgeError, printable
+from modeledge.families.family import Family, Origin, blank, merged, origin_of
+from modeledge.families.folder import (
+    CONFIG,
+    MAX_CONFIG,
+    WEIGHTS,
+    check_folder,
+    located,
+    read_folder_weights,
+    read_json_object,
+    tokenizer_ids,
+)
+from modeledge.families.heads import described
+from modeledge.families.rules import (
+    Rule,
+    allowed,
+    module_names,
+    needed,
+    read_tensors,
+    same_bits,
+    write_tensors,
+)
+from modeledge.families.table import FAMILIES, family_of, find_family
+from modeledge.families.weights import write_weights
+from modeledge.model.config import TransformerConfig
+from modeledge.model.heads import Head
+from modeledge.model.transformer import Transformer
+
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+LISTED = 8
+
+
+def load_model(folder: str | Path) -> Transformer:
+    """Read a model folder of any family in `FAMILIES`; weights become fp32 masters (fp64 where the file has fp64).
+
+    The model remembers its file (`origin`), so that `save_model` writes the same one. It is in training mode, as a
+    fresh one. Raises `E-NO-FILE`, `E-FAMILY`, `E-CONFIG-KEY`, `E-CONFIG-VALUE`, `E-CONFIG-UNSAFE`, `E-KEYS`,
+    `E-VOCAB-SIZE`, `E-SAFETENSORS`, `E-UNSAFE-FORMAT`, `E-UNSAFE-PATH`.
+    """
+    folder = Path(folder)
+    check_folder(folder)
+    said = read_json_object(folder / CONFIG, MAX_CONFIG)
+    with located(folder / CONFIG):
+        family = family_of(said)
+        config, _ = family.read_config(said)
+        check_vocabulary(config, tokenizer_ids(folder))
+    stored, notes = read_folder_weights(folder)
+    with located(folder):
+        canonical = family.spelling(said, stored.keys())
+        heads = family.heads(said, canonical.values())
+        check_depth(config, len(stored))
+        rules = family.rules(config, heads)
+        theirs = {canonical[name]: tensor for name, tensor in stored.items()}
+        names = {new: old for old, new in canonical.items()}
+        check_names(rules, names)
+        reading = read_tensors(rules, theirs)
+        dtypes = {name: theirs[name].dtype for name in needed(rules)}
+        check_dtypes(dtypes)
+        model = build(config, heads, reading.ours)
+    kept = {name: tensor.clone() for name, tensor in reading.kept.items()}
+    origin = Origin(family.model_type, said, heads, names, kept, reading.copies, dtypes, notes)
+    remember(model, origin, family, rules)
+    return model
+
+
+def build(config: TransformerConfig, heads: Mapping[str, Head], ours: Mapping[str, Tensor]) -> Transformer:
+    """A model with these weights, copied. Shapes are compared before any memory is asked for."""
+    model = blank(config, heads)
+    wanted = model.state_dict()
+    wrong = [
+        f"{name} is {list(ours[name].shape)} and must be {list(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name != "tokens" and ours[name].shape != tensor.shape
+    ]
+    rows, width = wanted["tokens"].shape
+    if ours["tokens"].ndim != 2 or ours["tokens"].shape[1] != width:
+        wrong.insert(0, f"tokens is {list(ours['tokens'].shape)} and must be {[rows, width]}")
+    if wrong:
+        raise ModeledgeError("E-KEYS", f"wrong shapes: {listing(wrong)}", why="configuration and weights disagree")
+    if len(ours["tokens"]) != rows:
+        what = f"the configuration says {rows:,} ids, the embedding has {len(ours['tokens']):,} rows"
+        raise ModeledgeError("E-VOCAB-SIZE", what, remedy="restore the vocab_size that belongs to these weights")
+    wide = any(tensor.dtype is torch.float64 for tensor in ours.values())
+    model = model.to(torch.float64 if wide else torch.float32).to_empty(device="cpu")
+    model.compute = torch.float64 if wide else torch.float32
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            tensor.copy_(ours[name])
+    return model
+
+
+def save_model(model: Transformer, folder: str | Path, *, family: str | None = None) -> None:
+    """Write a model folder that `load_model` and, for a family of theirs, Hugging Face libraries read.
+
+    Without `family`: the one that the model came from, if that can hold it; else the first that gives back exactly the
+    same model; else our own format. Each weight keeps the dtype of its file where that loses nothing; a model that has
+    learned more than its dtype holds is written in its own. Raises `E-FAMILY`, `E-OUTSIDE-FAMILY`, `E-OUTPUT`,
+    `E-DISK`.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        raise ModeledgeError("E-OUTPUT", "this is a file", where=str(folder))
+    heads, origin = described(model), origin_of(model)
+    chosen = choose(model.config, heads, origin, family)
+    origin = origin if origin is not None and origin.family == chosen.model_type else None
+    rules = chosen.rules(model.config, heads)
+    ours = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    check_writable(ours, model.config, heads)
+    kept, copies = ({}, frozenset[str]()) if origin is None else (origin.kept, origin.copies)
+    theirs = write_tensors(rules, ours, kept=kept, copies=copies)
+    said = merged(chosen, model.config, heads, origin)
+    theirs = stored_as(theirs, said, origin)
+    names = origin.names if origin is not None and origin.heads.keys() == heads.keys() else {}
+    bare = not heads and not names and chosen.prefix
+    spelled = {names.get(n) or (n.removeprefix(chosen.prefix) if bare else n): t for n, t in theirs.items()}
+    write_folder(folder, said, spelled, {"format": "pt"} if origin is None else origin.metadata)
+
+
+def write_folder(
+    folder: Path, said: Mapping[str, Any], tensors: Mapping[str, Tensor], notes: Mapping[str, str]
+) -> None:
+    """Weights first and the configuration last: a folder that has one is whole."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG).unlink(missing_ok=True)
+        write_weights(folder / WEIGHTS, tensors, notes)
+    except OSError as error:
+        raise files.disk_error(folder, error) from error
+    files.write_json(folder / CONFIG, said)
+
+
+def choose(config: TransformerConfig, heads: Mapping[str, Head], origin: Origin | None, wanted: str | None) -> Family:
+    """The family to write: the one that is asked for, the one the model came from, one that holds it exactly, ours."""
+    if wanted is not None:
+        family = find_family(wanted)
+        reasons = family.lacks(config, heads)
+        if reasons:
+            what = f"a {wanted} checkpoint cannot hold this model: {'; '.join(reasons)}"
+            raise ModeledgeError("E-OUTSIDE-FAMILY", what, remedy='write the native format: family="modeledge"')
+        return family
+    if origin is not None and not FAMILIES[origin.family].lacks(config, heads):
+        return FAMILIES[origin.family]
+    return next((f for f in FAMILIES.values() if holds(f, config, heads)), FAMILIES["modeledge"])
+
+
+def holds(family: Family, config: TransformerConfig, heads: Mapping[str, Head]) -> bool:
+    """Does this family give back exactly this configuration and these heads?"""
+    if family.lacks(config, heads):
+        return False
+    said = merged(family, config, heads, None)
+    names = needed(family.rules(config, heads))
+    return family.read_config(said)[0] == config and family.heads(said, names) == dict(heads)
+
+
+def stored_as(theirs: Mapping[str, Tensor], said: dict[str, Any], origin: Origin | None) -> dict[str, Tensor]:
+    """Each tensor in the dtype of its file, where that is lossless for all of them; `said` names the dtype if not."""
+    dtypes = {} if origin is None else origin.dtypes
+    common = next(iter(dtypes.values())) if len(set(dtypes.values())) == 1 else None
+    kept = set() if origin is None else set(origin.kept)
+    wanted = {n: t.dtype if n in kept else dtypes.get(n, common or t.dtype) for n, t in theirs.items()}
+    cast = {name: tensor.to(wanted[name]) for name, tensor in theirs.items()}
+    if all(same_bits(cast[n].to(t.dtype), t) for n, t in theirs.items() if cast[n].dtype != t.dtype):
+        if origin is None:
+            said["torch_dtype"] = str(next(iter(cast.values())).dtype).removeprefix("torch.")
+        return cast
+    for key in ("torch_dtype", "dtype"):
+        if key in said:
+            said[key] = str(next(t.dtype for n, t in theirs.items() if n not in kept)).removeprefix("torch.")
+    return dict(theirs)
+
+
+def remember(model: Transformer, origin: Origin, family: Family, rules: Sequence[Rule]) -> None:
+    """Leave on the model where it came from, and what its modules are called there (for adapters in PEFT's format)."""
+    vars(model)["origin"] = origin
+    bare = "" if origin.heads else family.prefix
+    model.hf_names = {path: (name.removeprefix(bare), turned) for path, (name, turned) in module_names(rules).items()}
+
+
+def check_names(rules: Sequence[Rule], names: Mapping[str, str]) -> None:
+    """Refuse missing and unexpected tensors, with both lists and the nearest names (`E-KEYS`).
+
+    `names` maps the canonical names that are there to those of the file.
+    """
+    missing = [name for name in needed(rules) if name not in names]
+    known = allowed(rules)
+    extra = [names[name] for name in names if name not in known]
+    if not missing and not extra:
+        return
+    parts = []
+    if missing:
+        parts.append(f"missing: {listing([_beside(name, extra) for name in missing])}")
+    if extra:
+        parts.append(f"unexpected: {listing([_beside(name, missing) for name in extra])}")
+    raise ModeledgeError(
+        "E-KEYS", "; ".join(parts), why="a model with other weights than its file says is another model"
+    )
+
+
+def check_depth(config: TransformerConfig, count: int) -> None:
+    """Refuse a configuration with more layers than there are tensors, before anything is built (`E-KEYS`)."""
+    if config.stack.layers > count:
+        what = f"the configuration says {config.stack.layers:,} layers, the file has {count:,} tensors"
+        raise ModeledgeError("E-KEYS", what)
+
+
+def check_vocabulary(config: TransformerConfig, ids: int | None) -> None:
+    """Refuse a tokenizer in the same folder that has more ids than the model (`E-VOCAB-SIZE`)."""
+    if ids is not None and ids > config.embed.vocab:
+        what = f"the tokenizer has {ids:,} ids, the model {config.embed.vocab:,} rows"
+        raise ModeledgeError("E-VOCAB-SIZE", what)
+
+
+def check_dtypes(dtypes: Mapping[str, torch.dtype]) -> None:
+    """Refuse weights that are not floating-point numbers (`E-KEYS`): quantised files hold other things than weights."""
+    wrong = [f"{name} is {dtype}" for name, dtype in dtypes.items() if dtype not in FLOATS]
+    if wrong:
+        remedy = "use the checkpoint as it was before quantisation"
+        raise ModeledgeError("E-KEYS", f"not a weight: {listing(wrong)}", remedy=remedy)
+
+
+def check_writable(ours: Collection[str], config: TransformerConfig, heads: Mapping[str, Head]) -> None:
+    """Refuse a model with parts that its configuration does not name, as adapters are (`E-OUTSIDE-FAMILY`)."""
+    wanted = blank(config, heads).state_dict().keys()
+    if wanted != set(ours):
+        odd = sorted(set(ours) ^ wanted)
+        what = f"the model has other weights than its configuration says: {listing(odd)}"
+        raise ModeledgeError("E-OUTSIDE-FAMILY", what, remedy="merge or detach adapters first")
+
+
+def listing(words: Sequence[str]) -> str:
+    """The first few of many words, safe for a terminal."""
+    shown = ", ".join(printable(word) for word in words[:LISTED])
+    return shown + (f" and {len(words) - LISTED} more" if len(words) > LISTED else "")
+
+
+def _beside(name: str, others: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, others[:200], n=1, cutoff=0.8)
+    return f"{name} (nearest: {close[0]})" if close else name

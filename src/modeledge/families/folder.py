@@ -1,0 +1,126 @@
+"""What lies in a model folder: the configuration, the files of weights, and how many ids the tokenizer has.
+
+Nothing is followed out of the folder by a name that a file holds, and no pickle is opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from torch import Tensor
+
+from modeledge.corpus.strictjson import Flaw, parse
+from modeledge.errors import ModeledgeError, printable
+from modeledge.families.weights import PICKLES, damaged, read_weights, unsafe
+
+CONFIG, WEIGHTS, INDEX, TOKENIZER = "config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json"
+MAX_CONFIG = 4 << 20  # bytes; the largest published ones, with 21,000 labels, have below 2 MiB
+MAX_INDEX = 64 << 20
+
+
+@contextlib.contextmanager
+def located(path: Path) -> Iterator[None]:
+    """Errors of this block name the file."""
+    try:
+        yield
+    except ModeledgeError as error:
+        where = f"{path}: {error.where}" if error.where else str(path)
+        raise ModeledgeError(error.code, error.what, where=where, why=error.why, remedy=error.remedy) from error
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse what is not a model folder: `E-NO-FILE`, `E-NOT-A-FILE`, and `E-UNSAFE-FORMAT` for pickles."""
+    if folder.is_file():
+        if folder.suffix in PICKLES:
+            unsafe(folder)
+        raise ModeledgeError("E-NOT-A-FILE", "this is a file", where=str(folder), remedy="name the folder around it")
+    if not folder.is_dir():
+        raise ModeledgeError("E-NO-FILE", "there is no such model folder", where=str(folder))
+    if (folder / WEIGHTS).is_file() or (folder / INDEX).is_file():
+        return
+    pickles = sorted(p for p in folder.iterdir() if p.suffix in PICKLES)
+    if pickles:
+        unsafe(pickles[0])
+    what = f"there is no {WEIGHTS}"
+    raise ModeledgeError("E-NO-FILE", what, where=str(folder), remedy="name a folder that save_model wrote")
+
+
+def read_json_object(path: Path, limit: int) -> dict[str, Any]:
+    """A JSON object from a file, read strictly: `E-NO-FILE`, `E-UTF8`, `E-JSON…`; `E-CONFIG-UNSAFE` above the limit."""
+    try:
+        if path.stat().st_size > limit:
+            raise ModeledgeError("E-CONFIG-UNSAFE", f"more than {limit:,} bytes", where=str(path))
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError as error:
+        raise ModeledgeError("E-NO-FILE", f"there is no {path.name}", where=str(path.parent)) from error
+    except OSError as error:
+        raise ModeledgeError("E-READ", error.strerror or str(error), where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise ModeledgeError("E-UTF8", f"byte {error.start:,} is not UTF-8", where=str(path)) from error
+    try:
+        value = parse(text)
+    except Flaw as flaw:
+        raise ModeledgeError(flaw.code, flaw.what, where=str(path), why=flaw.why, remedy=flaw.remedy) from flaw
+    if not isinstance(value, dict):
+        raise ModeledgeError("E-JSON-TYPE", "it is not an object", where=str(path), remedy="write one JSON object")
+    return value
+
+
+def read_folder_weights(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of a folder, from one file or from shards, and the notes of the (first) file."""
+    if (folder / WEIGHTS).is_file():
+        return read_weights(folder / WEIGHTS)
+    index = folder / INDEX
+    placed = read_json_object(index, MAX_INDEX).get("weight_map")
+    if not isinstance(placed, dict) or not placed or not all(isinstance(v, str) for v in placed.values()):
+        damaged(index, "weight_map must map names to files")
+    for shard in sorted(set(placed.values())):
+        check_inside(index, shard)
+    tensors: dict[str, Tensor] = {}
+    notes: dict[str, str] = {}
+    for shard in sorted(set(placed.values())):
+        if not (folder / shard).is_file():
+            raise ModeledgeError("E-NO-FILE", f"the shard {printable(shard)} is missing", where=str(index))
+        found, said = read_weights(folder / shard)
+        listed = {name for name, file in placed.items() if file == shard}
+        for name in sorted(listed ^ found.keys()):
+            what = "is not listed in weight_map" if name in found else "is not where weight_map says"
+            raise ModeledgeError("E-KEYS", f"{printable(name)} ({printable(shard)}) {what}", where=str(index))
+        tensors |= found
+        notes = notes or said
+    return tensors, notes
+
+
+def check_inside(index: Path, name: str) -> None:
+    """Refuse a file name that leads out of the folder (`E-UNSAFE-PATH`), or to a pickle (`E-UNSAFE-FORMAT`)."""
+    path = PureWindowsPath(name)  # knows both kinds of slashes and drives
+    if not path.parts or path.drive or path.root or ".." in path.parts or "\0" in name:
+        what = f"weight_map names {printable(name)!r}"
+        raise ModeledgeError("E-UNSAFE-PATH", what, where=str(index), why="the path leads out of the folder")
+    if path.suffix in PICKLES:
+        unsafe(index.parent / name)
+    if path.suffix != ".safetensors":
+        damaged(index, f"weight_map names {name!r}, which is no safetensors file")
+
+
+def tokenizer_ids(folder: Path) -> int | None:
+    """How many ids the folder's `tokenizer.json` has (the highest and one); `None` where there is none."""
+    path = folder / TOKENIZER
+    if not path.is_file():
+        return None
+    said = read_json_object(path, MAX_INDEX)
+    model, added = said.get("model"), said.get("added_tokens") or []
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    if isinstance(vocabulary, dict):
+        ids = list(vocabulary.values())
+    elif isinstance(vocabulary, list):
+        ids = [len(vocabulary) - 1]
+    else:
+        raise ModeledgeError("E-TOKENIZER", "it holds no vocabulary", where=str(path))
+    ids += [token.get("id") for token in added if isinstance(token, dict)]
+    if not all(type(i) is int for i in ids):
+        raise ModeledgeError("E-TOKENIZER", "an id is not a whole number", where=str(path))
+    return max(ids, default=-1) + 1

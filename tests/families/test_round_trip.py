@@ -1,0 +1,333 @@
+"""A folder that was read and written untouched is the same: configuration as a value, tensors as bits."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from families_small import CASES, VOCAB, Case
+from safetensors.torch import load_file, save_file
+
+from modeledge.errors import ModeledgeError
+from modeledge.families import FAMILIES, load_model, save_model
+from modeledge.families.family import blank
+from modeledge.families.rules import same_bits
+from modeledge.model import (
+    Attention,
+    ClassHead,
+    Dropout,
+    FeedForward,
+    Head,
+    Learned,
+    LMHead,
+    Norm,
+    Rotary,
+    Stack,
+    Tokens,
+    Transformer,
+    TransformerConfig,
+    ValueHead,
+)
+from modeledge.seed import Noise
+
+each_case = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+def content(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    return json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
+
+
+def assert_same(one: Path, two: Path) -> None:
+    (said, tensors), (said_again, again) = content(one), content(two)
+    assert said == said_again
+    assert tensors.keys() == again.keys()
+    assert [name for name in tensors if not same_bits(tensors[name], again[name])] == []
+
+
+def edited(source: Path, target: Path, change: Any = None, tensors: Any = None) -> Path:
+    """A copy of a model folder with another configuration or other tensors."""
+    said, weights = content(source)
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "config.json").write_text(json.dumps({**said, **(change or {})}))
+    save_file(
+        {k: v.clone().contiguous() for k, v in (tensors(weights) if tensors else weights).items()},
+        target / "model.safetensors",
+    )
+    return target
+
+
+@each_case
+def test_an_untouched_model_is_written_as_it_was_read(saved: dict[str, Any], tmp_path: Path, case: Case) -> None:
+    _, folder = saved[str(case)]
+    save_model(load_model(folder), tmp_path / "again")
+    assert_same(folder, tmp_path / "again")
+
+
+@each_case
+def test_the_reference_library_reads_what_we_wrote(saved: dict[str, Any], hf: Any, tmp_path: Path, case: Case) -> None:
+    reference, folder = saved[str(case)]
+    save_model(load_model(folder), tmp_path)
+    again, told = getattr(hf, case.name).from_pretrained(tmp_path, output_loading_info=True)
+    assert not told["missing_keys"]
+    assert not told["unexpected_keys"]
+    assert not told["mismatched_keys"]
+    state = again.state_dict()
+    assert all(same_bits(tensor, state[name]) for name, tensor in reference.state_dict().items())
+
+
+@each_case
+def test_trained_weights_are_what_is_written(saved: dict[str, Any], hf: Any, tmp_path: Path, case: Case) -> None:
+    reference, folder = saved[str(case)]
+    model = load_model(folder)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.5)
+    save_model(model, tmp_path)
+    again = getattr(hf, case.name).from_pretrained(tmp_path).state_dict()
+    names = load_file(folder / "model.safetensors").keys() - {"cls.predictions.bias" if "untied" in str(case) else ""}
+    names = {
+        n
+        for n in names
+        if "seq_relationship" not in n and not (case.name in ("BertModel", "BertForPreTraining") and "pooler" in n)
+    }
+    assert names
+    assert all(torch.equal(again[name], 1.5 * reference.state_dict()[name]) for name in names)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
+@pytest.mark.parametrize("case", [CASES[3], CASES[7]], ids=str)
+def test_dtypes_are_kept(saved: dict[str, Any], tmp_path: Path, case: Case, dtype: torch.dtype) -> None:
+    folder = edited(
+        saved[str(case)][1],
+        tmp_path / "in",
+        {"torch_dtype": str(dtype).removeprefix("torch.")},
+        lambda w: {k: v.to(dtype) for k, v in w.items()},
+    )
+    model = load_model(folder)
+    assert {p.dtype for p in model.parameters()} == {torch.float64 if dtype is torch.float64 else torch.float32}
+    save_model(model, tmp_path / "out")
+    assert_same(folder, tmp_path / "out")
+    with torch.no_grad():
+        model.tokens[1, 1] = 1 + 2.0**-20  # 21 bits: more than half precision holds
+    save_model(model, tmp_path / "trained")
+    again = load_model(tmp_path / "trained")
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    kept = "float64" if dtype is torch.float64 else "float32"
+    assert content(tmp_path / "trained")[0]["torch_dtype"] == kept
+
+
+def test_ties_are_one_parameter_and_copies_are_written_back(saved: dict[str, Any], tmp_path: Path) -> None:
+    for case, table, copied in (
+        (CASES[7], "transformer.wte.weight", "lm_head.weight"),
+        (CASES[1], "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"),
+    ):
+        folder = edited(saved[str(case)][1], tmp_path / case.name, None, lambda w, c=copied, t=table: {**w, c: w[t]})
+        model = load_model(folder)
+        assert model.heads["lm"].table(model.tokens).data_ptr() == model.tokens.data_ptr()  # type: ignore[operator]
+        save_model(model, tmp_path / f"{case.name}-out")
+        assert_same(folder, tmp_path / f"{case.name}-out")
+        torn = edited(folder, tmp_path / f"{case.name}-torn", None, lambda w, c=copied: {**w, c: w[c] + 1})
+        with pytest.raises(ModeledgeError, match=f"{copied} differs"):
+            load_model(torn)
+
+
+@pytest.mark.parametrize("case", [CASES[2], CASES[3]], ids=str)
+def test_either_bias_of_a_masked_head_alone_is_read(saved: dict[str, Any], tmp_path: Path, case: Case) -> None:
+    folder = saved[str(case)][1]
+    one, other = "cls.predictions.bias", "cls.predictions.decoder.bias"
+    stored = load_file(folder / "model.safetensors")
+    value = stored[other] if other in stored else stored[one]
+    for name in (one, other):
+        alone = edited(
+            folder,
+            tmp_path / name,
+            None,
+            lambda w, n=name: {k: v for k, v in w.items() if k not in (one, other)} | {n: value},
+        )
+        model = load_model(alone)
+        assert torch.equal(model.heads["lm"].bias, value)  # type: ignore[arg-type]
+        save_model(model, tmp_path / f"{name}-out")
+        assert_same(alone, tmp_path / f"{name}-out")
+
+
+def test_old_files_with_masks_prefixes_and_old_names(saved: dict[str, Any], tmp_path: Path) -> None:
+    def masks(w: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        bare = {k.removeprefix("transformer."): v for k, v in w.items()}
+        return bare | {
+            "h.0.attn.bias": torch.ones(1, 1, 24, 24).tril().bool(),
+            "h.1.attn.masked_bias": torch.tensor(-1e4),
+        }
+
+    def gammas(w: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        old = {
+            k.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): v
+            for k, v in w.items()
+        }
+        return old | {"bert.embeddings.position_ids": torch.arange(24)[None]}
+
+    for case, change in ((CASES[7], masks), (CASES[3], gammas)):
+        folder = saved[str(case)][1]
+        old = edited(folder, tmp_path / case.name, None, change)
+        model, new = load_model(old), load_model(folder)
+        assert all(same_bits(a, b) for a, b in zip(model.parameters(), new.parameters(), strict=True))
+        assert model.hf_names == new.hf_names
+        save_model(model, tmp_path / f"{case.name}-out")
+        assert_same(old, tmp_path / f"{case.name}-out")
+
+
+def test_sites_carry_the_names_of_the_checkpoint(saved: dict[str, Any]) -> None:
+    model = load_model(saved[str(CASES[7])][1])
+    assert [(s.hf_name, s.transposed) for s in model.sites("key")] == [
+        (f"transformer.h.{n}.attn.c_attn", True) for n in (0, 1)
+    ]
+    assert model.sites("key")[0].rows == slice(16, 32)
+    bare = load_model(saved[str(CASES[0])][1])
+    assert bare.sites("down")[1].hf_name == "encoder.layer.1.output.dense"
+
+
+def test_shards_are_read(saved: dict[str, Any], tmp_path: Path) -> None:
+    reference, folder = saved[str(CASES[3])]
+    reference.save_pretrained(tmp_path / "shards", max_shard_size="5KB")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 2
+    save_model(load_model(tmp_path / "shards"), tmp_path / "one")
+    assert_same(folder, tmp_path / "one")
+
+
+def test_a_copy_of_a_model_remembers_its_file(saved: dict[str, Any], tmp_path: Path) -> None:
+    folder = saved[str(CASES[3])][1]
+    save_model(copy.deepcopy(load_model(folder)), tmp_path)
+    assert_same(folder, tmp_path)
+
+
+def test_a_pretrained_body_takes_a_new_head(saved: dict[str, Any], hf: Any, tmp_path: Path) -> None:
+    """The old head goes along, the pooler of the new one replaces the one that was kept, and labels are counted."""
+    model = load_model(saved[str(CASES[3])][1])
+    model.add_heads({"class": ClassHead(outputs=5, hidden=True)}, Noise(1))
+    save_model(model, tmp_path)
+    said, weights = content(tmp_path)
+    assert said["architectures"] == ["BertForSequenceClassification", "BertForMaskedLM"]
+    assert torch.equal(weights["bert.pooler.dense.weight"], model.heads["class"].dense.weight)  # type: ignore[union-attr]
+    again = load_model(tmp_path)
+    assert {n: p.shape for n, p in again.named_parameters()} == {n: p.shape for n, p in model.named_parameters()}
+    theirs = hf.BertForSequenceClassification.from_pretrained(tmp_path)
+    assert theirs.config.num_labels == 5
+    assert torch.equal(theirs.classifier.weight, model.heads["class"].output.weight)  # type: ignore[union-attr]
+
+
+def test_a_bare_body_that_gets_a_head_gets_its_prefix(saved: dict[str, Any], hf: Any, tmp_path: Path) -> None:
+    model = load_model(saved[str(CASES[0])][1])
+    model.add_heads({"class": ClassHead(outputs=2, hidden=True)}, Noise(1))
+    save_model(model, tmp_path)
+    _, told = hf.BertForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert not told["missing_keys"]
+    assert not told["unexpected_keys"]
+
+
+# ---- models of our own ---------------------------------------------------------------------------------------------
+
+POST = Stack(
+    layers=2,
+    attention=Attention(heads=2),
+    feedforward=FeedForward(width=12, kind="relu"),
+    norm=Norm(place="post", eps=1e-7),
+    position=Learned(length=9),
+    dropout=Dropout(embed=0.2, hidden=0.2, attention=0.3),
+)
+PRE = Stack(
+    layers=2,
+    attention=Attention(heads=2, qkv="fused"),
+    feedforward=FeedForward(width=12, kind="gelu_tanh"),
+    position=Learned(length=9),
+)
+MODERN = Stack(
+    layers=2,
+    attention=Attention(heads=2, kv_heads=1, bias=False, qk_norm=True, windows=(None, 4)),
+    feedforward=FeedForward(width=12, kind="swiglu", bias=False),
+    norm=Norm(kind="rms"),
+    position=Rotary(base=500.0),
+)
+ENCODER = TransformerConfig(width=8, embed=Tokens(vocab=VOCAB, types=2, norm=True), encoder=POST)
+DECODER = TransformerConfig(width=8, embed=Tokens(vocab=VOCAB), decoder=PRE)
+LATER = TransformerConfig(width=8, embed=Tokens(vocab=VOCAB), decoder=MODERN)
+SCORE = ClassHead(outputs=1, pool="last", bias=False)
+OWN: dict[str, tuple[str, TransformerConfig, dict[str, Head]]] = {
+    "encoder": ("bert", ENCODER, {"lm": LMHead(transform=True, bias=True)}),
+    "classifier": ("bert", ENCODER, {"class": ClassHead(outputs=4, hidden=True, dropout=0.1)}),
+    "regressor": ("bert", ENCODER, {"value": ValueHead(hidden=True)}),
+    "body": ("bert", ENCODER, {}),
+    "decoder": ("gpt2", DECODER, {"lm": LMHead()}),
+    "untied": ("gpt2", DECODER, {"lm": LMHead(tie=False), "class": SCORE}),
+    "mean": ("modeledge", DECODER, {"class": ClassHead(outputs=2, pool="mean")}),
+    "modern": ("modeledge", LATER, {"lm": LMHead(tie=False), "critic": ValueHead(pool=None)}),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_model_of_our_own_is_written_by_the_family_that_holds_it(name: str, hf: Any, tmp_path: Path) -> None:
+    family, config, heads = OWN[name]
+    model = Transformer(config, seed=5)
+    model.add_heads(heads, Noise(5))
+    save_model(model, tmp_path)
+    said, _ = content(tmp_path)
+    assert said["model_type"] == family
+    again = load_model(tmp_path)
+    assert again.config == config
+    assert again.state_dict().keys() == model.state_dict().keys()
+    assert all(same_bits(a, again.state_dict()[n]) for n, a in model.state_dict().items())
+    save_model(again, tmp_path / "twice")
+    assert_same(tmp_path, tmp_path / "twice")
+    if family != "modeledge":
+        _, told = getattr(hf, said["architectures"][0]).from_pretrained(tmp_path, output_loading_info=True)
+        assert not told["mismatched_keys"]
+        assert all(
+            "lm_head" in k or "pooler" in k or k == "cls.predictions.decoder.bias"
+            for k in told["missing_keys"] | told["unexpected_keys"]
+        )
+
+
+def test_split_queries_are_written_as_gpt2_when_asked(tmp_path: Path) -> None:
+    split = Stack(layers=2, attention=Attention(heads=2), feedforward=PRE.feedforward, position=Learned(length=9))
+    config = TransformerConfig(width=8, embed=Tokens(vocab=VOCAB), decoder=split)
+    model = Transformer(config)
+    save_model(model, tmp_path / "own")
+    assert content(tmp_path / "own")[0]["model_type"] == "modeledge"
+    save_model(model, tmp_path / "theirs", family="gpt2")
+    again = load_model(tmp_path / "theirs")
+    parts = [model.tower.blocks[1].attention.get_submodule(p).weight for p in ("query", "key", "value")]  # type: ignore[union-attr, operator]
+    assert torch.equal(torch.cat(parts), again.tower.blocks[1].attention.qkv.weight)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_a_family_that_cannot_hold_a_model_says_why(family: str, tmp_path: Path) -> None:
+    model = Transformer(OWN["modern"][1])
+    with pytest.raises(
+        ModeledgeError, match=r"its positions are not learned; its norm is not LayerNorm|it is a decoder"
+    ) as caught:
+        save_model(model, tmp_path, family=family)
+    assert caught.value.code == "E-OUTSIDE-FAMILY"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "modeledge"])
+def test_every_family_reads_back_the_configuration_that_it_writes(family: str) -> None:
+    row = FAMILIES[family]
+    for _, config, heads in (o for o in OWN.values() if o[0] == family):
+        said = {
+            **row.write_config(config, row.read_config({"model_type": family})[1]),
+            **row.write_heads(config, heads),
+        }
+        assert row.read_config(said)[0] == config
+        names = {r.ours for r in FAMILIES["modeledge"].rules(config, heads)}  # type: ignore[union-attr]
+        assert names == set(blank(config, heads).state_dict())
+
+
+def test_adapters_that_are_not_merged_are_not_lost_in_silence(tmp_path: Path) -> None:
+    model = Transformer(OWN["decoder"][1])
+    model.tower.blocks[0].register_parameter("extra", torch.nn.Parameter(torch.zeros(2)))
+    with pytest.raises(ModeledgeError, match="extra") as caught:
+        save_model(model, tmp_path)
+    assert caught.value.code == "E-OUTSIDE-FAMILY"

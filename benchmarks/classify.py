@@ -15,7 +15,7 @@ WIDTH, LAYERS, HEADS, VOCAB, BATCH, STEPS, POOL = 384, 6, 12, 30522, 32, 2, 64
 
 
 def sentences() -> list[list[tuple[np.ndarray, int]]]:
-    """64 batches of 32 labelled sentences, lengths log-normal with mean 24 as in SST-2's dev set; the same everywhere."""
+    """64 batches of 32 labelled sentences, lengths log-normal with mean 24 as in SST-2; the same everywhere."""
     random = np.random.default_rng(0)
     lengths = np.clip(random.lognormal(3.0, 0.55, size=POOL * BATCH).astype(int), 5, 64)
     rows = [
@@ -80,7 +80,8 @@ def hf(dropout: float, bf16: bool = False, longest: bool = False) -> Any:
 
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=VOCAB, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS, intermediate_size=4 * WIDTH,
+        vocab_size=VOCAB, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+        intermediate_size=4 * WIDTH,
         hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
     )  # fmt: skip
     model: Any = BertForSequenceClassification(config).train()

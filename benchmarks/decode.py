@@ -34,8 +34,8 @@ def ours(batch: int, bf16: bool = True) -> Any:
     from pathlib import Path
 
     import torch
-    from modeledge.families import load_model
 
+    from modeledge.families import load_model
     from modeledge.generate import generate
     from modeledge.generate.ready import ready
 

@@ -28,7 +28,8 @@ def hf_config(dropout: float) -> Any:
     from transformers import BertConfig
 
     return BertConfig(
-        vocab_size=VOCAB, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS, intermediate_size=4 * WIDTH,
+        vocab_size=VOCAB, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+        intermediate_size=4 * WIDTH,
         max_position_embeddings=SEQ, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
     )  # fmt: skip
 
@@ -57,7 +58,8 @@ def ours(dropout: float) -> Any:
 
     tune_malloc()
     stack = Stack(
-        layers=LAYERS, attention=Attention(heads=HEADS), feedforward=FeedForward(width=4 * WIDTH), norm=Norm(place="post", eps=1e-12),
+        layers=LAYERS, attention=Attention(heads=HEADS), feedforward=FeedForward(width=4 * WIDTH),
+        norm=Norm(place="post", eps=1e-12),
         position=Learned(length=SEQ), dropout=Dropout(embed=dropout, hidden=dropout, attention=dropout),
     )  # fmt: skip
     model = Transformer(TransformerConfig(width=WIDTH, embed=Tokens(vocab=VOCAB, types=2, norm=True), encoder=stack))
@@ -87,7 +89,7 @@ def ours(dropout: float) -> Any:
             optimizer.update(1e-3, moving)
             optimizer.zero_grad()
             done += 1
-        return round(float(value), 4)
+        return round(float(value.detach()), 4)
 
     return block
 
@@ -115,7 +117,7 @@ def hf(dropout: float, bf16: bool = False, compiled: bool = False) -> Any:
             optimizer.step()
             optimizer.zero_grad()
             done += 1
-        return round(float(loss), 4)
+        return round(float(loss.detach()), 4)
 
     return block
 

@@ -1,7 +1,7 @@
 """Two sides of a comparison, run in turns: persistent workers, ABBA order, the median of paired ratios, an A/A control.
 
-Each side is a function `make(**options) -> block`, where `block()` does a fixed amount of work and returns a number that
-shows it did (a loss). A side runs in a process of its own, which imports, builds and warms up before anything is timed;
+Each side is a function `make(**options) -> block`; `block()` does a fixed amount of work and returns a number that shows
+it did (a loss). A side runs in a process of its own, which imports, builds and warms up before anything is timed;
 only one worker computes at a time. A ratio is time(other) / time(ours): above 1 we are faster.
 """
 
@@ -98,9 +98,8 @@ def main(
         row = compare(mine, side, options.pairs)
         row |= {f"{unit}/s": work / statistics.median(side.times), "value": side.value, "warm value": side.warm}
         rows[name] = row
-        print(
-            f"{name:34s} {row['ratio']:6.2f}x  [{row['low']:.2f}, {row['high']:.2f}]  {row[f'{unit}/s']:12,.0f} {unit}/s  {side.value}"
-        )
+        spread = f"{row['ratio']:6.2f}x  [{row['low']:.2f}, {row['high']:.2f}]"
+        print(f"{name:34s} {spread}  {row[f'{unit}/s']:12,.0f} {unit}/s  {side.value}")
         side.close()
     rate = work / statistics.median(mine.times)
     print(f"{'ours':34s} {1:6.2f}x  {'':14s}  {rate:12,.0f} {unit}/s  {mine.value}")

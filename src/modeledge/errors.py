@@ -142,6 +142,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """Text from data, safe for a terminal: control characters and bidirectional overrides are escaped, length is cut."""
+    """Text from data, safe for a terminal: control characters and bidirectional overrides escaped, length cut."""
     cut = text if len(text) <= limit else text[:limit] + "…"
     return "".join(c if c.isprintable() and not "\u202a" <= c <= "\u202e" else f"\\x{ord(c):02x}" for c in cut)

@@ -106,7 +106,7 @@ def committed_folder(final: Path, manifest: Mapping[str, Any]) -> Iterator[Path]
 
 
 def verify_folder(folder: Path) -> dict[str, Any]:
-    """The manifest of a committed folder, after every size and digest was checked; `E-CHECKPOINT` names what is wrong."""
+    """The manifest of a committed folder whose every size and digest is right; `E-CHECKPOINT` names what is wrong."""
 
     def wrong(what: str) -> ModeledgeError:
         return ModeledgeError("E-CHECKPOINT", what, where=str(folder))

@@ -152,7 +152,7 @@ def test_missing_and_unexpected_weights_are_listed_with_the_nearest_names(bert: 
 
 def test_a_head_that_the_architecture_names_must_be_there(bert: Path) -> None:
     weights(bert, lambda w: {k: v for k, v in w.items() if not k.startswith("cls.")})
-    refused(bert, "E-KEYS", "missing: cls.predictions.transform.dense.weight", "and")
+    refused(bert, "E-KEYS", "missing: cls.predictions.transform.dense.weight")
 
 
 def test_a_token_classifier_without_its_class_is_not_taken_for_another(bert: Path) -> None:
@@ -178,6 +178,8 @@ def test_one_weight_under_two_names_is_refused(bert: Path) -> None:
 
 def test_a_shape_beyond_the_file_asks_for_no_memory(bert: Path) -> None:
     said(bert, hidden_size=1 << 40, intermediate_size=1 << 40)
+    refused(bert, "E-CONFIG", "no model of this shape")
+    said(bert, hidden_size=1 << 24, intermediate_size=1 << 24)
     refused(bert, "E-KEYS", "wrong shapes")
     said(bert, hidden_size=16, num_hidden_layers=10**9)
     refused(bert, "E-KEYS", "1,000,000,000 layers")
@@ -367,6 +369,33 @@ def test_our_own_format_is_as_strict(own: Path, change: Any, code: str, words: s
     load_model(own)
     said(own, **change)
     refused(own, code, words)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("decoder.feedforward.kind", "gelu_tan", "did you mean 'gelu_tanh'?"),
+        ("decoder.norm.kind", "rmsnorm", "did you mean 'rms'?"),
+        ("decoder.norm.eps", "1e-5", "eps is '1e-5'"),
+        ("decoder.attention.heads", 2.0, "heads is 2.0"),
+        ("decoder.attention.bias", 1, "bias is 1"),
+        ("decoder.attention.windows", [], "windows is ()"),
+        ("decoder.attention.windows", [4, "x"], "windows is (4, 'x')"),
+        ("decoder.position", {"kind": "learned", "length": None}, "length is None"),
+        ("decoder.position", 3, "position is 3"),
+        ("decoder", 3, "decoder is 3"),
+        ("width", True, "width is True"),
+    ],
+)
+def test_a_value_of_our_own_format_is_what_its_field_declares(own: Path, path: str, value: Any, words: str) -> None:
+    model = json.loads((own / "config.json").read_text())["model"]
+    part = model
+    *parents, last = path.split(".")
+    for name in parents:
+        part = part[name]
+    part[last] = value
+    said(own, model=model)
+    refused(own, "E-CONFIG-VALUE", f"model.{path}", words)
 
 
 def test_a_folder_without_a_configuration_is_not_whole(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

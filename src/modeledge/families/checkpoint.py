@@ -84,19 +84,17 @@ def build(config: TransformerConfig, heads: Mapping[str, Head], ours: Mapping[st
     """A model with these weights, copied. Shapes are compared before any memory is asked for."""
     model = blank(config, heads)
     wanted = model.state_dict()
+    rows = len(wanted["tokens"])
+    if ours["tokens"].ndim == 2 and len(ours["tokens"]) != rows:
+        what = f"the configuration says {rows:,} ids, the embedding has {len(ours['tokens']):,} rows"
+        raise ModeledgeError("E-VOCAB-SIZE", what, remedy="restore the vocab_size that belongs to these weights")
     wrong = [
         f"{name} is {list(ours[name].shape)} and must be {list(tensor.shape)}"
         for name, tensor in wanted.items()
-        if name != "tokens" and ours[name].shape != tensor.shape
+        if ours[name].shape != tensor.shape
     ]
-    rows, width = wanted["tokens"].shape
-    if ours["tokens"].ndim != 2 or ours["tokens"].shape[1] != width:
-        wrong.insert(0, f"tokens is {list(ours['tokens'].shape)} and must be {[rows, width]}")
     if wrong:
         raise ModeledgeError("E-KEYS", f"wrong shapes: {listing(wrong)}", why="configuration and weights disagree")
-    if len(ours["tokens"]) != rows:
-        what = f"the configuration says {rows:,} ids, the embedding has {len(ours['tokens']):,} rows"
-        raise ModeledgeError("E-VOCAB-SIZE", what, remedy="restore the vocab_size that belongs to these weights")
     wide = any(tensor.dtype is torch.float64 for tensor in ours.values())
     model = model.to(torch.float64 if wide else torch.float32).to_empty(device="cpu")
     model.compute = torch.float64 if wide else torch.float32

@@ -74,10 +74,14 @@ def origin_of(model: Transformer) -> Origin | None:
 
 
 def blank(config: TransformerConfig, heads: Mapping[str, Head]) -> Transformer:
-    """A model without memory behind its parameters: names and shapes alone."""
-    with torch.device("meta"):
-        model = Transformer(config)
-        model.add_heads(heads, Noise(0))
+    """A model without memory behind its parameters: names and shapes alone. Impossible sizes are `E-CONFIG`."""
+    try:
+        with torch.device("meta"):
+            model = Transformer(config)
+            model.add_heads(heads, Noise(0))
+    except (RuntimeError, OverflowError) as error:  # torch's, for sizes beyond any memory
+        what = f"no model of this shape can be built ({str(error).splitlines()[0]})"
+        raise ModeledgeError("E-CONFIG", what) from error
     return model
 
 

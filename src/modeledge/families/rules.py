@@ -176,7 +176,8 @@ def same_bits(a: Tensor, b: Tensor) -> bool:
     """Equal shape, dtype and bits: NaN equals itself, and −0 is not 0."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    return torch.equal(a.contiguous().reshape(-1).view(torch.uint8), b.contiguous().reshape(-1).view(torch.uint8))
+    bits = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[a.element_size()]
+    return torch.equal(a.view(bits), b.view(bits))
 
 
 def _modules(theirs: str, ours: Sequence[str], *, transposed: bool) -> dict[str, tuple[str, bool]]:

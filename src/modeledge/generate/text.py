@@ -34,7 +34,7 @@ def continue_text(
     stop: Sequence[str] = (),
     noise: Noise = Noise(0),  # noqa: B008
 ) -> list[str]:
-    """The continuation of each prompt, cut before the first stop string (which may lie across tokens) or end of text."""
+    """The continuation of each prompt, up to the first stop string (which may lie across tokens) or end of text."""
     bos, eos = tokenizer.specials.bos, tokenizer.specials.eos
     ids = [tokenizer.encode(prompt) for prompt in prompts]
     ids = [i if len(i) or bos is None else np.array([bos]) for i in ids]

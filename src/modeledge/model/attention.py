@@ -65,7 +65,7 @@ def attention(
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, scale: float) -> Tensor:
     """torch's own kernel: no weights kept, no dropout."""
-    rows, heads, queries, _ = query.shape
+    _, heads, queries, _ = query.shape
     causal = pattern.causal and pattern.whole and pattern.window is None and queries == key.shape[2] and queries > 1
     causal = causal and pattern.queries.prefix is None
     bias = None if causal else pattern.bias(query.dtype, heads)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from types import UnionType
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from modeledge.errors import ModeledgeError, nearest
 
@@ -55,8 +56,8 @@ class Attention:
     """Multi-head attention; fewer `kv_heads` is grouped-query attention (Ainslie et al. 2023).
 
     `qkv` says how the weights are stored: three matrices (`split`, as BERT) or one (`fused`, as GPT-2). `qk_norm`
-    normalises queries and keys per head (Henry et al. 2020) with the norm of the stack. `windows` repeats over the layers: `(None, 128)` alternates
-    global and local attention. `softcap` bounds the scores by a tanh (Gemma 2).
+    normalises queries and keys per head (Henry et al. 2020) with the norm of the stack. `windows` repeats over the
+    layers: `(None, 128)` alternates global and local attention. `softcap` bounds the scores by a tanh (Gemma 2).
     """
 
     heads: int
@@ -177,14 +178,14 @@ def as_plain(config: TransformerConfig) -> dict[str, Any]:
 
 
 def from_plain(values: Mapping[str, Any]) -> TransformerConfig:
-    """A configuration out of JSON or TOML values; an unknown key is `E-CONFIG-KEY`."""
+    """A configuration out of JSON or TOML values; an unknown key is `E-CONFIG-KEY`, a wrong value `E-CONFIG-VALUE`."""
     built = _build(TransformerConfig, values, "model")
     assert isinstance(built, TransformerConfig)
     return built
 
 
 def _build(kind: Any, values: Mapping[str, Any], path: str) -> Any:
-    known = {f.name for f in dataclasses.fields(kind)}
+    known = get_type_hints(kind)
     arguments: dict[str, Any] = {}
     for key, value in values.items():
         where = f"{path}.{key}"
@@ -201,8 +202,24 @@ def _build(kind: Any, values: Mapping[str, Any], path: str) -> Any:
             value = _build(_PARTS[key], value, where)
         elif isinstance(value, list):
             value = tuple(value)
+        if not _fits(value, known[key]):
+            allowed = get_args(known[key])
+            remedy = nearest(str(value), [a for a in allowed if isinstance(a, str)]) if isinstance(value, str) else ""
+            raise ModeledgeError("E-CONFIG-VALUE", f"{key} is {value!r}", where=where, remedy=remedy)
         arguments[key] = value
     try:
         return kind(**arguments)
     except TypeError as error:
         raise ModeledgeError("E-CONFIG-VALUE", str(error).split("__init__() ")[-1], where=path) from error
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Is a value what its field declares? A whole number passes as a float; parts were built before."""
+    match get_origin(hint):
+        case kind if kind is Literal:
+            return value in get_args(hint)
+        case kind if kind in (Union, UnionType):
+            return any(_fits(value, part) for part in get_args(hint))
+        case kind if kind is tuple:
+            return isinstance(value, tuple) and value != () and all(_fits(v, get_args(hint)[0]) for v in value)
+    return type(value) in ((int, float) if hint is float else (hint,))

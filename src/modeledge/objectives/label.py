@@ -1,7 +1,7 @@
 """Learning labels: classes by cross-entropy, numbers by squared error, from one text or a pair of texts.
 
-An encoder reads `[CLS] a [SEP] b [SEP]` with token types 0 and 1 and answers at [CLS] (Devlin et al. 2019, figure 4a, b);
-a decoder reads `a [delimiter] b [extract]` and answers at its last token (Radford et al. 2018, figure 1).
+An encoder reads `[CLS] a [SEP] b [SEP]` with token types 0 and 1 and answers at [CLS] (Devlin et al. 2019, figure 4a
+and b); a decoder reads `a [delimiter] b [extract]` and answers at its last token (Radford et al. 2018, figure 1).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from modeledge.seed import Noise
 
 @dataclass(frozen=True)
 class Term:
-    """One part of a loss: the sum over its items, the sum of their weights, and its share in the whole. Never a mean."""
+    """One part of a loss: the sum over its items, the sum of their weights, its share in the whole. Never a mean."""
 
     total: Tensor
     weight: Tensor

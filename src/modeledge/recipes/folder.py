@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +24,21 @@ def model_folder(path: str | Path) -> Path:
     raise ModeledgeError("E-NO-FILE", "there is no model", where=str(path), remedy=remedy)
 
 
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != ".lock":
+            path.unlink()
+
+
 @contextmanager
 def run_folder(folder: Path, recipe: str, *, resume: bool = False) -> Iterator[Path]:
     """Open a run folder and hold it until the block ends.
 
     A fresh run wants an absent or empty folder; a resumed one wants the recipe that is there to be this one. The lock
-    is the kernel's: it ends with the process, however that dies. Raises `E-OUTPUT`.
+    is the kernel's: it ends with the process, however that dies. A run that fails before its first step leaves nothing
+    behind. Raises `E-OUTPUT`.
     """
     if folder.is_file():
         raise ModeledgeError("E-OUTPUT", "this is a file", where=str(folder))
@@ -52,6 +62,11 @@ def run_folder(folder: Path, recipe: str, *, resume: bool = False) -> Iterator[P
             raise ModeledgeError("E-RESUME", "the recipe is not the one of this run", where=str(folder / RECIPE))
         if not resume:
             files.write_text(folder / RECIPE, recipe)
-        yield folder
+        try:
+            yield folder
+        except BaseException:
+            if not resume and not (folder / "metrics.jsonl").exists():
+                _empty(folder)  # nothing was trained: the name stays free for the corrected command
+            raise
     finally:
         os.close(lock)

@@ -89,14 +89,18 @@ def neural(models: Mapping[str, Transformer], tokenizer: Tokenizer, plan: Plan, 
                         continue
                     budget = {seed: examples[:labels] for seed, examples in rows.items()}
                     cell = run_cell(Cell(kind, name, arm.name, labels), model, task, budget, test, arm)
-                    say(
-                        f"{name:8s} {kind:8s} {arm.name:26s} {labels:5d} labels  {cell.accuracy:.3f}  ({cell.seconds:.0f} s)"
-                    )
+                    say(line(cell))
                     yield cell
 
 
+def line(cell: Cell) -> str:
+    """A finished cell for a terminal."""
+    who = f"{cell.task:8s} {cell.model:10s} {cell.arm:47s} {cell.labels:5d} labels"
+    return f"{who}  {cell.accuracy:.3f}  ({cell.seconds:.0f} s)"
+
+
 def classical(plan: Plan, say: Say) -> Iterator[Cell]:
-    """The same cells for the classical baselines; the SVD sees the unlabelled corpus once, by chapters and by verses."""
+    """The same cells for the classical baselines; the SVD sees the unlabelled corpus, by chapters and by verses."""
     spaces = [LatentSemantics(seed=0, name=unit).fit(unlabelled_texts(unit)) for unit in UNITS]
     for name, budgets in plan.tasks.items():
         data = load(name, plan.seeds)
@@ -110,7 +114,7 @@ def classical(plan: Plan, say: Say) -> Iterator[Cell]:
                     cell.correct.append(np.asarray(outcome.correct, dtype=np.float64))
                     cell.seconds += outcome.seconds
             for cell in (plain, reduced):
-                say(f"{name:8s} {cell.arm:47s} {labels:5d} labels  {cell.accuracy:.3f}  ({cell.seconds:.0f} s)")
+                say(line(cell))
                 yield cell
 
 

@@ -1,4 +1,4 @@
-"""The whole column on real text, in one command: corpus → tokenizer → pre-training → fine-tuning → comparison → report."""
+"""The whole column on real text: corpus → tokenizer → pre-training → fine-tuning → comparison → report."""
 
 from __future__ import annotations
 
@@ -114,7 +114,8 @@ def steps_in(recipe: PretrainRecipe, seconds: float) -> int:
     """How many steps fit into the time, from the median of a few that are then thrown away."""
     from modeledge.corpus.shard import Shards
 
-    assert recipe.tokenizer.path is not None and recipe.corpus.shards is not None
+    assert recipe.tokenizer.path is not None
+    assert recipe.corpus.shards is not None
     pair = check_pair(Tokenizer.load(recipe.tokenizer.path), Shards.open(Path(recipe.corpus.shards)))
     trainer = build_trainer(recipe, *pair)
     times = [trainer.step().seconds for _ in range(12)][4:]

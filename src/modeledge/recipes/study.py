@@ -31,7 +31,7 @@ class Arm:
     name: str
     fresh: bool = False
     strategies: tuple[Strategy, ...] = ()
-    train: TrainConfig = TrainConfig()
+    train: TrainConfig = field(default_factory=TrainConfig)
     epochs: float = 8.0
     dropout: float = 0.1
 

@@ -17,11 +17,11 @@ def write_text(
     """One line of output a prompt: the prompt with its continuation, or the best fillings of each gap."""
     model = Model.load(folder)
     if model.transformer.config.encoder is not None:
-        lines = []
-        for prompt in prompts:
-            for gap in fill_text(model.transformer, model.tokenizer, prompt):
-                lines.append("  ".join(f"{piece.strip()} {share:.3f}" for piece, share in gap))
-        return lines
+        return [
+            "  ".join(f"{piece.strip()} {share:.3f}" for piece, share in gap)
+            for prompt in prompts
+            for gap in fill_text(model.transformer, model.tokenizer, prompt)
+        ]
     stop = options.pop("stop", ())
     told = continue_text(
         model.transformer,

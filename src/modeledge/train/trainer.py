@@ -217,7 +217,7 @@ class Trainer:
     # ---- many updates
 
     def fit(self, steps: int | None = None, listeners: Sequence[Callable[[StepRecord], None]] = ()) -> None:
-        """Update until `steps` (default: the configured number) are done, the stream ends or the judge stops the run."""
+        """Update until `steps` (default: as configured) are done, the stream ends or the judge stops the run."""
         for record in self.records(steps):
             for listener in listeners:
                 listener(record)

@@ -1,7 +1,7 @@
 """Two sides of a comparison, run in turns: persistent workers, ABBA order, the median of paired ratios, an A/A control.
 
-Each side is a function `make(**options) -> block`; `block()` does a fixed amount of work and returns a number that shows
-it did (a loss). A side runs in a process of its own, which imports, builds and warms up before anything is timed;
+Each side is a function `make(**options) -> block`; `block()` does a fixed amount of work and returns a number that
+shows it did (a loss). A side runs in a process of its own, which imports, builds and warms up before anything is timed;
 only one worker computes at a time. A ratio is time(other) / time(ours): above 1 we are faster.
 """
 

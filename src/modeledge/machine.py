@@ -29,6 +29,15 @@ def tune_malloc() -> bool:
     return bool(mallopt(_MMAP_THRESHOLD, 1 << 30)) and bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1))
 
 
+def calm_threads() -> None:
+    """Let OpenMP threads that wait at a barrier give up their core soon: call before torch is imported.
+
+    By default they spin, and where another process wants the core every barrier then waits for a whole time slice.
+    Variables that are set already are left alone.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
 @cache
 def cpu_flags() -> frozenset[str]:
     """The processor's instruction sets as Linux names them; empty elsewhere."""

@@ -13,8 +13,9 @@ from families_small import CASES, VOCAB, Case
 from safetensors.torch import load_file, save_file
 
 from modeledge.errors import ModeledgeError
-from modeledge.families import FAMILIES, load_model, save_model
+from modeledge.families import FAMILIES, bert, gpt2, load_model, save_model
 from modeledge.families.family import blank
+from modeledge.families.keys import Keys
 from modeledge.families.rules import same_bits
 from modeledge.model import (
     Attention,
@@ -225,6 +226,36 @@ def test_a_bare_body_that_gets_a_head_gets_its_prefix(saved: dict[str, Any], hf:
     _, told = hf.BertForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
     assert not told["missing_keys"]
     assert not told["unexpected_keys"]
+
+
+def test_old_counts_of_labels_do_not_contradict_new_ones(saved: dict[str, Any], tmp_path: Path) -> None:
+    def counts(folder: Path) -> dict[str, Any]:
+        names = ("id2label", "label2id", "num_labels", "_num_labels")
+        return {k: v for k, v in content(folder)[0].items() if k in names}
+
+    for case, head in (
+        (CASES[4], ClassHead(outputs=5, hidden=True)),
+        (CASES[9], ClassHead(outputs=5, pool="last", bias=False)),
+    ):
+        legacy = {"id2label": None, "label2id": None, "num_labels": 3, "_num_labels": 3}
+        folder = edited(saved[str(case)][1], tmp_path / case.name, legacy)
+        model = load_model(folder)
+        save_model(model, tmp_path / f"{case.name}-same")
+        assert counts(tmp_path / f"{case.name}-same") == counts(folder)
+        del model.heads["class"]
+        model.add_heads({"class": head}, Noise(0))
+        save_model(model, tmp_path / f"{case.name}-new")
+        assert counts(tmp_path / f"{case.name}-new").keys() == {"id2label", "label2id"}
+        assert len(counts(tmp_path / f"{case.name}-new")["id2label"]) == 5
+
+
+@pytest.mark.parametrize(("name", "row"), [("BertConfig", bert.KEYS), ("GPT2Config", gpt2.KEYS)])
+def test_what_is_left_out_means_what_the_reference_library_takes(name: str, row: Keys, hf: Any) -> None:
+    """Every default, and every key that the library can write, is ours too."""
+    theirs = getattr(hf, name)()
+    assert {key.name: key.default for key in row.shape} == {key.name: getattr(theirs, key.name) for key in row.shape}
+    written = {k: v for k, v in theirs.to_dict().items() if k not in ("dtype", "torch_dtype")}
+    assert row.read(written) == row.read({})
 
 
 # ---- models of our own ---------------------------------------------------------------------------------------------

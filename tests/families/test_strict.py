@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save, save_file
 
 from modeledge.errors import ModeledgeError
 from modeledge.families import load_model, save_model
-from modeledge.families.weights import read_weights
+from modeledge.families.weights import MAX_ENTRIES, read_weights
 from modeledge.model import LMHead, Transformer, TransformerConfig
 from modeledge.model.config import Attention, FeedForward, Learned, Stack, Tokens
 from modeledge.seed import Noise
@@ -273,13 +273,19 @@ def entry(start: int, stop: int, shape: list[Any] | None = None, dtype: str = "F
         (packed({"a": entry(0, 8, [True, 2])}, bytes(8)), "'a'"),
         (packed({"a": {"dtype": "F32"}}), "fields"),
         (packed({"__metadata__": {"a": 1}}), "__metadata__"),
-        (packed({f"t{i}": entry(0, 0) for i in range(100_001)}), "100,001 tensors"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 def test_damaged_safetensors_are_named(bert: Path, data: bytes, words: str) -> None:  # case 90
     (bert / "model.safetensors").write_bytes(data)
     refused(bert, "E-SAFETENSORS", words)
+
+
+def test_entries_are_counted(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # case 90
+    assert MAX_ENTRIES == 100_000
+    monkeypatch.setattr("modeledge.families.weights.MAX_ENTRIES", 2)
+    (bert / "model.safetensors").write_bytes(packed({f"t{i}": entry(0, 0) for i in range(3)}))
+    refused(bert, "E-SAFETENSORS", "3 tensors; 2 are allowed")
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -43,6 +43,7 @@ class TrainConfig(Settings):
     save_every: int | None = Field(default=None, ge=1)
     keep_last: int = Field(default=2, ge=1)
     disk_cap_gib: float = Field(default=20.0, gt=0)
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     judge_every: int | None = Field(default=None, ge=1)
     patience: int | None = Field(default=None, ge=1)
 

@@ -15,6 +15,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.machine import describe
 from modeledge.train.checkpoint import Checkpoints
 from modeledge.train.log import RunLog
+from modeledge.train.track import TRACKERS
 from modeledge.train.trainer import StepRecord, Trainer
 
 Listener = Callable[[StepRecord], None]
@@ -32,6 +33,7 @@ class Session:
         self.folder, self.trainer, self.say = folder, trainer, say
         cap = int(config.disk_cap_gib * 2**30)
         self.checkpoints = Checkpoints(folder / "checkpoints", keep_last=config.keep_last, disk_cap=cap)
+        self.trackers = [TRACKERS[name](folder) for name in config.trackers]
         self.asked: int | None = None
         self.saved: int | None = None
 
@@ -57,7 +59,7 @@ class Session:
             try:
                 for record in self.trainer.records(until):
                     log.write(record)
-                    for listener in listeners:
+                    for listener in (*self.trackers, *listeners):
                         listener(record)
                     best = self.trainer.judge is not None and self.trainer.judge.best_step == record.step
                     if self.asked is not None or best or (every is not None and record.step % every == 0):

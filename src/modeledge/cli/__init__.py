@@ -9,19 +9,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from modeledge import __version__
+from modeledge.cli.terminal import progress, say, show_scores
 from modeledge.errors import IO_ERROR, ModeledgeError
-
-if TYPE_CHECKING:
-    from modeledge.train.trainer import StepRecord
+from modeledge.machine import calm_threads
 
 app = typer.Typer(
     name="modeledge",
@@ -45,6 +42,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
     signal.signal(signal.SIGTERM, _terminated)
+    calm_threads()
     try:
         app()
     except ModeledgeError as error:
@@ -66,39 +64,6 @@ def _leave(error: BaseException, status: int, debug: bool) -> None:
     name = "" if isinstance(error, ModeledgeError) else f"{type(error).__name__}: "
     print(f"{name}{error}", file=sys.stderr)
     sys.exit(status)
-
-
-def say(line: str) -> None:
-    """A line for the person at the terminal; standard output stays free for results."""
-    print(line, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def progress(title: str, steps: int) -> Iterator[Callable[[StepRecord], None]]:
-    """A progress bar with loss, tokens a second and the time left; plain lines where there is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:,.0f} tokens/s"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        bar = bars.add_task(title, total=steps, loss=float("nan"), speed=0.0)
-        smooth = [0.0, 0.0]
-
-        def listen(record: StepRecord) -> None:
-            smooth[:] = [0.95 * smooth[0] + record.tokens, 0.95 * smooth[1] + record.seconds]
-            speed = smooth[0] / smooth[1]
-            bars.update(bar, completed=record.step, loss=record.loss, speed=speed)
-            if not console.is_terminal and (record.step % max(1, steps // 10) == 0 or record.step == steps):
-                say(f"{title}: step {record.step}/{steps}  loss {record.loss:.3f}  {speed:,.0f} tokens/s")
-
-        yield listen
 
 
 @app.callback()
@@ -206,7 +171,7 @@ def finetune(
     loaded = load_config(FinetuneRecipe, None, overrides or (), values=values)
     with progress("fine-tuning", 1) as listen:
         results = run(loaded, out, listeners=[listen], say=say)
-    _show_scores(results)
+    show_scores(results)
     say(f"model: {out / 'model'}\nreport: {_report(out)}")
 
 
@@ -226,7 +191,7 @@ def evaluate(model: ModelFolder, data: str) -> None:
     """Mark a fine-tuned model on labelled rows; prints each score with its 95 % interval."""
     from modeledge.recipes.use import Model
 
-    _show_scores(Model.load(model).evaluate(data))
+    show_scores(Model.load(model).evaluate(data))
 
 
 @app.command()
@@ -295,11 +260,6 @@ def _strategy(word: str) -> dict[str, Any]:
 
     kind, _, fields = word.partition(":")
     return {"kind": kind, "options": load_values(fields.split(",")) if fields else {}}
-
-
-def _show_scores(results: dict[str, Any]) -> None:
-    for name, s in results["scores"].items():
-        print(f"{name:20s} {s['value']:.4f}  [{s['low']:.4f}, {s['high']:.4f}]  n = {s['n']}")
 
 
 def _report(folder: Path) -> Path:

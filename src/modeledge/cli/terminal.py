@@ -1,0 +1,50 @@
+"""What a person at the terminal sees: lines, a progress bar, scores. Standard output stays free for results."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modeledge.train.trainer import StepRecord
+
+
+def say(line: str) -> None:
+    """A line on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(title: str, steps: int) -> Iterator[Callable[[StepRecord], None]]:
+    """A progress bar with loss, tokens a second and the time left; plain lines where there is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:,.0f} tokens/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        bar = bars.add_task(title, total=steps, loss=float("nan"), speed=0.0)
+        smooth = [0.0, 0.0]
+
+        def listen(record: StepRecord) -> None:
+            smooth[:] = [0.95 * smooth[0] + record.tokens, 0.95 * smooth[1] + record.seconds]
+            speed = smooth[0] / smooth[1]
+            bars.update(bar, completed=record.step, loss=record.loss, speed=speed)
+            if not console.is_terminal and (record.step % max(1, steps // 10) == 0 or record.step == steps):
+                say(f"{title}: step {record.step}/{steps}  loss {record.loss:.3f}  {speed:,.0f} tokens/s")
+
+        yield listen
+
+
+def show_scores(results: dict[str, Any]) -> None:
+    """Each score with its 95 % interval, on standard output."""
+    for name, s in results["scores"].items():
+        print(f"{name:20s} {s['value']:.4f}  [{s['low']:.4f}, {s['high']:.4f}]  n = {s['n']}")

@@ -74,7 +74,8 @@ def quickstart(
         files.write_json(out / "results.json", results)
         report = story.write(out, recipe.full, cells, gains(cells), results)
         say(story.table(cells))
-        say(story.verdict(gains(cells)))
+        for text, _ in story.verdicts(gains(cells)):
+            say(text)
         say(f"{results['minutes']} minutes; report: {report}")
         return results
 
@@ -93,7 +94,7 @@ def prepare(out: Path, say: Say) -> Tokenizer:
 def train_one(out: Path, kind: str, recipe: QuickstartRecipe, say: Say, progress: Progress) -> Transformer:
     """Pre-train one model for its share of the minutes; the number of steps is measured first and then kept."""
     objective = ObjectiveRecipe(kind="causal" if kind == "decoder" else "masked", rate=0.15)
-    train = TrainConfig(batch=BATCH, length=LENGTH, learning_rate=3e-3, weight_decay=0.05, warmup=0.05, save_every=200)
+    train = TrainConfig(batch=BATCH, length=LENGTH, learning_rate=2e-3, weight_decay=0.05, warmup=0.05, save_every=200)
     asked = PretrainRecipe(
         seed=recipe.seed,
         corpus=CorpusRecipe(shards=str(out / "corpus")),

@@ -32,6 +32,7 @@ from modeledge.report import (
     read_run,
     write_report,
 )
+from modeledge.report.blocks import Tone
 
 TASKS = {
     "section": "Which section of the canon is this verse from? (8 classes, chance 12.5 %)",
@@ -47,28 +48,32 @@ def accuracy(cell: Cell) -> Interval:
 
 def table(cells: Sequence[Cell]) -> str:
     """The comparison as lines for a terminal."""
-    lines = ["", f"{'task':8s} {'model':10s} {'how':47s} {'labels':>6s}  accuracy  [95 %]"]
+    lines = ["", f"{'task':8s} {'model':10s} {'how':26s} {'labels':>6s}  accuracy  [95 %]"]
     for cell in cells:
         a = accuracy(cell)
-        where = f"{cell.task:8s} {cell.model:10s} {cell.arm:47s} {cell.labels:6d}"
+        where = f"{cell.task:8s} {cell.model:10s} {cell.arm:26s} {cell.labels:6d}"
         lines.append(f"{where}  {100 * a.mean:6.1f} %  [{100 * a.low:.1f}, {100 * a.high:.1f}]")
     return "\n".join(lines) + "\n"
 
 
-def verdict(gained: Sequence[Gain]) -> str:
-    """What pre-training bought, in words, and where the classical baseline is ahead."""
-    lines = []
-    for gain in gained:
-        d = gain.over_scratch
-        sure = "pre-training helped" if d.low > 0 else "pre-training hurt" if d.high < 0 else "no clear difference"
-        lines.append(f"{_place(gain)}: {sure} ({_points(d)} over the same model from scratch).")
-    for gain in gained:
-        if gain.over_classical.mean < 0:
-            d = gain.over_classical
-            lines.append(
-                f"{_place(gain)}: {gain.best_classical} is ahead by {-100 * d.mean:.1f} points ({_points(d)})."
-            )
-    return "\n".join(lines)
+def verdicts(gained: Sequence[Gain]) -> list[tuple[str, Tone]]:
+    """What the figures say, a sentence a finding: what pre-training bought, and where a classical baseline is ahead."""
+    said: list[tuple[str, Tone]] = []
+    for words, tone, chosen in (
+        ("Pre-training helped", "good", [g for g in gained if g.over_scratch.low > 0]),
+        ("Pre-training hurt", "bad", [g for g in gained if g.over_scratch.high < 0]),
+        ("No clear difference from a random start", "neutral", [g for g in gained if not g.over_scratch.excludes_zero]),
+    ):
+        if chosen:
+            places = "; ".join(f"{_place(g)} ({100 * g.over_scratch.mean:+.1f} points)" for g in chosen)
+            said.append((f"{words}: {places}.", tone))  # type: ignore[arg-type]
+    behind = [g for g in gained if g.over_classical.mean < 0]
+    if behind:
+        places = "; ".join(
+            f"{_place(g)}: {g.best_classical} by {-100 * g.over_classical.mean:.1f} points" for g in behind
+        )
+        said.append((f"A classical baseline is ahead of the pre-trained model: {places}.", "mixed"))
+    return said
 
 
 def write(out: Path, full: bool, cells: Sequence[Cell], gained: Sequence[Gain], results: Mapping[str, Any]) -> Path:
@@ -104,17 +109,21 @@ def gain_as_plain(gain: Gain) -> dict[str, Any]:
 
 
 def _verdicts(gained: Sequence[Gain]) -> list[Any]:
-    blocks: list[Any] = [
+    rows = [
+        (g.model, g.task, g.labels, _points(g.over_scratch), _points(g.over_classical), g.best_classical)
+        for g in gained
+    ]
+    columns = ("model", "task", "labels", "over the same model from scratch", "over the best classical", "which is")
+    return [
+        *(Verdict(text, tone) for text, tone in verdicts(gained)),
         Paragraph(
             "Each difference is paired: the same seeds, the same training rows and the same test rows on both sides, "
             "with a bootstrap over seeds and rows. A difference counts where its 95 % interval leaves out zero."
-        )
+        ),
+        Table(
+            columns, rows, ("left", "left", "right", "right", "right", "left"), "Points of accuracy, 95 % intervals."
+        ),
     ]
-    for line, gain in zip(verdict(gained).split("\n"), gained, strict=False):
-        d = gain.over_scratch
-        blocks.append(Verdict(line, "good" if d.low > 0 else "bad" if d.high < 0 else "neutral"))
-    blocks += [Verdict(line, "mixed") for line in verdict(gained).split("\n")[len(gained) :]]
-    return blocks
 
 
 def _task_section(task: str, cells: Sequence[Cell]) -> Section:
@@ -186,4 +195,4 @@ def _place(gain: Gain) -> str:
 
 
 def _points(interval: Interval) -> str:
-    return f"{100 * interval.mean:+.1f} points, 95 % interval {100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
+    return f"{100 * interval.mean:+.1f} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"

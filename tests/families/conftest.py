@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +25,13 @@ def saved(hf: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[
         model.save_pretrained(folder)
         made[str(case)] = (model, folder)
     return made
+
+
+@pytest.fixture
+def bert(saved: dict[str, Any], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved[str(CASES[1])][1], tmp_path / "bert"))
+
+
+@pytest.fixture
+def gpt2(saved: dict[str, Any], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved[str(CASES[7])][1], tmp_path / "gpt2"))

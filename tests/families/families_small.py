@@ -1,11 +1,20 @@
-"""Small random models of the reference library."""
+"""Small random models of the reference library, and folders that are spoilt on purpose."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
+from modeledge.errors import ModeledgeError
+from modeledge.families import load_model
+from modeledge.families.rules import same_bits
 
 VOCAB = 41
 
@@ -56,3 +65,38 @@ def build(hf: Any, case: Case) -> Any:
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
     return model.train()
+
+
+def refused(folder: Path, code: str, *words: str) -> ModeledgeError:
+    with pytest.raises(ModeledgeError) as caught:
+        load_model(folder)
+    assert caught.value.code == code, caught.value
+    for word in words:
+        assert word in str(caught.value)
+    return caught.value
+
+
+def said(folder: Path, **change: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+
+
+def unsaid(folder: Path, *keys: str) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k not in keys}))
+
+
+def weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
+    path = folder / "model.safetensors"
+    save_file({k: v.clone() for k, v in change(load_file(path)).items()}, path)
+
+
+def content(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    return json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
+
+
+def assert_same(one: Path, two: Path) -> None:
+    (said, tensors), (said_again, again) = content(one), content(two)
+    assert said == said_again
+    assert tensors.keys() == again.keys()
+    assert [name for name in tensors if not same_bits(tensors[name], again[name])] == []

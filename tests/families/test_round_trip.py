@@ -9,44 +9,19 @@ from typing import Any
 
 import pytest
 import torch
-from families_small import CASES, VOCAB, Case
+from families_small import CASES, Case, assert_same, content
 from safetensors.torch import load_file, save_file
 
 from modeledge.errors import ModeledgeError
-from modeledge.families import FAMILIES, bert, gpt2, load_model, save_model
-from modeledge.families.family import blank
+from modeledge.families import bert, gpt2, load_model, save_model
 from modeledge.families.keys import Keys
 from modeledge.families.rules import same_bits
 from modeledge.model import (
-    Attention,
     ClassHead,
-    Dropout,
-    FeedForward,
-    Head,
-    Learned,
-    LMHead,
-    Norm,
-    Rotary,
-    Stack,
-    Tokens,
-    Transformer,
-    TransformerConfig,
-    ValueHead,
 )
 from modeledge.seed import Noise
 
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
-
-
-def content(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    return json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
-
-
-def assert_same(one: Path, two: Path) -> None:
-    (said, tensors), (said_again, again) = content(one), content(two)
-    assert said == said_again
-    assert tensors.keys() == again.keys()
-    assert [name for name in tensors if not same_bits(tensors[name], again[name])] == []
 
 
 def edited(source: Path, target: Path, change: Any = None, tensors: Any = None) -> Path:
@@ -223,6 +198,7 @@ def test_a_bare_body_that_gets_a_head_gets_its_prefix(saved: dict[str, Any], hf:
     model = load_model(saved[str(CASES[0])][1])
     model.add_heads({"class": ClassHead(outputs=2, hidden=True)}, Noise(1))
     save_model(model, tmp_path)
+    assert all(name.startswith(("bert.", "classifier.")) for name in content(tmp_path)[1])
     _, told = hf.BertForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
     assert not told["missing_keys"]
     assert not told["unexpected_keys"]
@@ -256,109 +232,3 @@ def test_what_is_left_out_means_what_the_reference_library_takes(name: str, row:
     assert {key.name: key.default for key in row.shape} == {key.name: getattr(theirs, key.name) for key in row.shape}
     written = {k: v for k, v in theirs.to_dict().items() if k not in ("dtype", "torch_dtype")}
     assert row.read(written) == row.read({})
-
-
-# ---- models of our own ---------------------------------------------------------------------------------------------
-
-POST = Stack(
-    layers=2,
-    attention=Attention(heads=2),
-    feedforward=FeedForward(width=12, kind="relu"),
-    norm=Norm(place="post", eps=1e-7),
-    position=Learned(length=9),
-    dropout=Dropout(embed=0.2, hidden=0.2, attention=0.3),
-)
-PRE = Stack(
-    layers=2,
-    attention=Attention(heads=2, qkv="fused"),
-    feedforward=FeedForward(width=12, kind="gelu_tanh"),
-    position=Learned(length=9),
-)
-MODERN = Stack(
-    layers=2,
-    attention=Attention(heads=2, kv_heads=1, bias=False, qk_norm=True, windows=(None, 4)),
-    feedforward=FeedForward(width=12, kind="swiglu", bias=False),
-    norm=Norm(kind="rms"),
-    position=Rotary(base=500.0),
-)
-ENCODER = TransformerConfig(width=8, embed=Tokens(vocab=VOCAB, types=2, norm=True), encoder=POST)
-DECODER = TransformerConfig(width=8, embed=Tokens(vocab=VOCAB), decoder=PRE)
-LATER = TransformerConfig(width=8, embed=Tokens(vocab=VOCAB), decoder=MODERN)
-SCORE = ClassHead(outputs=1, pool="last", bias=False)
-OWN: dict[str, tuple[str, TransformerConfig, dict[str, Head]]] = {
-    "encoder": ("bert", ENCODER, {"lm": LMHead(transform=True, bias=True)}),
-    "classifier": ("bert", ENCODER, {"class": ClassHead(outputs=4, hidden=True, dropout=0.1)}),
-    "regressor": ("bert", ENCODER, {"value": ValueHead(hidden=True)}),
-    "body": ("bert", ENCODER, {}),
-    "decoder": ("gpt2", DECODER, {"lm": LMHead()}),
-    "untied": ("gpt2", DECODER, {"lm": LMHead(tie=False), "class": SCORE}),
-    "mean": ("modeledge", DECODER, {"class": ClassHead(outputs=2, pool="mean")}),
-    "modern": ("modeledge", LATER, {"lm": LMHead(tie=False), "critic": ValueHead(pool=None)}),
-}
-
-
-@pytest.mark.parametrize("name", OWN)
-def test_a_model_of_our_own_is_written_by_the_family_that_holds_it(name: str, hf: Any, tmp_path: Path) -> None:
-    family, config, heads = OWN[name]
-    model = Transformer(config, seed=5)
-    model.add_heads(heads, Noise(5))
-    save_model(model, tmp_path)
-    said, _ = content(tmp_path)
-    assert said["model_type"] == family
-    again = load_model(tmp_path)
-    assert again.config == config
-    assert again.state_dict().keys() == model.state_dict().keys()
-    assert all(same_bits(a, again.state_dict()[n]) for n, a in model.state_dict().items())
-    save_model(again, tmp_path / "twice")
-    assert_same(tmp_path, tmp_path / "twice")
-    if family != "modeledge":
-        _, told = getattr(hf, said["architectures"][0]).from_pretrained(tmp_path, output_loading_info=True)
-        assert not told["mismatched_keys"]
-        assert all(
-            "lm_head" in k or "pooler" in k or k == "cls.predictions.decoder.bias"
-            for k in told["missing_keys"] | told["unexpected_keys"]
-        )
-
-
-def test_split_queries_are_written_as_gpt2_when_asked(tmp_path: Path) -> None:
-    split = Stack(layers=2, attention=Attention(heads=2), feedforward=PRE.feedforward, position=Learned(length=9))
-    config = TransformerConfig(width=8, embed=Tokens(vocab=VOCAB), decoder=split)
-    model = Transformer(config)
-    save_model(model, tmp_path / "own")
-    assert content(tmp_path / "own")[0]["model_type"] == "modeledge"
-    save_model(model, tmp_path / "theirs", family="gpt2")
-    again = load_model(tmp_path / "theirs")
-    parts = [model.tower.blocks[1].attention.get_submodule(p).weight for p in ("query", "key", "value")]  # type: ignore[union-attr, operator]
-    assert torch.equal(torch.cat(parts), again.tower.blocks[1].attention.qkv.weight)  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize("family", ["bert", "gpt2"])
-def test_a_family_that_cannot_hold_a_model_says_why(family: str, tmp_path: Path) -> None:
-    model = Transformer(OWN["modern"][1])
-    with pytest.raises(
-        ModeledgeError, match=r"its positions are not learned; its norm is not LayerNorm|it is a decoder"
-    ) as caught:
-        save_model(model, tmp_path, family=family)
-    assert caught.value.code == "E-OUTSIDE-FAMILY"
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "modeledge"])
-def test_every_family_reads_back_the_configuration_that_it_writes(family: str) -> None:
-    row = FAMILIES[family]
-    for _, config, heads in (o for o in OWN.values() if o[0] == family):
-        said = {
-            **row.write_config(config, row.read_config({"model_type": family})[1]),
-            **row.write_heads(config, heads),
-        }
-        assert row.read_config(said)[0] == config
-        names = {r.ours for r in FAMILIES["modeledge"].rules(config, heads)}  # type: ignore[union-attr]
-        assert names == set(blank(config, heads).state_dict())
-
-
-def test_adapters_that_are_not_merged_are_not_lost_in_silence(tmp_path: Path) -> None:
-    model = Transformer(OWN["decoder"][1])
-    model.tower.blocks[0].register_parameter("extra", torch.nn.Parameter(torch.zeros(2)))
-    with pytest.raises(ModeledgeError, match="extra") as caught:
-        save_model(model, tmp_path)
-    assert caught.value.code == "E-OUTSIDE-FAMILY"

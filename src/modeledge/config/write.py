@@ -39,7 +39,7 @@ def _write_table(table: Any, base: Any, path: tuple[str, ...], lines: list[str])
     below = {k for k, v in rows.items() if settings_table(v) is not None}
     if isinstance(table, Mapping) and len(below) < len(rows):
         below = set()
-    plain = [f"{_key(k)} = {_value(v)}" for k, v in rows.items() if k not in below]
+    plain = [f"{_key(k)} = {_value(v, _default(table, base, k))}" for k, v in rows.items() if k not in below]
     if path and (plain or not rows):
         lines.append(f"[{'.'.join(_key(p) for p in path)}]")
     lines.extend([*plain, ""] if plain or not rows else [])
@@ -61,7 +61,7 @@ def _default(table: Any, base: Any, key: str) -> Any:
         return None
     if type(base) is type(table):
         return getattr(base, key)
-    return type(table).model_fields[key].get_default(call_default_factory=True, validated_data={})
+    return type(table).model_fields[key].get_default(call_default_factory=True)
 
 
 def _differences(one: Any, other: Any, path: str) -> Iterator[str]:
@@ -82,10 +82,10 @@ def _key(key: str) -> str:
     return key if key and all(c.isascii() and (c.isalnum() or c in "-_") for c in key) else _string(key)
 
 
-def _value(value: Any) -> str:
-    table = settings_table(value)
-    if table is not None:
-        return "{" + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in _rows(value, None).items()) + "}"
+def _value(value: Any, base: Any = None) -> str:
+    if settings_table(value) is not None:
+        rows = _rows(value, base).items()
+        return "{" + ", ".join(f"{_key(k)} = {_value(v, _default(value, base, k))}" for k, v in rows) + "}"
     if value is None:
         return _string(NONE)
     if isinstance(value, bool):

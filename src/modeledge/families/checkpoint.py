@@ -134,11 +134,13 @@ def save_model(model: Transformer, folder: str | Path, *, family: str | None = N
 def write_folder(
     folder: Path, said: Mapping[str, Any], tensors: Mapping[str, Tensor], notes: Mapping[str, str]
 ) -> None:
-    """Weights first and the configuration last: a folder that has one is whole."""
+    """Weights first and the configuration last: a folder that has one is whole.
+
+    A model that was there stays until the new weights are on the disk, then its configuration goes before they come.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).unlink(missing_ok=True)
-        write_weights(folder / WEIGHTS, tensors, notes)
+        write_weights(folder / WEIGHTS, tensors, notes, ready=lambda: (folder / CONFIG).unlink(missing_ok=True))
     except OSError as error:
         raise files.disk_error(folder, error) from error
     files.write_json(folder / CONFIG, said)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
@@ -44,14 +44,17 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ModeledgeError("E-READ", error.strerror or str(error), where=str(path)) from error
 
 
-def write_weights(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> None:
-    """Write a file that appears under its name only when it is whole and durable."""
+def write_weights(
+    path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str], *, ready: Callable[[], None] = lambda: None
+) -> None:
+    """Write a file that appears under its name only when it is whole and durable; `ready` is called just before."""
     temporary = path.with_name(f".{path.name}.tmp-{uuid4().hex[:8]}")
     try:
         save_file(
             {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, dict(notes)
         )
         files.sync_file(temporary)
+        ready()
         os.replace(temporary, path)
         files.sync_folder(path.parent)
     except OSError as error:

@@ -67,7 +67,7 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, scale: f
     """torch's own kernel: no weights kept, no dropout."""
     _, heads, queries, _ = query.shape
     causal = pattern.causal and pattern.whole and pattern.window is None and queries == key.shape[2] and queries > 1
-    causal = causal and pattern.queries.prefix is None
+    causal = causal and pattern.queries.prefix is None and not pattern.shared
     bias = None if causal else pattern.bias(query.dtype, heads)
     if bias is not None:
         bias = bias.view(-1, heads if len(bias) > 1 else 1, queries, key.shape[2])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -110,11 +108,9 @@ class Tower(nn.Module):
         return x
 
     def _run(self, block: Block, x: Tensor, way: Way) -> tuple[Tensor, Tensor | None]:
-        if self.checkpointing and torch.is_grad_enabled() and way.cache is None:
-            plain = replace(way, weights=False)
-            out: tuple[Tensor, Tensor | None] = checkpoint(
-                block, x, plain, use_reentrant=False, preserve_rng_state=False
-            )
+        out: tuple[Tensor, Tensor | None]
+        if self.checkpointing and torch.is_grad_enabled() and way.cache is None and not way.weights:
+            out = checkpoint(block, x, way, use_reentrant=False, preserve_rng_state=False)
             return out
         out = block(x, way)
         return out

@@ -24,6 +24,8 @@ def initialise(module: nn.Module, noise: Noise, *, std: float, layers: int, pref
         if isinstance(part, Linear) and part.residual
     }
     for name, parameter in module.named_parameters():
+        if parameter.is_meta:
+            continue  # names and shapes alone: the weights come from a file
         full = f"{prefix}{name}"
         with torch.no_grad():
             if parameter.ndim >= 2:

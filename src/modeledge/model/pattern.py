@@ -27,9 +27,10 @@ class Marks:
 class Pattern:
     """Query i sees key j when they are of one segment (or j is shared), and the direction and the window allow it.
 
-    In full: (segment_i = segment_j ≠ 0, or j < `shared`, or j is the padding token i itself), and (not `causal`, or
-    position_j ≤ position_i, or both stand in the prefix), and |position_i − position_j| < `window`. The queries are the
-    last ones of the keys where the two differ (a cache). `whole` promises one full segment a row.
+    In full: (segment_i = segment_j ≠ 0, or j is the padding token i itself), and (not `causal`, or position_j ≤
+    position_i, or both stand in the prefix), and |position_i − position_j| < `window`; the first `shared` keys belong
+    to no text and are seen by every query but padding, whatever direction and window say. The queries are the last
+    ones of the keys where the two differ (a cache). `whole` promises one full segment a row.
     """
 
     causal: bool

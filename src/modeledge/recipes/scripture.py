@@ -207,7 +207,9 @@ def _both_sides(draw: Draw, seed: int, train: int, test: int) -> tuple[tuple[Row
 def _section_rows(verses: Sequence[int], count: int, noise: Noise) -> tuple[Row, ...]:
     """`count` rows: a verse of each section in turn, each turn in an order by lot."""
     noise = noise.at("section")
-    pools = {name: [v for v in verses if section(v) == name] for name in SECTIONS}
+    pools: dict[str, list[int]] = {name: [] for name in SECTIONS}
+    for verse in verses:
+        pools[section(verse)].append(verse)
     _enough(count, len(SECTIONS) * min(map(len, pools.values())))
     drawn = {name: _shuffled(pool, noise.at(name)) for name, pool in pools.items()}
     turns = range(-(-count // len(SECTIONS)))
@@ -228,7 +230,8 @@ def _pair_rows(verses: Sequence[int], count: int, noise: Noise) -> tuple[Row, ..
         chapters[verse // 1000].append(verse)
     runs = [run for chapter in chapters.values() for run in _runs(chapter, noise)]
     _enough(count, 2 * len(runs))
-    return tuple(row for run in _shuffled(runs, noise.at("runs")) for row in _pairs_of(run, noise))[:count]
+    drawn = _shuffled(runs, noise.at("runs"))[: -(-count // 2)]
+    return tuple(row for run in drawn for row in _pairs_of(run, noise))[:count]
 
 
 def _runs(verses: Sequence[int], noise: Noise) -> Iterator[tuple[int, int, int]]:

@@ -86,7 +86,7 @@ def ours(dropout: float) -> Any:
             value.backward()
             norm = torch.nn.utils.get_total_norm([p.grad for p in step.parameters() if p.grad is not None])
             torch.nn.utils.clip_grads_with_norm_(step.parameters(), 1.0, norm)
-            optimizer.update(1e-3, moving)
+            optimizer.update(1e-4, moving)
             optimizer.zero_grad()
             done += 1
         return round(float(value.detach()), 4)
@@ -100,7 +100,7 @@ def hf(dropout: float, bf16: bool = False, compiled: bool = False) -> Any:
 
     torch.manual_seed(0)
     model: Any = BertForMaskedLM(hf_config(dropout)).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     run = torch.compile(model) if compiled else model
     done = 0
 

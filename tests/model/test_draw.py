@@ -216,7 +216,10 @@ def test_frozen_blocks_drop_nothing():
 def test_blocks_and_places_draw_different_masks():
     """Two sites that shared a key would drop the same units."""
     seen = []
-    kept, Draw.mask = Draw.mask, lambda self, like, rate, site: seen.append((self.noise, site)) or Mask(like * 0 + 1, 1.0)
+    kept, Draw.mask = (
+        Draw.mask,
+        lambda self, like, rate, site: seen.append((self.noise, site)) or Mask(like * 0 + 1, 1.0),
+    )
     try:
         model = build("gpt2", "decoder", rates=RATES_ON)
         with dropping(Noise(1)):

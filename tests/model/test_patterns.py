@@ -293,7 +293,7 @@ def test_a_packed_row_is_its_segments_one_by_one(kind, shape):
 @pytest.mark.parametrize(("kind", "shape"), KINDS)
 @pytest.mark.parametrize("whole", [True, False])
 def test_the_future_is_not_seen(kind, shape, whole):
-    """Changing token t + 1 leaves the logits up to t bitwise as they were in a decoder, and moves them in an encoder."""
+    """Changing token t + 1 leaves a decoder's logits up to t bitwise as they were, and moves an encoder's."""
     model = build(kind, shape)
     ids = packed([[9], [9]], 9).ids
     side = replace(Side.of(ids), whole=whole)

@@ -49,11 +49,7 @@ class Check:
     ) -> dict[str, Any]:
         """The tree of one settings class, over the default that its field has."""
         base = default if type(default) is model else None
-        out = (
-            {}
-            if base is None
-            else {k: self.value(Any, v, f"{path}{k}") for k, v in (settings_table(base) or {}).items()}
-        )
+        out = {k: self.value(Any, v, f"{path}{k}") for k, v in (settings_table(base) or {}).items()}
         for key, value in tree.items():
             if key not in model.model_fields:
                 if key not in others:

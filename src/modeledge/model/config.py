@@ -7,6 +7,7 @@ their position; the model that `Transformer` builds is a function of this value 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import UnionType
@@ -122,6 +123,7 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         if (self.encoder is None) == (self.decoder is None):
             raise ModeledgeError("E-CONFIG", "a model here is one encoder or one decoder", where="encoder, decoder")
+        check_numbers(self)
         check_stack(self.stack, self.width)
 
     @property
@@ -138,11 +140,39 @@ class TransformerConfig:
         return position.length if isinstance(position, Learned) else None
 
 
+def check_numbers(config: TransformerConfig) -> None:
+    """Refuse numbers that no model can have (`E-CONFIG`); what is not a number (NaN) fits no rule either."""
+    stack, attention, position = config.stack, config.stack.attention, config.stack.position
+    sizes = {
+        "width": config.width,
+        "layers": stack.layers,
+        "attention.heads": attention.heads,
+        "attention.kv_heads": attention.kv_heads,
+        "attention.head_width": attention.head_width,
+        "attention.windows": min((w for w in attention.windows if w is not None), default=None),
+        "feedforward.width": stack.feedforward.width,
+        "embed.vocab": config.embed.vocab,
+        "position.length": config.positions,
+    }
+    rates = {f"dropout.{name}": rate for name, rate in dataclasses.asdict(stack.dropout).items()}
+    above = {"attention.softcap": attention.softcap}
+    if isinstance(position, Rotary | Sinusoidal):
+        above["position.base"] = position.base
+    from_zero = {"embed.types": config.embed.types, "norm.eps": stack.norm.eps, "init": config.init}
+    for rule, values, holds in (
+        ("must be at least 1", sizes, lambda x: x >= 1),
+        ("must be at least 0 and below 1", rates, lambda x: 0 <= x < 1),
+        ("must be above 0", above, lambda x: 0 < x < math.inf),
+        ("must be at least 0", from_zero, lambda x: 0 <= x < math.inf),
+    ):
+        for name, value in values.items():
+            if value is not None and not holds(value):
+                raise ModeledgeError("E-CONFIG", f"{name} is {value}; it {rule}", where=f"model.{name}")
+
+
 def check_stack(stack: Stack, width: int) -> None:
     """Refuse numbers that cannot work together (`E-CONFIG`)."""
     attention = stack.attention
-    if min(width, stack.layers, attention.heads, stack.feedforward.width) < 1:
-        raise ModeledgeError("E-CONFIG", "width, layers, heads and feedforward.width must be at least 1", where="model")
     if attention.head_width is None and width % attention.heads:
         what = f"{attention.heads} heads do not divide a width of {width}"
         raise ModeledgeError("E-CONFIG", what, where="model.attention.heads", remedy="choose a divisor of the width")

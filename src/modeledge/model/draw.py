@@ -3,7 +3,8 @@
 `torch.nn.functional.dropout` on a CPU draws each number with one sequential generator: for a million elements it takes
 as long as the layer around it. Here a mask is eight random bits an element from a counter-seeded SFC64 stream, turned
 into 0 or 1 by integer arithmetic that vectorises. The rate is exact in expectation: the threshold, a multiple of 1/256,
-is drawn between its two neighbours for each mask, and the scale uses the threshold that was drawn.
+is drawn between its two neighbours for each mask, and the scale uses the threshold that was drawn. (Beyond 255/256 a
+byte cannot say the rate: it stays there, and the scale is right for it.)
 
 A mask is a function of (seed, "dropout", step, micro-batch, rank, site), so that recomputation under activation
 checkpointing and resuming after a kill see the same one (the fifth law).
@@ -66,7 +67,7 @@ class Draw:
             keep = torch.rand(like.shape, device=like.device, generator=generator) >= rate
             return Mask(keep.to(like.dtype), 1.0 / (1.0 - rate))
         bits = np.random.SFC64(seed)
-        dropped = int(rate * 256 + (int(bits.random_raw()) & 0xFFFFFF) / 2**24)
+        dropped = min(int(rate * 256 + (int(bits.random_raw()) & 0xFFFFFF) / 2**24), 255)
         count = like.numel()
         raw = np.asarray(bits.random_raw(-(-count // 8))).view(np.int8)[:count]
         return Mask(_zero_or_one(torch.from_numpy(raw), dropped, like), 256 / (256 - dropped))

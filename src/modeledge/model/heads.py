@@ -129,8 +129,9 @@ def pooled(states: Tensor, batch: Batch, pool: Pool) -> Tensor:
         return flat[row * seq + end - 1]
     example, position = members(batch, seq)
     if pool == "mean":
-        sums = flat.new_zeros(len(row), flat.shape[1]).index_add(0, example, flat[position])
-        return sums / (end - start)[:, None].to(flat.dtype)
+        wide = flat.dtype if flat.dtype is torch.float64 else torch.float32  # bf16 sums stall at a few hundred tokens
+        sums = torch.zeros(len(row), flat.shape[1], dtype=wide, device=flat.device)
+        return (sums.index_add(0, example, flat[position].to(wide)) / (end - start)[:, None]).to(flat.dtype)
     lowest = torch.full((len(row), flat.shape[1]), torch.finfo(flat.dtype).min, dtype=flat.dtype, device=flat.device)
     return lowest.index_reduce(0, example, flat[position], "amax")
 

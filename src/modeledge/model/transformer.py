@@ -114,6 +114,7 @@ class Transformer(nn.Module):
         return self.tower.through(self._embed(side, draw), side, draw, range(layer))
 
     def _embed(self, side: Side, draw: Draw) -> Tensor:
+        assert side.types is None or self.types is not None, "the model has no token types"
         states = F.embedding(side.ids, self.tokens)
         if self.types is not None:
             states = states + (self.types[0] if side.types is None else F.embedding(side.types, self.types))

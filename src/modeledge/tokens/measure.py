@@ -11,8 +11,9 @@ from modeledge.tokens.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Measure:
-    """Bytes a token (higher is denser), tokens a word (fertility), shares of unknown tokens and of texts that come
-    back as they were, and how often special tokens were written out in the text."""
+    """Bytes a token (higher is denser), tokens a word between spaces (fertility: Rust et al. 2021, arXiv 2012.15613),
+    shares of unknown tokens and of texts that come back as they were, how often special tokens were written out in the
+    text, and the number of tokens."""
 
     bytes_per_token: float
     fertility: float
@@ -23,7 +24,9 @@ class Measure:
 
 
 def measure(tokenizer: Tokenizer, texts: Iterable[str]) -> Measure:
-    """Encode the texts and count."""
+    """Encode the texts and count. `E-NO-RECORDS` where there is nothing to count."""
+    if isinstance(texts, str):
+        raise ModeledgeError("E-USAGE", "texts is one string", remedy="pass a list of texts")
     tokens = size = words = unknown = same = count = specials = 0
     for text in texts:
         ids = tokenizer.encode(text)

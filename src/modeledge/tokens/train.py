@@ -2,23 +2,26 @@
 
 The library's WordPiece and Unigram trainers walk hash maps, and the order shows in three places. WordPiece numbers the
 continued characters (`##a`) as it meets them, and those numbers break ties between merges, so even the pieces differ:
-it is trained twice, the second time with these numbers fixed. Unigram hands out falling scores to the letters of the
-alphabet that it never needed: they all get one score. And both number their pieces differently each time: the result
-is put in a canonical order (special tokens, single characters, then pieces by length and spelling; for Unigram by
-rounded score) and numbered again. Byte-level BPE is deterministic as it is: its ids follow the order of its merges.
+it is trained twice, the second time with these numbers fixed. Unigram adds up its expectations in another order each
+time (scores differ by 1e-14, and are rounded to 1e-6) and hands out falling scores to the letters of the alphabet that
+it never needed: they all get one score. And both number their pieces differently each time: the result is put in a
+canonical order (special tokens, single characters, then pieces by length and spelling; for Unigram by rounded score)
+and numbered again. Byte-level BPE is deterministic as it is: its ids follow the order of its merges.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-from modeledge.errors import ModeledgeError
-from modeledge.tokens.tokenizer import Tokenizer
+from modeledge.errors import ModeledgeError, nearest
+from modeledge.tokens.load import ROLES
+from modeledge.tokens.tokenizer import Tokenizer, check_text
 from modeledge.tokens.vocabulary import wordpiece_parts
 
 Kind = Literal["bpe", "wordpiece", "unigram"]
@@ -32,102 +35,199 @@ SPECIALS = {
     "eos": "<|endoftext|>",
 }
 SCORE_DIGITS = 6
+LEAST_FREQUENCY = 2
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to cut text: an untrained pipeline, its trainer, the size of its fixed alphabet, and whether the model
+    has an id for what it cannot cut."""
+
+    pipeline: Callable[[str, bool], tokenizers.Tokenizer]  # (name of unk, lowercase)
+    trainer: Callable[..., Any]
+    alphabet: int
+    unknown: bool
 
 
 def train_tokenizer(
-    texts: Iterable[str], *, kind: Kind = "bpe", vocab_size: int = 8192, min_frequency: int = 2, lowercase: bool = False
+    texts: Iterable[str],
+    *,
+    kind: Kind = "bpe",
+    vocab_size: int = 8192,
+    min_frequency: int = LEAST_FREQUENCY,
+    lowercase: bool = False,
+    specials: Mapping[str, str] | None = None,
 ) -> Tokenizer:
     """A tokenizer of at most `vocab_size` ids; `notes` of the result say where it is smaller.
 
-    `bpe` is byte-level (Sennrich et al. 2016; Radford et al. 2019): nothing is ever unknown. `wordpiece` is BERT's
-    (Schuster and Nakajima 2012). `unigram` is SentencePiece's (Kudo 2018) with bytes for unknown characters. Raises
-    `E-VOCAB-CONFIG` where the size cannot hold the alphabet and the special tokens, `E-NO-RECORDS` without text.
+    `bpe` is byte-level (Sennrich et al. 2016; Radford et al. 2019): every text comes back as it was, nothing is ever
+    unknown. `wordpiece` is BERT's (Schuster and Nakajima 2012), which loses spacing and rare characters. `unigram` is
+    SentencePiece's (Kudo 2018) over bytes, so nothing is lost either; its pieces start from substrings that occur
+    twice, and it has no other `min_frequency`.
+
+    `specials` maps roles (`pad, unk, cls, sep, mask, bos, eos`) to spellings, by default `SPECIALS`, without `unk`
+    for bpe; they have the first ids, in this order. WordPiece reads its texts twice, so it keeps an iterator's texts.
+
+    Raises `E-VOCAB-CONFIG` where the size cannot hold the alphabet and the special tokens, or `min_frequency` removes
+    every piece; `E-NO-RECORDS` without text; `E-SURROGATE`, `E-FIELD-TYPE` for what is no text.
     """
-    specials = list(dict.fromkeys(SPECIALS.values()))
-    least = len(specials) + (256 if kind in ("bpe", "unigram") else 1)
-    if vocab_size < least:
-        what = f"vocab_size {vocab_size} cannot hold {least} bytes and special tokens"
-        raise ModeledgeError(
-            "E-VOCAB-CONFIG", what, where="tokenizer.vocab_size", remedy=f"choose at least {least + 1}"
-        )
-    kept = [text for text in texts if text] if kind == "wordpiece" else texts
+    if isinstance(texts, str):
+        raise ModeledgeError("E-USAGE", "texts is one string", remedy="pass a list of texts")
+    if kind not in KINDS:
+        raise ModeledgeError("E-VOCAB-CONFIG", f"unknown kind {kind!r}", where="kind", remedy=nearest(kind, KINDS))
+    method = KINDS[kind]
+    roles = _roles(specials, method, kind)
+    names = list(dict.fromkeys(roles.values()))
+    _check_numbers(kind, vocab_size, min_frequency, method.alphabet, len(names))
+    kept = list(texts) if kind == "wordpiece" and not isinstance(texts, Sequence) else texts
     counted = _Counted(kept)
-    core = _trained(kind, vocab_size, min_frequency, lowercase, specials, iter(counted))
-    if counted.characters == 0:
-        raise ModeledgeError("E-NO-RECORDS", "there is no text to train a tokenizer on")
+
+    def trained(fixed: list[str]) -> tokenizers.Tokenizer:
+        core = method.pipeline(roles.get("unk", ""), lowercase)
+        common = {"vocab_size": vocab_size, "special_tokens": fixed, "show_progress": False}
+        core.train_from_iterator(counted, method.trainer(roles.get("unk"), min_frequency, common))
+        return core
+
+    core = trained(names)
     if kind == "wordpiece":
-        continued = sorted(piece for piece in core.get_vocab() if len(piece) == 3 and piece.startswith("##"))
-        core = _trained(kind, vocab_size, min_frequency, lowercase, [*specials, *continued], iter(kept))
-    core = _renumbered(core, kind, specials)
-    size = core.get_vocab_size(with_added_tokens=True)
-    if size <= least and counted.characters > 1000:
-        what = f"min_frequency {min_frequency} leaves no piece longer than a byte"
-        raise ModeledgeError("E-VOCAB-CONFIG", what, where="tokenizer.min_frequency", remedy="lower it")
-    notes = [f"the corpus yields {size:,} of the {vocab_size:,} ids asked for"] if size < vocab_size else []
-    return Tokenizer(core, dict(SPECIALS), notes)
+        core = trained([*names, *sorted(p for p in core.get_vocab() if len(p) == 3 and p.startswith("##"))])
+    core = _renumbered(core, kind, names, roles.get("unk", ""))
+    notes = _check_pieces(core, kind, vocab_size, min_frequency, names, counted.characters)
+    return Tokenizer(core, roles, notes)
+
+
+# ---- what is asked for
+
+
+def _roles(asked: Mapping[str, str] | None, method: Method, kind: Kind) -> dict[str, str]:
+    """The special tokens by role, in the fixed order."""
+    given = {r: n for r, n in SPECIALS.items() if method.unknown or r != "unk"} if asked is None else dict(asked)
+    for role, name in given.items():
+        if role not in ROLES:
+            what = f"unknown role {role!r}"
+            raise ModeledgeError("E-VOCAB-CONFIG", what, where="specials", remedy=nearest(role, ROLES))
+        if len(name) < 2 or any(c.isspace() for c in name):
+            what, remedy = f"{name!r} cannot be a special token", "use two or more characters and no white space"
+            raise ModeledgeError("E-VOCAB-CONFIG", what, where=f"specials.{role}", remedy=remedy)
+    if method.unknown and "unk" not in given:
+        raise ModeledgeError("E-SPECIAL-TOKEN", f"{kind} needs an unk token", where="specials", remedy="name one")
+    return {role: given[role] for role in ROLES if role in given}
+
+
+def _check_numbers(kind: Kind, vocab_size: int, min_frequency: int, alphabet: int, specials: int) -> None:
+    least = alphabet + specials
+    if vocab_size < least:
+        what = f"{vocab_size} ids cannot hold {alphabet} bytes and {specials} special tokens"
+        raise ModeledgeError("E-VOCAB-CONFIG", what, where="vocab_size", remedy=f"choose at least {least}")
+    if min_frequency < 1:
+        raise ModeledgeError(
+            "E-VOCAB-CONFIG", f"{min_frequency} is less than 1", where="min_frequency", remedy="raise it"
+        )
+    if kind == "unigram" and min_frequency != LEAST_FREQUENCY:
+        what = f"unigram starts from what occurs {LEAST_FREQUENCY} times and knows no other min_frequency"
+        raise ModeledgeError("E-VOCAB-CONFIG", what, where="min_frequency", remedy="leave it out")
+
+
+def _check_pieces(
+    core: tokenizers.Tokenizer, kind: Kind, vocab_size: int, min_frequency: int, specials: list[str], characters: int
+) -> list[str]:
+    """What the training had to say; an error where nothing was learned that could have been."""
+    pieces = set(core.get_vocab(with_added_tokens=True)) - set(specials)
+    size = len(pieces) + len(specials)
+    if characters == 0 or not pieces:
+        raise ModeledgeError("E-NO-RECORDS", "there is no text to train a tokenizer on")
+    if size > vocab_size:
+        what = f"{vocab_size} ids cannot hold the {size:,} characters and special tokens of this text"
+        raise ModeledgeError("E-VOCAB-CONFIG", what, where="vocab_size", remedy=f"choose more than {size}")
+    longer = any(len(piece.removeprefix("##") if kind == "wordpiece" else piece) > 1 for piece in pieces)
+    if not longer and min_frequency > 1 and size < vocab_size and kind != "unigram":
+        what = f"nothing longer than a character occurs {min_frequency} times in {characters:,} characters of text"
+        raise ModeledgeError("E-VOCAB-CONFIG", what, where="min_frequency", remedy="lower it, or add text")
+    return [f"the corpus yields {size:,} of the {vocab_size:,} ids asked for"] if size < vocab_size else []
 
 
 class _Counted:
-    """Texts on their way to a trainer."""
+    """Texts on their way to a trainer, checked and counted."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self.texts, self.characters = texts, 0
 
     def __iter__(self) -> Iterator[str]:
-        for text in self.texts:
+        for number, text in enumerate(self.texts):
+            check_text(text, number)
             self.characters += len(text)
             yield text
 
 
-def _trained(
-    kind: Kind, size: int, least: int, lowercase: bool, specials: list[str], texts: Iterator[str]
-) -> tokenizers.Tokenizer:
-    shared: dict[str, Any] = {"vocab_size": size, "special_tokens": specials, "show_progress": False}
-    if kind == "bpe":
-        core = tokenizers.Tokenizer(models.BPE())
-        core.normalizer = normalizers.Lowercase() if lowercase else None
-        core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        core.decoder = decoders.ByteLevel()
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer: Any = trainers.BpeTrainer(min_frequency=least, initial_alphabet=sorted(alphabet), **shared)
-    elif kind == "wordpiece":
-        core = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
-        wordpiece_parts(core, lowercase=lowercase)
-        trainer = trainers.WordPieceTrainer(min_frequency=least, **shared)
-    else:
-        core = tokenizers.Tokenizer(models.Unigram())
-        core.normalizer = normalizers.Lowercase() if lowercase else None
-        core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        core.decoder = decoders.ByteLevel()
-        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-        trainer = trainers.UnigramTrainer(unk_token="[UNK]", initial_alphabet=alphabet, **shared)
-    core.train_from_iterator(texts, trainer)
+# ---- the kinds
+
+
+def _bytes_pipeline(model: Any, lowercase: bool) -> tokenizers.Tokenizer:
+    """Bytes spelled as 256 printable characters, words cut by GPT-2's expression, a leading space part of the word."""
+    core = tokenizers.Tokenizer(model)
+    if lowercase:
+        core.normalizer = normalizers.Lowercase()
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
     return core
 
 
-def _renumbered(core: tokenizers.Tokenizer, kind: Kind, specials: list[str]) -> tokenizers.Tokenizer:
+def _wordpiece_pipeline(unk: str, lowercase: bool) -> tokenizers.Tokenizer:
+    core = tokenizers.Tokenizer(models.WordPiece(unk_token=unk))
+    wordpiece_parts(core, lowercase=lowercase)
+    return core
+
+
+def _bpe_trainer(unk: str | None, least: int, common: Mapping[str, Any]) -> Any:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    return trainers.BpeTrainer(min_frequency=least, initial_alphabet=alphabet, **common)
+
+
+def _wordpiece_trainer(unk: str | None, least: int, common: Mapping[str, Any]) -> Any:
+    return trainers.WordPieceTrainer(min_frequency=least, **common)
+
+
+def _unigram_trainer(unk: str | None, least: int, common: Mapping[str, Any]) -> Any:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    return trainers.UnigramTrainer(unk_token=unk, initial_alphabet=alphabet, **common)
+
+
+KINDS: dict[Kind, Method] = {
+    "bpe": Method(lambda _, lower: _bytes_pipeline(models.BPE(), lower), _bpe_trainer, 256, False),
+    "wordpiece": Method(_wordpiece_pipeline, _wordpiece_trainer, 0, True),
+    "unigram": Method(lambda _, lower: _bytes_pipeline(models.Unigram(), lower), _unigram_trainer, 256, True),
+}
+
+
+# ---- the canonical order
+
+
+def _renumbered(core: tokenizers.Tokenizer, kind: Kind, specials: list[str], unk: str) -> tokenizers.Tokenizer:
     """The same pieces in the canonical order."""
     tree = json.loads(core.to_str())
     model = tree["model"]
+    if kind == "bpe":
+        return core
     if kind == "wordpiece":
         pieces = sorted(set(model["vocab"]) - set(specials), key=_order)
         model["vocab"] = {piece: number for number, piece in enumerate([*specials, *pieces])}
-    elif kind == "unigram":
-        scores = {piece: round(score, SCORE_DIGITS) for piece, score in model["vocab"]}
-        lowest = min(score for piece, score in scores.items() if len(piece) > 1 and piece not in specials)
-        scores = {
-            piece: lowest - 1.0 if len(piece) == 1 and score < lowest else score for piece, score in scores.items()
-        }
-        kept = sorted(set(scores) - set(specials), key=lambda piece: (-scores[piece], piece))
-        model["vocab"] = [[piece, 0.0] for piece in specials] + [[piece, scores[piece]] for piece in kept]
-        model["unk_id"] = specials.index("[UNK]")
     else:
-        return core
+        scores = _settled({piece: score for piece, score in model["vocab"] if piece not in specials})
+        kept = sorted(scores, key=lambda piece: (-scores[piece], piece))
+        model["vocab"] = [[piece, 0.0] for piece in specials] + [[piece, scores[piece]] for piece in kept]
+        model["unk_id"] = specials.index(unk)
     added = [token for token in tree["added_tokens"] if token["content"] in specials]
     tree["added_tokens"] = sorted(added, key=lambda token: specials.index(token["content"]))
     for number, token in enumerate(tree["added_tokens"]):
         token["id"] = number
     return tokenizers.Tokenizer.from_str(json.dumps(tree))
+
+
+def _settled(scores: Mapping[str, float]) -> dict[str, float]:
+    """Rounded scores, and one score below all others for the letters that training never needed."""
+    rounded = {piece: round(score, SCORE_DIGITS) for piece, score in scores.items()}
+    lowest = min((score for piece, score in rounded.items() if len(piece) > 1), default=0.0)
+    return {p: lowest - 1.0 if len(p) == 1 and score < lowest else score for p, score in rounded.items()}
 
 
 def _order(piece: str) -> tuple[int, int, str]:

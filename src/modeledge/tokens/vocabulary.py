@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
@@ -10,8 +12,12 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 from modeledge.errors import ModeledgeError
 
 
-def from_vocabulary(file: Path) -> tokenizers.Tokenizer:
-    """BERT's `vocab.txt` as WordPiece, GPT-2's `vocab.json` with `merges.txt` beside it as byte-level BPE."""
+def from_vocabulary(file: Path, said: Mapping[str, Any]) -> tokenizers.Tokenizer:
+    """BERT's `vocab.txt` as WordPiece, GPT-2's `vocab.json` with `merges.txt` beside it as byte-level BPE.
+
+    Whether BERT lowercases is what `said`, its `tokenizer_config.json`, says (`do_lower_case`); where it says nothing,
+    a vocabulary with a capital letter is taken for a cased one.
+    """
     if file.name == "vocab.json":
         merges = file.with_name("merges.txt")
         if not merges.is_file():
@@ -26,10 +32,9 @@ def from_vocabulary(file: Path) -> tokenizers.Tokenizer:
         core = tokenizers.Tokenizer(
             models.WordPiece.from_file(str(file), unk_token="[UNK]", max_input_chars_per_word=100)
         )
-        cased = any(
-            line != line.lower() and not line.startswith("[") for line in file.read_text(encoding="utf-8").split("\n")
-        )
-        wordpiece_parts(core, lowercase=not cased)
+        lines = file.read_text(encoding="utf-8").split("\n")
+        cased = any(line != line.lower() for line in lines if not line.startswith("["))
+        wordpiece_parts(core, lowercase=bool(said.get("do_lower_case", not cased)))
         core.add_special_tokens(
             [t for t in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") if core.token_to_id(t) is not None]
         )

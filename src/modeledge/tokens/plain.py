@@ -1,0 +1,58 @@
+"""Text stays text: no text can reach a special token.
+
+The library can be told not to look for special tokens in a text. That is enough where the pieces of a model cannot
+spell one (`[MASK]` is split at its brackets), but Unigram and whole-word models hold their special tokens among their
+pieces, with the best score of all: `</s>` in a web page would end the text for a T5 tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import tokenizers
+
+
+def plain_text_only(core: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """The pipeline to encode text with: `core` itself, or where its model can spell a special token, a copy that cannot.
+
+    In the copy the special tokens keep their ids under names that no text holds, so every other piece is found as
+    before. It is for encoding only.
+    """
+    core.encode_special_tokens = True
+    names = {token.content: id for id, token in core.get_added_tokens_decoder().items() if token.special}
+    spelled = [
+        name
+        for name, id in names.items()
+        for text in (name, f"a {name} a", f"a{name}a")
+        if id in core.encode(text, add_special_tokens=False).ids
+    ]
+    if not spelled:
+        return core
+    mark = uuid4().hex
+    copy = tokenizers.Tokenizer.from_str(json.dumps(_renamed(json.loads(core.to_str()), names, mark)))
+    copy.encode_special_tokens = True
+    return copy
+
+
+def _renamed(tree: dict[str, Any], names: dict[str, int], mark: str) -> dict[str, Any]:
+    """The pipeline's JSON with other names for the special tokens, and without the merges that spell them."""
+    model = tree["model"]
+
+    def new(name: str) -> str:
+        return f"\U0010ffff{mark}{names[name]}" if name in names else name
+
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {new(piece): id for piece, id in model["vocab"].items()}
+    else:
+        model["vocab"] = [[new(piece), score] for piece, score in model["vocab"]]
+    if model.get("unk_token"):
+        model["unk_token"] = new(model["unk_token"])
+    if model.get("merges"):
+        pairs = [merge if isinstance(merge, list) else merge.split(" ") for merge in model["merges"]]
+        model["merges"] = [[a, b] for a, b in pairs if not {a, b, a + b} & set(names)]
+    for token in tree["added_tokens"]:
+        token["content"] = new(token["content"]) if token["special"] else token["content"]
+    tree["post_processor"] = None
+    return tree

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
@@ -159,12 +159,13 @@ def check_numbers(config: TransformerConfig) -> None:
     if isinstance(position, Rotary | Sinusoidal):
         above["position.base"] = position.base
     from_zero = {"embed.types": config.embed.types, "norm.eps": stack.norm.eps, "init": config.init}
-    for rule, values, holds in (
+    rules: tuple[tuple[str, Mapping[str, float | None], Callable[[float], bool]], ...] = (
         ("must be at least 1", sizes, lambda x: x >= 1),
         ("must be at least 0 and below 1", rates, lambda x: 0 <= x < 1),
         ("must be above 0", above, lambda x: 0 < x < math.inf),
         ("must be at least 0", from_zero, lambda x: 0 <= x < math.inf),
-    ):
+    )
+    for rule, values, holds in rules:
         for name, value in values.items():
             if value is not None and not holds(value):
                 raise ModeledgeError("E-CONFIG", f"{name} is {value}; it {rule}", where=f"model.{name}")

@@ -133,7 +133,7 @@ def pooled(states: Tensor, batch: Batch, pool: Pool) -> Tensor:
         sums = torch.zeros(len(row), flat.shape[1], dtype=wide, device=flat.device)
         return (sums.index_add(0, example, flat[position].to(wide)) / (end - start)[:, None]).to(flat.dtype)
     lowest = torch.full((len(row), flat.shape[1]), torch.finfo(flat.dtype).min, dtype=flat.dtype, device=flat.device)
-    return lowest.index_reduce(0, example, flat[position], "amax")
+    return lowest.scatter_reduce(0, example[:, None].expand(-1, flat.shape[1]), flat[position], "amax")
 
 
 def members(batch: Batch, seq: int) -> tuple[Tensor, Tensor]:

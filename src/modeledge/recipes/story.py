@@ -72,7 +72,7 @@ def verdicts(gained: Sequence[Gain]) -> list[tuple[str, Tone]]:
         places = "; ".join(
             f"{_place(g)}: {g.best_classical} by {-100 * g.over_classical.mean:.1f} points" for g in behind
         )
-        said.append((f"A classical baseline is ahead of the pre-trained model: {places}.", "mixed"))
+        said.append((f"A classical baseline is ahead of the pre-trained model: {places}.", "bad"))
     return said
 
 

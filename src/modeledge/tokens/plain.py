@@ -15,7 +15,7 @@ import tokenizers
 
 
 def plain_text_only(core: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """The pipeline to encode text with: `core` itself, or where its model can spell a special token, a copy that cannot.
+    """The pipeline to encode with: `core` itself, or where its model can spell a special token, a copy that cannot.
 
     In the copy the special tokens keep their ids under names that no text holds, so every other piece is found as
     before. It is for encoding only.

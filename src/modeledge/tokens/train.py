@@ -81,19 +81,29 @@ def train_tokenizer(
     _check_numbers(kind, vocab_size, min_frequency, method.alphabet, len(names))
     kept = list(texts) if kind == "wordpiece" and not isinstance(texts, Sequence) else texts
     counted = _Counted(kept)
-
-    def trained(fixed: list[str]) -> tokenizers.Tokenizer:
-        core = method.pipeline(roles.get("unk", ""), lowercase)
-        common = {"vocab_size": vocab_size, "special_tokens": fixed, "show_progress": False}
-        core.train_from_iterator(counted, method.trainer(roles.get("unk"), min_frequency, common))
-        return core
-
-    core = trained(names)
+    core = _trained(method, roles, names, counted, vocab_size, min_frequency, lowercase)
     if kind == "wordpiece":
-        core = trained([*names, *sorted(p for p in core.get_vocab() if len(p) == 3 and p.startswith("##"))])
+        fixed = [*names, *sorted(p for p in core.get_vocab() if len(p) == 3 and p.startswith("##"))]
+        core = _trained(method, roles, fixed, kept, vocab_size, min_frequency, lowercase)
     core = _renumbered(core, kind, names, roles.get("unk", ""))
     notes = _check_pieces(core, kind, vocab_size, min_frequency, names, counted.characters)
     return Tokenizer(core, roles, notes)
+
+
+def _trained(
+    method: Method,
+    roles: Mapping[str, str],
+    fixed: list[str],
+    texts: Iterable[str],
+    vocab_size: int,
+    min_frequency: int,
+    lowercase: bool,
+) -> tokenizers.Tokenizer:
+    """One training by the library, with `fixed` as its first ids."""
+    core = method.pipeline(roles.get("unk", ""), lowercase)
+    common = {"vocab_size": vocab_size, "special_tokens": fixed, "show_progress": False}
+    core.train_from_iterator(iter(texts), method.trainer(roles.get("unk"), min_frequency, common))
+    return core
 
 
 # ---- what is asked for

@@ -17,20 +17,36 @@ def examples(step: int) -> np.ndarray:
     return np.random.default_rng(step % 8).zipf(1.3, size=(BATCH, SEQ + 1)) % (VOCAB - 10) + 5
 
 
+def hf_model() -> Any:
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=VOCAB, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=1024,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+    )  # fmt: skip
+    return GPT2LMHeadModel(config).train()
+
+
 def ours() -> Any:
+    import tempfile
+    from pathlib import Path
+
     import torch
 
+    from modeledge.families import load_model
     from modeledge.machine import tune_malloc
-    from modeledge.model import Transformer
     from modeledge.objectives import CausalLM, Shape, Step, collate
-    from modeledge.recipes.presets import gpt2
     from modeledge.records import Example
     from modeledge.seed import Noise
     from modeledge.train.config import TrainConfig
     from modeledge.train.optim import Optimizer
 
     tune_malloc()
-    model = Transformer(gpt2(VOCAB, WIDTH, LAYERS, HEADS, rate=0.0))
+    with tempfile.TemporaryDirectory() as folder:  # the other side's very weights
+        hf_model().save_pretrained(folder)
+        model = load_model(Path(folder))
     step = Step(model, CausalLM())
     model.compute = torch.bfloat16
     optimizer = Optimizer(dict(step.named_parameters()), TrainConfig())
@@ -57,14 +73,8 @@ def ours() -> Any:
 
 def hf(bf16: bool = False, compiled: bool = False) -> Any:
     import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
 
-    torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=VOCAB, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=1024,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-    )  # fmt: skip
-    model: Any = GPT2LMHeadModel(config).train()
+    model = hf_model()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     run = torch.compile(model) if compiled else model
     done = 0

@@ -34,35 +34,32 @@ def hf_config(dropout: float) -> Any:
     )  # fmt: skip
 
 
+def hf_model(dropout: float) -> Any:
+    import torch
+    from transformers import BertForMaskedLM
+
+    torch.manual_seed(0)
+    return BertForMaskedLM(hf_config(dropout)).train()
+
+
 def ours(dropout: float) -> Any:
+    import tempfile
+    from pathlib import Path
+
     import torch
 
+    from modeledge.families import load_model
     from modeledge.machine import tune_malloc
-    from modeledge.model import (
-        Attention,
-        Batch,
-        Dropout,
-        FeedForward,
-        Learned,
-        Norm,
-        Side,
-        Stack,
-        Tokens,
-        Transformer,
-        TransformerConfig,
-    )
+    from modeledge.model import Batch, Side
     from modeledge.objectives import MaskedLM, MaskedPrepare, Step
     from modeledge.seed import Noise
     from modeledge.train.config import TrainConfig
     from modeledge.train.optim import Optimizer
 
     tune_malloc()
-    stack = Stack(
-        layers=LAYERS, attention=Attention(heads=HEADS), feedforward=FeedForward(width=4 * WIDTH),
-        norm=Norm(place="post", eps=1e-12),
-        position=Learned(length=SEQ), dropout=Dropout(embed=dropout, hidden=dropout, attention=dropout),
-    )  # fmt: skip
-    model = Transformer(TransformerConfig(width=WIDTH, embed=Tokens(vocab=VOCAB, types=2, norm=True), encoder=stack))
+    with tempfile.TemporaryDirectory() as folder:  # the other side's very weights
+        hf_model(dropout).save_pretrained(folder)
+        model = load_model(Path(folder))
     step = Step(model, MaskedLM(MaskedPrepare(vocab=VOCAB, mask=4)))
     model.compute = torch.bfloat16
     optimizer = Optimizer(dict(step.named_parameters()), TrainConfig())
@@ -96,10 +93,8 @@ def ours(dropout: float) -> Any:
 
 def hf(dropout: float, bf16: bool = False, compiled: bool = False) -> Any:
     import torch
-    from transformers import BertForMaskedLM
 
-    torch.manual_seed(0)
-    model: Any = BertForMaskedLM(hf_config(dropout)).train()
+    model = hf_model(dropout)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     run = torch.compile(model) if compiled else model
     done = 0

@@ -166,6 +166,16 @@ def test_what_is_no_text_is_refused(trained: dict[str, Tokenizer], wrong: Any, c
         trained["bpe"].encode_batch(["a", "x\ud800"])
 
 
+def test_an_unknown_word_without_unk_is_named() -> None:
+    tokenizer = Tokenizer(core_of(models.WordLevel({"a": 0, "</s>": 1}), "</s>"))
+    assert tokenizer.encode("a").tolist() == [0]
+    for text in ("b", "</s>"):
+        with pytest.raises(ModeledgeError, match="E-SPECIAL-TOKEN: a text cannot be encoded"):
+            tokenizer.encode(text)
+        with pytest.raises(ModeledgeError, match="E-SPECIAL-TOKEN: a text cannot be encoded"):
+            tokenizer.encode_batch(["a", text])
+
+
 def test_a_missing_special_token_is_named() -> None:
     """Case 81."""
     tokenizer = Tokenizer(t5_like())
@@ -203,7 +213,7 @@ def test_roles_that_were_not_given_stay_away(tmp_path: Path) -> None:
 
 
 def test_fingerprints_tell_tokenizers_apart(trained: dict[str, Tokenizer]) -> None:
-    others = [train_tokenizer(TEXT, vocab_size=399), train_tokenizer(TEXT, vocab_size=400, lowercase=True)]
+    others = [train_tokenizer(TEXT, vocab_size=300), train_tokenizer(TEXT, vocab_size=400, lowercase=True)]
     assert len({t.fingerprint for t in (*trained.values(), *others)}) == 5
 
 

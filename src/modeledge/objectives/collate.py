@@ -29,6 +29,7 @@ class Shape:
 
 def plan(prepared: Sequence[Prepared], shape: Shape) -> tuple[list[list[int]], int]:
     """Which examples share a row, and the width of the rows: a pure function of the examples' lengths."""
+    assert prepared, "a batch holds at least one example"
     lengths = [max(p.lengths()) + shape.reserve for p in prepared]
     longest = max(lengths)
     if longest > shape.seq:
@@ -81,7 +82,7 @@ def _side(
     pieces: Sequence[tuple[int, Piece | None]], rows: int, width: int, reserve: int
 ) -> tuple[Side | None, list[int]]:
     """One stack's rows and where each example starts in its row."""
-    if not pieces or pieces[0][1] is None:
+    if all(piece is None for _, piece in pieces):
         return None, []
     ids, positions, segments, types = (np.zeros((rows, width), dtype=np.int64) for _ in range(4))
     prefix = np.zeros((rows, width), dtype=np.bool_)
@@ -101,20 +102,24 @@ def _side(
             prefix[where] = piece.prefix
         starts.append(start)
         used[row] = stop
-    first = pieces[0][1]
+    has_prefix, has_types = (
+        any(getattr(piece, name) is not None for _, piece in pieces) for name in ("prefix", "types")
+    )
     whole = max(members) == 1 and min(used) == width and reserve == 0
     return Side(
         torch.from_numpy(ids),
         torch.from_numpy(positions),
         torch.from_numpy(segments),
-        torch.from_numpy(prefix) if first.prefix is not None else None,
-        torch.from_numpy(types) if first.types is not None else None,
+        torch.from_numpy(prefix) if has_prefix else None,
+        torch.from_numpy(types) if has_types else None,
         whole,
     ), starts
 
 
 def _names(prepared: Sequence[Prepared], field: str) -> list[str]:
-    return sorted(getattr(prepared[0], field)) if prepared else []
+    names = set(getattr(prepared[0], field))
+    assert all(set(getattr(p, field)) == names for p in prepared), f"all examples of a batch have the same {field}"
+    return sorted(names)
 
 
 def _joined(parts: Sequence[AnyArray]) -> Tensor:

@@ -65,6 +65,9 @@ class LabelPrepare:
             parts += [([] if self.between is None else [self.between], 0), (b, 1)]
         parts.append(([] if self.last is None else [self.last], 0 if b is None else 1))
         ids = np.concatenate([np.asarray(p, dtype=np.int64) for p, _ in parts])
+        if not len(ids):
+            where = example.where or f"example {example.index}"
+            raise ModeledgeError("E-NO-TARGET", "the text has no token to read", where=where)
         types = np.concatenate([np.full(len(p), t, dtype=np.int64) for p, t in parts]) if self.types else None
         return Piece(ids, types)
 
@@ -73,6 +76,9 @@ class LabelPrepare:
         a, b = example.ids, example.pair
         specials = sum(x is not None for x in (self.first, self.last)) + (b is not None and self.between is not None)
         room = self.length - specials
+        if room < (1 if b is None else 2):
+            what = f"{self.length} tokens leave no room for text beside {specials} special tokens"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where="length", remedy="raise the row length")
         if b is None:
             return a[:room], None
         surplus = len(a) + len(b) - room

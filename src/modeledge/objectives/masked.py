@@ -26,8 +26,9 @@ from modeledge.seed import Noise
 class MaskedPrepare:
     """Choose round(rate · n) tokens (at least one) that are not special, and disguise them 80/10/10.
 
-    `vocab` is the number of ids; `specials` are never chosen and never drawn as random tokens. Where `cls` and `sep`
-    are given the example is wrapped in them; the stream must then leave two positions free.
+    `vocab` is the number of ids; `specials` (and `mask`, `cls`, `sep`, named there or not) are never chosen and never
+    drawn as random tokens. Where `cls` and `sep` are given the example is wrapped in them; the stream must then leave
+    two positions free.
     """
 
     vocab: int
@@ -44,7 +45,7 @@ class MaskedPrepare:
     def __call__(self, example: Example, noise: Noise) -> Prepared:
         ids = self._wrapped(np.asarray(example.ids, dtype=np.int64))
         random = noise.at("mask").generator()
-        candidates = np.flatnonzero(~np.isin(ids, self.specials))
+        candidates = np.flatnonzero(~np.isin(ids, self._special))
         if not len(candidates):
             raise ModeledgeError("E-NO-TARGET", "every token is special", where=f"example {example.index}")
         count = max(1, round(self.rate * len(candidates)))
@@ -58,6 +59,10 @@ class MaskedPrepare:
             weights={"lm": np.ones(count, dtype=np.float32)},
         )
 
+    @property
+    def _special(self) -> tuple[int, ...]:
+        return (*self.specials, *(i for i in (self.mask, self.cls, self.sep) if i is not None))
+
     def _wrapped(self, ids: IntArray) -> IntArray:
         before = [] if self.cls is None else [self.cls]
         after = [] if self.sep is None else [self.sep]
@@ -65,7 +70,7 @@ class MaskedPrepare:
 
     def _disguised(self, ids: IntArray, chosen: IntArray, random: np.random.Generator) -> IntArray:
         fate = random.random(len(chosen))
-        ordinary = _ordinary(self.vocab, self.specials)
+        ordinary = _ordinary(self.vocab, self._special)
         replacement = ordinary[random.integers(0, len(ordinary), len(chosen))]
         new = np.where(
             fate < self.as_mask, self.mask, np.where(fate < self.as_mask + self.as_random, replacement, ids[chosen])

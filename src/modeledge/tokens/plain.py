@@ -23,10 +23,7 @@ def plain_text_only(core: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     core.encode_special_tokens = True
     names = {token.content: id for id, token in core.get_added_tokens_decoder().items() if token.special}
     spelled = [
-        name
-        for name, id in names.items()
-        for text in (name, f"a {name} a", f"a{name}a")
-        if id in core.encode(text, add_special_tokens=False).ids
+        name for name, id in names.items() for text in (name, f"a {name} a", f"a{name}a") if _reached(core, text, id)
     ]
     if not spelled:
         return core
@@ -34,6 +31,14 @@ def plain_text_only(core: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     copy = tokenizers.Tokenizer.from_str(json.dumps(_renamed(json.loads(core.to_str()), names, mark)))
     copy.encode_special_tokens = True
     return copy
+
+
+def _reached(core: tokenizers.Tokenizer, text: str, id: int) -> bool:
+    """Does a text become this token? A model without an unk token cannot encode every one of our probes."""
+    try:
+        return id in core.encode(text, add_special_tokens=False).ids
+    except Exception:
+        return False
 
 
 def _renamed(tree: dict[str, Any], names: dict[str, int], mark: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 import tokenizers
 
 from modeledge import files
-from modeledge.errors import ModeledgeError
+from modeledge.errors import ModeledgeError, printable
 from modeledge.records import IntArray
 from modeledge.tokens.load import ROLES, guess_names, read_tokenizer
 from modeledge.tokens.plain import plain_text_only
@@ -81,15 +81,18 @@ class Tokenizer:
         files.write_json(folder / "tokenizer_config.json", config)
 
     def encode(self, text: str) -> IntArray:
-        """The ids of a text `[n]`, without special tokens. `E-SURROGATE` for half a surrogate pair."""
+        """The ids of a text `[n]`, without special tokens.
+
+        Raises `E-SURROGATE` for half a surrogate pair, `E-SPECIAL-TOKEN` where an unknown word meets no unk token.
+        """
         return np.array(self._coded(text).ids, dtype=np.int64)
 
     def encode_batch(self, texts: Sequence[str]) -> list[IntArray]:
         """The same for many texts, on all cores."""
         try:
             coded = self._encoder.encode_batch_fast(list(texts), add_special_tokens=False)
-        except TypeError as error:
-            raise _refused(texts) from error
+        except Exception as error:
+            raise self._refused(texts, error) from error
         return [np.array(c.ids, dtype=np.int64) for c in coded]
 
     def encode_words(self, text: str) -> tuple[IntArray, IntArray]:
@@ -133,8 +136,18 @@ class Tokenizer:
     def _coded(self, text: str) -> tokenizers.Encoding:
         try:
             return self._encoder.encode(text, add_special_tokens=False)
-        except TypeError as error:
-            raise _refused([text]) from error
+        except Exception as error:
+            raise self._refused([text], error) from error
+
+    def _refused(self, texts: Sequence[object], error: Exception) -> ModeledgeError:
+        """The error for what the library did not take: a text that is none, or one that needs an unk token."""
+        try:
+            for number, text in enumerate(texts):
+                check_text(text, number)
+        except ModeledgeError as found:
+            return found
+        code = "E-TOKENIZER" if self.specials.unk is not None else "E-SPECIAL-TOKEN"
+        return ModeledgeError(code, f"a text cannot be encoded ({printable(str(error))})")
 
     def _knows(self, id: int) -> bool:
         return 0 <= id < self.vocab_size and (self._dense or self._core.id_to_token(id) is not None)
@@ -154,13 +167,3 @@ def check_text(text: object, number: int) -> None:
     except UnicodeEncodeError as error:
         what = f"U+{ord(text[error.start]):04X} is half a surrogate pair"
         raise ModeledgeError("E-SURROGATE", what, where=f"{where}, character {error.start + 1}") from error
-
-
-def _refused(texts: Sequence[object]) -> Exception:
-    """The error for the first text that the library did not take."""
-    try:
-        for number, text in enumerate(texts):
-            check_text(text, number)
-    except ModeledgeError as error:
-        return error
-    return AssertionError("the library refused a text that is one")

@@ -3,10 +3,10 @@
 The library's WordPiece and Unigram trainers walk hash maps, and the order shows in three places. WordPiece numbers the
 continued characters (`##a`) as it meets them, and those numbers break ties between merges, so even the pieces differ:
 it is trained twice, the second time with these numbers fixed. Unigram adds up its expectations in another order each
-time (scores differ by 1e-14, and are rounded to 1e-6) and hands out falling scores to the letters of the alphabet that
-it never needed: they all get one score. And both number their pieces differently each time: the result is put in a
-canonical order (special tokens, single characters, then pieces by length and spelling; for Unigram by rounded score)
-and numbered again. Byte-level BPE is deterministic as it is: its ids follow the order of its merges.
+time (scores differ by 1e-14, and are rounded to 1e-6) and gives the letters that its training dropped a ladder of
+scores, one rung each, in any order: they all get one score. And both number their pieces differently each time: the
+result is put in a canonical order (special tokens, single characters, then pieces by length and spelling; for Unigram
+by rounded score) and numbered again. Byte-level BPE is deterministic as it is: its ids follow the order of its merges.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ SPECIALS = {
     "eos": "<|endoftext|>",
 }
 SCORE_DIGITS = 6
+RUNG = 1e-4  # `min_score_penalty_delta` of the library's Unigram trainer
 LEAST_FREQUENCY = 2
 
 
@@ -62,8 +63,8 @@ def train_tokenizer(
 
     `bpe` is byte-level (Sennrich et al. 2016; Radford et al. 2019): every text comes back as it was, nothing is ever
     unknown. `wordpiece` is BERT's (Schuster and Nakajima 2012), which loses spacing and rare characters. `unigram` is
-    SentencePiece's (Kudo 2018) over bytes, so nothing is lost either; its pieces start from substrings that occur
-    twice, and it has no other `min_frequency`.
+    SentencePiece's (Kudo 2018) over bytes, so nothing is lost either; its pieces are substrings that two different
+    words share, whatever their number, so it has no `min_frequency`.
 
     `specials` maps roles (`pad, unk, cls, sep, mask, bos, eos`) to spellings, by default `SPECIALS`, without `unk`
     for bpe; they have the first ids, in this order. WordPiece reads its texts twice, so it keeps an iterator's texts.
@@ -85,7 +86,9 @@ def train_tokenizer(
     if kind == "wordpiece":
         fixed = [*names, *sorted(p for p in core.get_vocab() if len(p) == 3 and p.startswith("##"))]
         core = _trained(method, roles, fixed, kept, vocab_size, min_frequency, lowercase)
-    core = _renumbered(core, kind, names, roles.get("unk", ""))
+    if counted.characters == 0:
+        raise ModeledgeError("E-NO-RECORDS", "there is no text to train a tokenizer on")
+    core = _renumbered(core, kind, names, roles.get("unk", ""), vocab_size)
     notes = _check_pieces(core, kind, vocab_size, min_frequency, names, counted.characters)
     return Tokenizer(core, roles, notes)
 
@@ -134,7 +137,7 @@ def _check_numbers(kind: Kind, vocab_size: int, min_frequency: int, alphabet: in
             "E-VOCAB-CONFIG", f"{min_frequency} is less than 1", where="min_frequency", remedy="raise it"
         )
     if kind == "unigram" and min_frequency != LEAST_FREQUENCY:
-        what = f"unigram starts from what occurs {LEAST_FREQUENCY} times and knows no other min_frequency"
+        what = "unigram starts from what two different words share and has no min_frequency"
         raise ModeledgeError("E-VOCAB-CONFIG", what, where="min_frequency", remedy="leave it out")
 
 
@@ -144,8 +147,8 @@ def _check_pieces(
     """What the training had to say; an error where nothing was learned that could have been."""
     pieces = set(core.get_vocab(with_added_tokens=True)) - set(specials)
     size = len(pieces) + len(specials)
-    if characters == 0 or not pieces:
-        raise ModeledgeError("E-NO-RECORDS", "there is no text to train a tokenizer on")
+    if not pieces:
+        raise ModeledgeError("E-NO-RECORDS", "the text is white space")
     if size > vocab_size:
         what = f"{vocab_size} ids cannot hold the {size:,} characters and special tokens of this text"
         raise ModeledgeError("E-VOCAB-CONFIG", what, where="vocab_size", remedy=f"choose more than {size}")
@@ -212,8 +215,10 @@ KINDS: dict[Kind, Method] = {
 # ---- the canonical order
 
 
-def _renumbered(core: tokenizers.Tokenizer, kind: Kind, specials: list[str], unk: str) -> tokenizers.Tokenizer:
-    """The same pieces in the canonical order."""
+def _renumbered(
+    core: tokenizers.Tokenizer, kind: Kind, specials: list[str], unk: str, vocab_size: int
+) -> tokenizers.Tokenizer:
+    """The same pieces in the canonical order; of Unigram's, which the library does not always cut off, the best."""
     tree = json.loads(core.to_str())
     model = tree["model"]
     if kind == "bpe":
@@ -222,7 +227,8 @@ def _renumbered(core: tokenizers.Tokenizer, kind: Kind, specials: list[str], unk
         pieces = sorted(set(model["vocab"]) - set(specials), key=_order)
         model["vocab"] = {piece: number for number, piece in enumerate([*specials, *pieces])}
     else:
-        scores = _settled({piece: score for piece, score in model["vocab"] if piece not in specials})
+        scores = {piece: score for piece, score in model["vocab"] if piece not in specials}
+        scores = _settled(scores, vocab_size - len(specials) - sum(len(piece) == 1 for piece in scores))
         kept = sorted(scores, key=lambda piece: (-scores[piece], piece))
         model["vocab"] = [[piece, 0.0] for piece in specials] + [[piece, scores[piece]] for piece in kept]
         model["unk_id"] = specials.index(unk)
@@ -233,11 +239,20 @@ def _renumbered(core: tokenizers.Tokenizer, kind: Kind, specials: list[str], unk
     return tokenizers.Tokenizer.from_str(json.dumps(tree))
 
 
-def _settled(scores: Mapping[str, float]) -> dict[str, float]:
-    """Rounded scores, and one score below all others for the letters that training never needed."""
+def _settled(scores: Mapping[str, float], room: int) -> dict[str, float]:
+    """Rounded scores of every letter and of the best `room` longer pieces.
+
+    The letters that training dropped come back on a ladder, `RUNG` by `RUNG` from the lowest score of all. They get
+    one score below all others: where a text needs one, it has no other way.
+    """
+    letters = {piece: score for piece, score in scores.items() if len(piece) == 1}
+    lowest, dropped, step = min(scores.values()), set[str](), 0
+    while rung := {piece for piece, score in letters.items() if abs(score - lowest - step * RUNG) < RUNG / 1000}:
+        dropped, step = dropped | rung, step + 1
     rounded = {piece: round(score, SCORE_DIGITS) for piece, score in scores.items()}
-    lowest = min((score for piece, score in rounded.items() if len(piece) > 1), default=0.0)
-    return {p: lowest - 1.0 if len(p) == 1 and score < lowest else score for p, score in rounded.items()}
+    longer = sorted(scores.keys() - letters.keys(), key=lambda piece: (-rounded[piece], piece))[:room]
+    kept = {piece: rounded[piece] for piece in (*letters, *longer)}
+    return kept | dict.fromkeys(dropped, round(lowest - 1.0, SCORE_DIGITS))
 
 
 def _order(piece: str) -> tuple[int, int, str]:

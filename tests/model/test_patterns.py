@@ -307,6 +307,20 @@ def test_the_future_is_not_seen(kind, shape, whole):
             assert not torch.equal(after[:, t + 1], before[:, t + 1])
 
 
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_prefix_of_a_whole_row_is_read_both_ways(grad):
+    """A fused kernel that knows 'causal' alone would hide the prefix's own future."""
+    model = build("gpt2", "decoder")
+    ids = packed([[6]], 6).ids
+    changed = ids.clone()
+    changed[0, 2] = (changed[0, 2] + 1) % VOCAB
+    prefix = torch.arange(6)[None] < 3
+    one, other = (replace(Side.of(i), prefix=prefix) for i in (ids, changed))
+    assert one.whole
+    moved = states_of(model, one, "decoder", grad=grad) != states_of(model, other, "decoder", grad=grad)
+    assert moved[0].any(-1).all()
+
+
 def test_a_prefix_is_read_both_ways():
     model = build("gpt2", "decoder")
     side = packed([[4, 5]], 9)

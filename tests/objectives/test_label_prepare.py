@@ -114,7 +114,11 @@ def test_a_length_without_room_is_refused(length, pair):
     """Otherwise a negative room would cut from the wrong end, or leave a text without a token."""
     with pytest.raises(ModeledgeError, match="E-CONFIG-VALUE: length:"):
         prepare(length=length, **ENCODER)(example([1, 2, 3], pair), Noise(0))
-    assert len(prepare(length=length + 1, **ENCODER).piece(example([1, 2, 3], pair)).ids) == length + 1
+
+
+@pytest.mark.parametrize(("length", "pair"), [(3, None), (5, [1])])
+def test_the_shortest_length_with_room(length, pair):
+    assert len(prepare(length=length, **ENCODER).piece(example([1, 2, 3], pair)).ids) == length
 
 
 def test_a_text_without_a_token_is_refused():

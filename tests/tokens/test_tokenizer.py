@@ -51,7 +51,7 @@ def word_level() -> tokenizers.Tokenizer:
 
 def merging() -> tokenizers.Tokenizer:
     """A BPE model whose merges spell its special token."""
-    pieces = {piece: id for id, piece in enumerate(["</s>", "<", "/", "s", ">", "</", "s>"])}
+    pieces = {piece: id for id, piece in enumerate(["</s>", "<", "/", "s", ">", "</", "s>", *"abc "])}
     return core_of(models.BPE(pieces, [("<", "/"), ("s", ">"), ("</", "s>")]), "</s>")
 
 

@@ -183,6 +183,7 @@ def test_an_unknown_key_names_its_path_and_the_nearest(changes, where, remedy):
         ({"decoder__position": {"length": 3}}, "model.decoder.position"),
         ({"decoder__position": "rotary"}, "model.decoder.position"),
         ({"embed__norm": {"eps": 1}}, "model.embed.norm"),
+        ({"embed__norm": {"wrong": 1}}, "model.embed.norm"),
         ({"init": "0.02"}, "model.init"),
     ],
 )

@@ -23,12 +23,12 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 
 
-def _worker(pipe: Connection, module: str, name: str, options: dict[str, Any], threads: int) -> None:
+def _worker(pipe: Connection, module: str, name: str, options: dict[str, Any], threads: int, warm: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
     block = getattr(importlib.import_module(module), name)(**options)
-    for _ in range(3):
+    for _ in range(warm):
         value = block()
     pipe.send(value)
     while pipe.recv():
@@ -40,10 +40,10 @@ def _worker(pipe: Connection, module: str, name: str, options: dict[str, Any], t
 class Side:
     """One worker process."""
 
-    def __init__(self, module: str, name: str, options: dict[str, Any], threads: int) -> None:
+    def __init__(self, module: str, name: str, options: dict[str, Any], threads: int, warm: int) -> None:
         context = mp.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_worker, args=(theirs, module, name, options, threads), daemon=True)
+        self.process = context.Process(target=_worker, args=(theirs, module, name, options, threads, warm), daemon=True)
         self.process.start()
         self.warm = self.pipe.recv()
         self.times: list[float] = []
@@ -82,19 +82,23 @@ def main(
     others: dict[str, tuple[str, dict[str, Any]]],
     unit: str,
     work: float,
+    warm: int = 3,
 ) -> None:
-    """Run the comparison, print it, and keep it as a dated file. `work` is what one block does, in `unit`s."""
+    """Run the comparison, print it, and keep it as a dated file.
+
+    `work` is what one block does, in `unit`s; `warm` the number of blocks before the clock.
+    """
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", default="", help="comma-separated names of the other sides to run")
     parser.add_argument("--no-save", action="store_true")
     options = parser.parse_args()
-    mine = Side(module, ours[0], ours[1], options.threads)
+    mine = Side(module, ours[0], ours[1], options.threads, warm)
     rows: dict[str, Any] = {}
     chosen = {k: v for k, v in others.items() if not options.only or k in options.only.split(",")}
     for name, (function, arguments) in {"A/A control": ours, **chosen}.items():
-        side = Side(module, function, arguments, options.threads)
+        side = Side(module, function, arguments, options.threads, warm)
         row = compare(mine, side, options.pairs)
         row |= {f"{unit}/s": work / statistics.median(side.times), "value": side.value, "warm value": side.warm}
         rows[name] = row

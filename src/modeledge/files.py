@@ -128,6 +128,13 @@ def verify_folder(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder so that it is whole or absent under its name, whenever the process dies."""
+    doomed = folder.with_name(f".{folder.name}.tmp-{uuid4().hex[:8]}")
+    os.rename(folder, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
 def remove_stale(folder: Path) -> None:
     """Remove temporary files and folders that an earlier, killed process left here."""
     if folder.is_dir():

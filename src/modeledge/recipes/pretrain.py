@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from modeledge import files
 from modeledge.config import to_toml
-from modeledge.corpus.pipeline import Build, build_corpus, reading
+from modeledge.corpus.pipeline import LEDGER, Build, build_corpus, reading
 from modeledge.corpus.read import ReadConfig, read_documents
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
@@ -63,22 +64,22 @@ def prepare_corpus(
             raise ModeledgeError("E-CONFIG", "shards need the tokenizer they were made with", where="tokenizer.path")
         return check_pair(Tokenizer.load(Path(recipe.tokenizer.path)), Shards.open(Path(recipe.corpus.shards)))
     where = folder / "corpus"
-    if where.exists():
-        return check_pair(Tokenizer.load(folder / "tokenizer"), Shards.open(where))
-    kept = list(documents) if documents is not None else None
-    tokenizer = make_tokenizer(recipe, kept)
-    tokenizer.save(folder / "tokenizer")
-    ledger = Ledger()
-    shards = build_corpus(
-        reading(kept, ledger=ledger) if kept is not None else read(recipe.corpus, ledger, folder),
-        tokenizer,
-        where,
-        config=Build(filters=recipe.corpus.filters, deduplicate=recipe.corpus.deduplicate),
-        ledger=ledger,
-    )
-    files.write_json(folder / "ledger.json", ledger.as_dict())
-    say(balance(ledger))
-    return tokenizer, shards
+    if not where.exists():
+        kept = list(documents) if documents is not None else None
+        if not (folder / "tokenizer").exists():
+            with files.committed_folder(folder / "tokenizer", {"schema": 1}) as temporary:
+                make_tokenizer(recipe, kept).save(temporary)
+        ledger = Ledger()
+        build_corpus(
+            reading(kept, ledger=ledger) if kept is not None else read(recipe.corpus, ledger, folder),
+            Tokenizer.load(folder / "tokenizer"),
+            where,
+            config=Build(filters=recipe.corpus.filters, deduplicate=recipe.corpus.deduplicate),
+            ledger=ledger,
+        )
+        say(balance(ledger))
+    files.write_json(folder / LEDGER, files.read_json(where / LEDGER))
+    return check_pair(Tokenizer.load(folder / "tokenizer"), Shards.open(where))
 
 
 def check_pair(tokenizer: Tokenizer, shards: Shards) -> tuple[Tokenizer, Shards]:
@@ -192,8 +193,20 @@ def masking(tokenizer: Tokenizer, rate: float) -> MaskedPrepare:
     )
 
 
-def finish(model: Transformer, tokenizer: Tokenizer, folder: Path, family: str | None = None) -> Path:
-    """Write the model with its tokenizer in its family's form."""
-    save_model(model, folder, family=family)
-    tokenizer.save(folder)
+def finish(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    folder: Path,
+    family: str | None = None,
+    notes: Mapping[str, Any] = MappingProxyType({}),
+) -> Path:
+    """Write the model with its tokenizer in its family's form, and `notes` (file name → JSON) beside it.
+
+    The folder appears whole or not at all: that it is there says that the run is finished.
+    """
+    with files.committed_folder(folder, {"schema": 1}) as temporary:
+        save_model(model, temporary, family=family)
+        tokenizer.save(temporary)
+        for name, value in notes.items():
+            files.write_json(temporary / name, value)
     return folder

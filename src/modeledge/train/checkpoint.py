@@ -34,13 +34,13 @@ class Checkpoints:
             with contextlib.suppress(ModeledgeError):
                 files.verify_folder(final)
                 return final
-            shutil.rmtree(final)
+            files.remove_folder(final)
         plain = {name: value.detach().to("cpu").contiguous() for name, value in tensors.items()}
         self._check_room(sum(t.numel() * t.element_size() for t in plain.values()))
         with files.committed_folder(final, {"schema": SCHEMA, "step": step}) as temporary:
             _save_tensors(plain, temporary / "state.safetensors")
             files.write_json(temporary / "state.json", state)
-        self._prune(best)
+        self.prune(best)
         return final
 
     def steps(self) -> list[int]:
@@ -70,14 +70,15 @@ class Checkpoints:
                 say(f"{error}")
         return None
 
-    def _prune(self, best: int | None) -> None:
+    def prune(self, best: int | None) -> None:
+        """Remove what is neither among the last `keep_last` nor the best, and the oldest ones beyond the disk cap."""
         steps = self.steps()
         keep = set(steps[-self.keep_last :]) | ({best} if best is not None else set())
         sizes = {step: _size(self.folder / f"step-{step}") for step in steps}
         for step in steps[:-1]:
             over = sum(sizes.values()) > self.disk_cap and step != best
             if step not in keep or over:
-                shutil.rmtree(self.folder / f"step-{step}", ignore_errors=True)
+                files.remove_folder(self.folder / f"step-{step}")
                 sizes.pop(step)
 
     def _check_room(self, needed: int) -> None:

@@ -75,15 +75,19 @@ class Optimizer:
         return {"steps": dict(self.steps), "kind": self.config.optimizer}
 
     def load(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Take back what `tensors` and `state_dict` gave; a state for an unknown parameter, or none for one that has
-        moved, is `E-RESUME`."""
-        names = {key.rpartition("|")[0] for key in tensors}
-        unknown = sorted(names - set(self.parameters))
-        absent = sorted(set(state["steps"]) - names) if self.config.optimizer == "adamw" or self.config.momentum else []
-        if unknown or absent or state["kind"] != self.config.optimizer:
-            what = f"optimizer state does not fit: unknown {unknown[:3]}, missing {absent[:3]}, kind {state['kind']}"
+        """Take back what `tensors` and `state_dict` gave; anything else, too much or too little, is `E-RESUME`."""
+        if state["kind"] != self.config.optimizer:
+            what = f"the optimizer was {state['kind']}, is {self.config.optimizer}"
+            raise ModeledgeError("E-RESUME", what, where="train.optimizer")
+        steps = {str(k): int(v) for k, v in state["steps"].items()}
+        parts = ("exp_avg", "exp_avg_sq", "step") if self.config.optimizer == "adamw" else ("momentum_buffer",)
+        kept = self.config.optimizer == "adamw" or self.config.momentum > 0
+        expected = {f"{name}|{part}" for name in steps for part in parts if kept}
+        strange = expected ^ set(tensors) or set(steps) - set(self.parameters)
+        if strange:
+            what = f"the optimizer's state does not fit at {', '.join(sorted(strange)[:3])}"
             raise ModeledgeError("E-RESUME", what)
-        self.steps = {str(k): int(v) for k, v in state["steps"].items()}
+        self.steps = steps
         self.kernel.state.clear()
         for key, value in tensors.items():
             name, _, part = key.rpartition("|")

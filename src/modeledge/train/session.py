@@ -48,6 +48,7 @@ class Session:
         for line in changed(state.get("environment", {}), describe(torch.get_num_threads())):
             self.say(f"note: {line}; the continued run may differ in the last bits")
         self.trainer.load(tensors, state)
+        self.checkpoints.prune(self._best())
         self.saved = self.trainer.done
         return self.trainer.done
 
@@ -73,15 +74,27 @@ class Session:
             finally:
                 log.close()
 
+    def take_best(self) -> None:
+        """Put the weights of the judge's best step back into the model, where a later step was the last."""
+        best = self._best()
+        if best is None or best == self.trainer.done:
+            return
+        tensors, _ = self.checkpoints.load(best)
+        self.trainer.load_weights(tensors)
+        assert self.trainer.judge is not None
+        self.say(f"the model of step {best} is kept: {self.trainer.judge.metric} {self.trainer.judge.best:.4f}")
+
     def save(self, log: RunLog) -> None:
         """Commit a checkpoint of this step, unless it is there already."""
         if self.saved == self.trainer.done:
             return
         log.sync()
         state = {**self.trainer.state_dict(), "environment": describe(torch.get_num_threads())}
-        best = self.trainer.judge.best_step if self.trainer.judge is not None else None
-        self.checkpoints.save(self.trainer.done, self.trainer.tensors(), state, best=best)
+        self.checkpoints.save(self.trainer.done, self.trainer.tensors(), state, best=self._best())
         self.saved = self.trainer.done
+
+    def _best(self) -> int | None:
+        return None if self.trainer.judge is None else self.trainer.judge.best_step
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -230,7 +230,7 @@ class Trainer:
                 record = self.step()
             except StopIteration:
                 return
-            if self.judge is not None and self.judge.due(self.done, self.done == goal):
+            if self.judge is not None and self.judge.due(self.done, self.done == self.config.steps):
                 self.scores = self.judge.mark(self.model, self.done)
                 record = StepRecord(**{**record.__dict__, "scores": self.scores})
             yield record
@@ -260,21 +260,27 @@ class Trainer:
         if state["seed"] != self.noise.seed or state["fingerprint"] != self.stream.fingerprint:
             what = "the seed or the data differ from those of the checkpoint"
             raise ModeledgeError("E-RESUME", what, why="the continued run would not be the same run")
-        weights = {name.partition("|")[2]: value for name, value in tensors.items() if name.startswith("step|")}
-        expected = self.module.state_dict()
-        if weights.keys() != expected.keys():
-            raise ModeledgeError("E-KEYS", f"weights differ: {sorted(weights.keys() ^ expected.keys())[:5]}")
-        self.module.load_state_dict(weights)
+        self.load_weights(tensors)
         self.optimizer.load(
             {n.partition("|")[2]: v for n, v in tensors.items() if n.startswith("optimizer|")}, state["optimizer"]
         )
         for strategy, kept in zip(self.strategies, state["strategies"], strict=True):
             strategy.load_state_dict(kept)
-        if self.judge is not None and state["judge"] is not None:
+        if (self.judge is None) != (state["judge"] is None):
+            raise ModeledgeError("E-RESUME", "one of the two runs has a judge, the other has none")
+        if self.judge is not None:
             self.judge.load_state_dict(state["judge"])
         self.stream.load_state_dict(state["place"])
         self._examples, self._moving = None, {}
         self.done, self.place, self.scores = int(state["done"]), dict(state["place"]), dict(state["scores"])
+
+    def load_weights(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the weights alone out of `tensors()` (`E-KEYS` for those of another model)."""
+        weights = {name.partition("|")[2]: value for name, value in tensors.items() if name.startswith("step|")}
+        expected = self.module.state_dict()
+        if weights.keys() != expected.keys():
+            raise ModeledgeError("E-KEYS", f"weights differ: {sorted(weights.keys() ^ expected.keys())[:5]}")
+        self.module.load_state_dict(weights)
 
 
 def _detached(loss: Loss) -> Loss:

@@ -29,12 +29,17 @@ class Noise:
 
     def integer(self) -> int:
         """64 bits that depend on the seed and all keys (BLAKE2b)."""
-        text = "\x1f".join([str(self.seed), *(f"{type(k).__name__[0]}{k}" for k in self.path)])
+        text = "\x1f".join([str(self.seed), *map(_spelled, self.path)])
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
     def generator(self) -> np.random.Generator:
         """A fresh NumPy generator (Philox, counter-based, the same on every platform)."""
         return np.random.Generator(np.random.Philox(key=self.integer()))
+
+
+def _spelled(key: Key) -> str:
+    """A key so that no two paths read alike: whole numbers of any type are one kind, the separator is doubled."""
+    return "s" + key.replace("\x1f", "\x1f\x1f") if isinstance(key, str) else f"i{int(key)}"
 
 
 def permuted(index: int, length: int, noise: Noise) -> int:

@@ -129,5 +129,5 @@ def fill_mask(model: Transformer, ids: IntArray, mask: int, *, top: int = 5) -> 
     model.check_length(len(ids))
     side = Side.of(torch.from_numpy(np.asarray(ids, dtype=np.int64))[None].to(model.tokens.device))
     states = model(Batch(source=side)).last[0, torch.from_numpy(places).to(model.tokens.device)]
-    shares, found = torch.softmax(model.logits(states).float(), -1).topk(top, -1)
+    shares, found = torch.softmax(model.logits(states).float(), -1).topk(min(top, model.config.embed.vocab), -1)
     return [list(zip(i, p, strict=True)) for i, p in zip(found.tolist(), shares.tolist(), strict=True)]

@@ -244,14 +244,16 @@ def report(runs: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> 
 @app.command()
 def quickstart(
     out: Out = Path("runs/quickstart"),
-    minutes: Annotated[float, typer.Option(help="Pre-training time a model.")] = 2.0,
+    minutes: Annotated[
+        float | None, typer.Option(help="Pre-training time a model; 2, or 8 with --full.", show_default=False)
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="The whole grid; may take an hour.")] = False,
     seed: int = 0,
 ) -> None:
     """Corpus → tokenizer → pre-training → fine-tuning → comparison → report, on real text, in ten minutes."""
     from modeledge.recipes.quickstart import quickstart as run
 
-    run(out, minutes=minutes, full=full, seed=seed, say=say, progress=progress)
+    run(out, minutes=minutes or (8.0 if full else 2.0), full=full, seed=seed, say=say, progress=progress)
 
 
 def _strategy(word: str) -> dict[str, Any]:

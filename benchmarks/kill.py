@@ -64,14 +64,14 @@ _STACK = {
 
 def recipe(kind: str, inputs: Path) -> PretrainRecipe | FinetuneRecipe:
     """The recipe of a run that takes about a second."""
-    train = TrainConfig(steps=24, batch=BATCH, length=32, save_every=2, threads=1, precision="fp32")
+    train = TrainConfig(batch=BATCH, length=32, save_every=2, threads=1, precision="fp32")
     if kind == "pretrain":
         return PretrainRecipe(
             corpus=CorpusRecipe(paths=(str(inputs / "texts"),)),
             tokenizer=TokenizerRecipe(vocab_size=320),
             model=ModelRecipe(shape={"width": 16, "encoder": _STACK}),
             objective=ObjectiveRecipe(kind="masked"),
-            train=train,
+            train=train.model_copy(update={"steps": 24}),
         )
     return FinetuneRecipe(
         model=str(inputs / "pretrain"),

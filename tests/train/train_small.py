@@ -83,7 +83,7 @@ def trainer(
     else:
         where = folder / "shards"
         stream = TokenStream(Shards.open(where) if where.exists() else shards(where), 12, seed, shortest=2)
-    values = {"steps": 10, "batch": 4, "length": 16, "precision": "fp32", **fields}
+    values = {"steps": 10, "batch": 4, "length": 16, "precision": "fp32", "judge_every": 3, **fields}
     marks = None if judge is None else Judge(judge, "score", every=3, patience=values.get("patience"))
     return Trainer(step, stream, strategies, config=TrainConfig(**values), seed=seed, judge=marks)
 

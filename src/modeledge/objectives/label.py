@@ -119,22 +119,34 @@ class Classify(Objective):
 
 
 class Regress(Objective):
-    """Squared error an example."""
+    """Squared error an example, of values measured from `center` in units of `scale`.
 
-    def __init__(self, prepare: LabelPrepare, head: ValueHead) -> None:
+    A fresh head answers about 0, and one learning rate must fit values of any size: with the mean and the standard
+    deviation of the training labels the head learns numbers of size 1. `fold` puts both into its weights at the end.
+    """
+
+    def __init__(self, prepare: LabelPrepare, head: ValueHead, *, center: float = 0.0, scale: float = 1.0) -> None:
         super().__init__()
-        self.prepare = prepare
+        self.prepare, self.center, self.scale = prepare, center, scale
         self.heads: Mapping[str, Head] = {"value": head}
 
     def loss(self, model: Transformer, batch: Batch, noise: Noise) -> Loss:
         weights = batch.weights["value"]
-        losses = (self.scores(model, batch) - batch.labels["value"]) ** 2
+        losses = ((self.scores(model, batch) - batch.labels["value"]) / self.scale) ** 2
         return Loss({"value": Term((losses * weights).sum(), weights.sum())})
 
     def scores(self, model: Transformer, batch: Batch) -> torch.Tensor:
         """Predicted values `[examples]` in fp32 or wider."""
         states = model(batch).last
-        return wide(model.heads["value"](states, batch))
+        return wide(model.heads["value"](states, batch)) * self.scale + self.center
+
+    def fold(self, model: Transformer) -> None:
+        """Let the head's own weights say what `scores` says: the model then needs neither center nor scale."""
+        output = model.heads["value"].output
+        with torch.no_grad():
+            output.weight.mul_(self.scale)  # type: ignore[operator,union-attr]
+            output.bias.mul_(self.scale).add_(self.center)  # type: ignore[operator,union-attr]
+        self.center, self.scale = 0.0, 1.0
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,29 @@ from modeledge.errors import ModeledgeError, nearest
 from modeledge.families import load_model
 from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.transformer import Transformer
-from modeledge.objectives import Step
+from modeledge.objectives import Regress, Step
 from modeledge.recipes.folder import model_folder, run_folder
 from modeledge.recipes.pretrain import finish
 from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe
 from modeledge.records import Example
 from modeledge.seed import Noise
-from modeledge.tasks import Answer, LabelTask, answers, check_splits, check_unseen, infer, judge_on
+from modeledge.tasks import Answer, LabelTask, answers, check_splits, check_unseen, infer, judge_on, set_aside
 from modeledge.tokens import Tokenizer
 from modeledge.train import Judge, Session, Trainer
 from modeledge.train.session import Listener, write_environment
 
 Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The rows of a run: to learn from, for the judge to choose by (none without a judge), to be marked on."""
+
+    train: Rows
+    validation: Rows
+    test: Rows
+
+
 TASK_FILE = "task.json"
 
 
@@ -37,24 +49,30 @@ def finetune(
     recipe: FinetuneRecipe,
     folder: Path,
     *,
-    rows: Iterable[Mapping[str, Any]] | None = None,
+    rows: Any = None,
+    test_rows: Any = None,
     listeners: Sequence[Listener] = (),
     say: Callable[[str], None] = print,
     resume: bool = False,
 ) -> dict[str, Any]:
-    """Run the recipe in `folder`; returns the marks. `rows` takes the place of the recipe's data file."""
-    train_rows, test_rows = split_rows(recipe, rows)
+    """Run the recipe in `folder`; returns the marks.
+
+    `rows` and `test_rows` take the place of the recipe's files: anything that `read_table` reads.
+    """
+    parts = split_rows(recipe, rows, test_rows)
     with run_folder(folder, to_toml(recipe), resume=resume):
         source = model_folder(recipe.model)
         tokenizer, model = Tokenizer.load(source), load_model(source)
         model = Transformer(model.config, seed=recipe.seed) if recipe.fresh else model
-        task = make_task(recipe, train_rows, tokenizer, model, say)
-        examples, held = task.encode(train_rows), task.encode(test_rows)
+        task = make_task(recipe, parts.train, tokenizer, model, say)
+        examples, chosen, held = (task.encode(part) for part in (parts.train, parts.validation, parts.test))
         if task.labels.kind == "class":
-            check_unseen([int(e.label) for e in examples], [int(e.label) for e in held], task.labels)
+            check_unseen([int(e.label) for e in examples], [int(e.label) for e in (*chosen, *held)], task.labels)
         cut = task.truncated(examples)
-        say(f"{len(examples)} training rows ({cut} of them cut to {recipe.train.length} tokens), {len(held)} test rows")
-        trainer = build_trainer(recipe, model, task, examples, held)
+        more = f", {len(chosen)} validation rows" if chosen else ""
+        fits = f"{cut} of them cut to {recipe.train.length} tokens"
+        say(f"{len(examples)} training rows ({fits}){more}, {len(held)} test rows")
+        trainer = build_trainer(recipe, model, task, examples, chosen)
         write_environment(folder, recipe.seed)
         session = Session(folder, trainer, say=say)
         if resume:
@@ -64,28 +82,46 @@ def finetune(
         for strategy in trainer.strategies:
             if strategy.mergeable:
                 strategy.merge(model)
+        if isinstance(task.objective, Regress):
+            task.objective.fold(model)
         told = answers(task, model, held)
-        results = marks(task, told, held, recipe.seed)
-        files.write_json(
-            folder / "results.json", {**results, "rows": {"train": len(examples), "test": len(held), "cut": cut}}
-        )
+        counts = {"train": len(examples), "validation": len(chosen), "test": len(held), "cut": cut}
+        results = {**marks(task, told, held, recipe.seed), "rows": counts}
+        files.write_json(folder / "results.json", results)
         finish(model, tokenizer, folder / "model", recipe.family, {TASK_FILE: described(task)})
         return results
 
 
-def split_rows(recipe: FinetuneRecipe, rows: Iterable[Mapping[str, Any]] | None = None) -> tuple[Rows, Rows]:
-    """Training and test rows: two files, or one that is split by a permutation of its rows."""
-    columns = [c for c in (recipe.text, recipe.pair, recipe.label) if c is not None]
-    data = located(rows if rows is not None else recipe.data, columns)
-    if recipe.test is not None:
-        train, test = data, located(recipe.test, columns)
+def split_rows(recipe: FinetuneRecipe, rows: Any = None, test_rows: Any = None) -> Parts:
+    """The rows of a run, each part from its own file or set aside by lot: equal texts stay together, classes in share.
+
+    Raises `E-LEAK` where files share texts, `E-EMPTY-SPLIT` where there are too few rows to set any aside.
+    """
+    texts = [c for c in (recipe.text, recipe.pair) if c is not None]
+    columns, noise = [*texts, recipe.label], Noise(recipe.seed).at("split")
+    train: Rows = located(rows if rows is not None else recipe.data, columns)
+    validation: Rows = []
+
+    def aside(source: Rows, share: float, name: str) -> tuple[Rows, Rows]:
+        keys = [tuple(str(row[c]) for c in texts) for row in source]
+        values = recipe.task == "regression" or len({str(row[recipe.label]) for row in source}) > len(source) // 2
+        classes = ["" if values else str(row[recipe.label]) for row in source]
+        stay, go = set_aside(keys, classes, share, noise.at(name))
+        return [source[i] for i in stay], [source[i] for i in go]
+
+    if test_rows is not None or recipe.test is not None:
+        test: Rows = located(test_rows if test_rows is not None else recipe.test, columns)
     else:
-        order = Noise(recipe.seed).at("split").generator().permutation(len(data))
-        count = max(1, round(recipe.test_share * len(data))) if len(data) > 1 else 0
-        test, train = [data[i] for i in sorted(order[:count])], [data[i] for i in sorted(order[count:])]
-    if not recipe.allow_leak:
-        check_splits(train, test, [c for c in (recipe.text, recipe.pair) if c is not None])
-    return train, test
+        train, test = aside(train, recipe.test_share, "test")
+    if recipe.train.judge_every is not None:
+        if recipe.validation is not None:
+            validation = located(recipe.validation, columns)
+        else:
+            train, validation = aside(train, recipe.validation_share, "validation")
+    for other in (test, *([validation] if recipe.train.judge_every is not None else [])):
+        if not other or not recipe.allow_leak:
+            check_splits(train, other, texts)
+    return Parts(train, validation, test)
 
 
 def located(source: Any, columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -124,15 +160,23 @@ def make_task(
 
 
 def build_trainer(
-    recipe: FinetuneRecipe, model: Transformer, task: LabelTask, examples: Sequence[Example], held: Sequence[Example]
+    recipe: FinetuneRecipe, model: Transformer, task: LabelTask, examples: Sequence[Example], chosen: Sequence[Example]
 ) -> Trainer:
-    """The recipe's trainer: `epochs` become steps, the judge marks the held-out rows."""
+    """The recipe's trainer: `epochs` become steps, the judge marks the chosen rows."""
     config = recipe.train.over(recipe.epochs, len(examples))
     judge = None
     if config.judge_every is not None:
-        metric = "accuracy" if task.labels.kind == "class" else "pearson"
+        metric = recipe.metric or ("accuracy" if task.labels.kind == "class" else "pearson")
+        if metric not in task.metrics:
+            what = f"{metric!r} is no metric of this task"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where="metric", remedy=nearest(metric, task.metrics))
         judge = Judge(
-            judge_on(task, held), metric, config.judge_every, METRICS[metric].greater_is_better, config.patience
+            judge_on(task, chosen),
+            metric,
+            config.judge_every,
+            METRICS[metric].greater_is_better,
+            config.patience,
+            data=f"{ListStream(chosen, 0).fingerprint} {' '.join(task.labels.names)}",
         )
     for name in set(task.objective.heads) & set(model.heads):
         del model.heads[name]  # the head of another task: this one starts afresh

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from modeledge.config import Settings
 from modeledge.train.config import TrainConfig
@@ -72,7 +72,11 @@ class StrategyRecipe(Settings):
 
 
 class FinetuneRecipe(Settings):
-    """A model and labelled rows in, an adapted model and its marks out."""
+    """A model and labelled rows in, an adapted model and its marks out.
+
+    Without a `test` file `test_share` of the rows is set aside. With `train.judge_every` the judge chooses the best
+    step by `metric` on the rows of `validation`, or on `validation_share` of the training rows: never on test rows.
+    """
 
     kind: Literal["finetune"] = "finetune"
     seed: int = 0
@@ -80,6 +84,9 @@ class FinetuneRecipe(Settings):
     data: str
     test: str | None = None
     test_share: float = Field(default=0.2, gt=0, lt=1)
+    validation: str | None = None
+    validation_share: float = Field(default=0.1, gt=0, lt=1)
+    metric: str | None = None
     text: str = "text"
     pair: str | None = None
     label: str = "label"
@@ -94,3 +101,9 @@ class FinetuneRecipe(Settings):
     train: TrainConfig = TrainConfig(learning_rate=3e-4, warmup=0.1, batch=32)
     allow_leak: bool = False
     family: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FinetuneRecipe:
+        if self.train.steps != TrainConfig().steps:
+            raise ValueError("train.steps is not read when fine-tuning; set epochs")
+        return self

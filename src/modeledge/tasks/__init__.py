@@ -3,6 +3,7 @@
 from modeledge.tasks.ask import answers, batches, judge_on
 from modeledge.tasks.label import LabelTask, shape_for
 from modeledge.tasks.labels import Labels, check_sizes, check_splits, check_unseen, infer
+from modeledge.tasks.split import set_aside
 from modeledge.tasks.task import Answer, Task
 
 TASKS: dict[str, type[LabelTask]] = {"classification": LabelTask, "regression": LabelTask}
@@ -20,5 +21,6 @@ __all__ = [
     "check_unseen",
     "infer",
     "judge_on",
+    "set_aside",
     "shape_for",
 ]

@@ -20,6 +20,8 @@ from modeledge.tasks.labels import Labels
 from modeledge.tasks.task import Answer
 from modeledge.tokens import Tokenizer
 
+CLASS_METRICS, VALUE_METRICS = ("accuracy", "f1_macro", "matthews"), ("pearson", "spearman", "mean_squared_error")
+
 
 class LabelTask:
     """One label a row. `text` and `pair` name the columns that are read, `label` the one that is learned."""
@@ -54,7 +56,12 @@ class LabelTask:
             head = ClassHead(outputs=len(labels.names), pool=pool, hidden=hidden, dropout=dropout)
             self.objective = Classify(prepare, head, smoothing=smoothing)
         else:
-            self.objective = Regress(prepare, ValueHead(pool=pool, hidden=hidden, dropout=dropout))
+            self.objective = Regress(
+                prepare,
+                ValueHead(pool=pool, hidden=hidden, dropout=dropout),
+                center=labels.center,
+                scale=labels.scale,
+            )
         self.prepare = prepare
 
     def encode(self, rows: Sequence[Mapping[str, Any]], *, labelled: bool = True) -> list[Example]:
@@ -85,19 +92,19 @@ class LabelTask:
         best = scores.argmax(-1).tolist()
         return [Answer(int(i), b, tuple(s)) for i, b, s in zip(batch.indices, best, shares, strict=True)]
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of the scores that `mark` gives."""
+        return CLASS_METRICS if self.labels.kind == "class" else VALUE_METRICS
+
     def mark(self, answers: Sequence[Answer], examples: Sequence[Example]) -> dict[str, float]:
         """Accuracy, macro F1 and Matthews for classes; Pearson, Spearman and squared error for values."""
         told = {answer.index: answer.value for answer in answers}
         guesses = np.array([told[example.index] for example in examples])
         right = np.array([example.label for example in examples])
-        names = (
-            ("accuracy", "f1_macro", "matthews")
-            if self.labels.kind == "class"
-            else ("pearson", "spearman", "mean_squared_error")
-        )
         if self.labels.kind == "class":
             guesses, right = guesses.astype(np.int64), right.astype(np.int64)
-        return {name: float(METRICS[name](guesses, right)) for name in names}
+        return {name: float(METRICS[name](guesses, right)) for name in self.metrics}
 
 
 def shape_for(

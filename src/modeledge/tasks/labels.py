@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,18 +15,21 @@ from modeledge.errors import ModeledgeError, nearest, printable
 
 @dataclass(frozen=True)
 class Labels:
-    """What the labels of a task are: the names of its classes in order, or values."""
+    """What the labels of a task are: the names of its classes in order, or values with their mean and spread."""
 
     kind: Literal["class", "value"]
     names: tuple[str, ...] = ()
+    center: float = 0.0
+    scale: float = 1.0
 
     def number(self, label: Any, where: str) -> int | float:
         """The class number or value of one label; what does not fit is an error that names the row."""
-        if label is None or (isinstance(label, str) and not label.strip()):
+        if _missing(label):
             raise ModeledgeError("E-LABEL-MISSING", "the label is empty", where=where)
         if self.kind == "value":
             return _value(label, where)
-        if isinstance(label, bool) or not isinstance(label, str | int):
+        label = _plain(label)
+        if not isinstance(label, str | int):
             raise _wrong_type(
                 label, where, "a class name or number", "use --task regression for numbers with a fraction"
             )
@@ -47,22 +52,21 @@ def infer(labels: Sequence[Any], wheres: Sequence[str], kind: Literal["class", "
     """
     if not labels:
         raise ModeledgeError("E-EMPTY-SPLIT", "there is no training row")
-    missing = [w for label, w in zip(labels, wheres, strict=True) if label is None or str(label).strip() == ""]
+    missing = [w for label, w in zip(labels, wheres, strict=True) if _missing(label)]
     if missing:
         rows = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
         raise ModeledgeError("E-LABEL-MISSING", f"{len(missing)} rows have no label", where=rows)
     fractions = [i for i, label in enumerate(labels) if _fraction(label)]
     if kind == "value" or (kind == "auto" and len(fractions) > 0):
-        for label, where in zip(labels, wheres, strict=True):
-            _value(label, where)
-        return Labels("value")
+        values = [_value(label, where) for label, where in zip(labels, wheres, strict=True)]
+        return Labels("value", center=statistics.fmean(values), scale=statistics.pstdev(values) or 1.0)
     if fractions:
         where = wheres[fractions[0]]
         raise _wrong_type(labels[fractions[0]], where, "a class", "use --task regression, or name the classes")
-    names = {str(label) for label in labels}
+    names = {str(_plain(label)) for label in labels}
     if len(names) < 2:
         raise ModeledgeError("E-ONE-CLASS", f"all {len(labels)} rows are {printable(str(labels[0]), 60)!r}")
-    whole = all(name.lstrip("-").isdigit() for name in names)
+    whole = all(re.fullmatch("-?[0-9]{1,18}", name) for name in names)
     return Labels("class", tuple(sorted(names, key=int) if whole else sorted(names)))
 
 
@@ -98,8 +102,21 @@ def check_sizes(train: Sequence[int], labels: Labels, least: int) -> None:
         raise ModeledgeError("E-CLASS-TOO-SMALL", what)
 
 
+def _missing(label: Any) -> bool:
+    return label is None or (isinstance(label, str) and not label.strip())
+
+
+def _plain(label: Any) -> Any:
+    """The same label as a plain value: numpy's numbers as Python's, whole floats as integers, True as its name."""
+    label = label if isinstance(label, str) or not hasattr(label, "item") else label.item()
+    if isinstance(label, bool):
+        return str(label)
+    return int(label) if isinstance(label, float) and label.is_integer() else label
+
+
 def _fraction(label: Any) -> bool:
     """Is this a number that is not whole?"""
+    label = _plain(label)
     if isinstance(label, float):
         return not label.is_integer() if math.isfinite(label) else True
     if isinstance(label, str):

@@ -51,6 +51,8 @@ class TrainConfig(Settings):
     def _consistent(self) -> TrainConfig:
         if self.micro_batch is not None and self.micro_batch > self.batch:
             raise ValueError(f"micro_batch {self.micro_batch} is larger than batch {self.batch}")
+        if self.patience is not None and self.judge_every is None:
+            raise ValueError("patience counts verdicts, and without judge_every there are none")
         return self
 
     def over(self, epochs: float, examples: int) -> TrainConfig:

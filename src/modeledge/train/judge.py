@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from modeledge.errors import ModeledgeError
 from modeledge.model.transformer import Transformer
 
 
@@ -14,7 +15,8 @@ from modeledge.model.transformer import Transformer
 class Judge:
     """Every `every` steps `evaluate` marks the model; `metric` decides what is best.
 
-    A value that is not a number is never the best. `patience` verdicts without a better one stop the run.
+    A value that is not a number is never the best. `patience` verdicts without a better one stop the run. `data` names
+    what it marks on: a resumed run is marked on the same.
     """
 
     evaluate: Callable[[Transformer], Mapping[str, float]]
@@ -22,6 +24,7 @@ class Judge:
     every: int
     greater: bool = True
     patience: int | None = None
+    data: str = ""
     best: float | None = None
     best_step: int | None = None
     waited: int = 0
@@ -56,6 +59,7 @@ class Judge:
 
     def state_dict(self) -> dict[str, Any]:
         return {
+            "data": self.data,
             "best": self.best,
             "best_step": self.best_step,
             "waited": self.waited,
@@ -63,5 +67,7 @@ class Judge:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state["data"] != self.data:
+            raise ModeledgeError("E-RESUME", "the judge's rows are not those of the checkpoint")
         self.best, self.best_step, self.waited = state["best"], state["best_step"], int(state["waited"])
         self.history = [(int(s), dict(m)) for s, m in state["history"]]

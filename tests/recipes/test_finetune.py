@@ -184,7 +184,7 @@ def test_another_validation_file_is_another_run(model: Path, tmp_path: Path, mon
 
 @pytest.mark.parametrize("train", [{"steps": 2}, {"patience": 3}])
 def test_settings_without_effect_are_refused(model: Path, train: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="epochs|judge_every"):
+    with pytest.raises(ValueError, match=r"epochs|judge_every"):
         recipe(model, train=train)
 
 

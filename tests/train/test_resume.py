@@ -12,7 +12,7 @@ from train_small import examples, moving_parts, rates, trainer
 
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError
-from modeledge.train import Session, Stopped
+from modeledge.train import Session, StepRecord, Stopped
 
 CASES = {
     "masked": ("masked", {}),
@@ -67,6 +67,21 @@ def test_a_signal_saves_and_ends_with_its_status(tmp_path: Path, number: int, st
     assert again.resume() == 4
     again.run()
     assert moving_parts(again.trainer) == moving_parts(whole.trainer)
+
+
+def test_a_second_interrupt_ends_at_once_and_the_last_checkpoint_stands(tmp_path: Path) -> None:
+    run = start(tmp_path, "masked", save_every=2)
+
+    def impatient(record: StepRecord) -> None:
+        if record.step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run.run([impatient])
+    again = start(tmp_path, "masked", save_every=2)
+    assert again.resume() == 4
+    again.run()
 
 
 def test_handlers_are_put_back(tmp_path: Path) -> None:

@@ -98,9 +98,14 @@ class Session:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT only set a flag, which is read between two steps; a second one changes nothing."""
+        """SIGTERM and SIGINT set a flag, which is read between two steps; a second SIGINT ends the run at once.
+
+        At once means without a new checkpoint: a step, a judge or a cache of features may take minutes.
+        """
 
         def ask(number: int, frame: FrameType | None) -> None:
+            if self.asked is not None and number == signal.SIGINT:
+                raise KeyboardInterrupt
             self.asked = number
 
         try:

@@ -325,4 +325,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    import kill  # under its own name, so that the server can import it before it forks
+
+    kill.main()

@@ -127,7 +127,7 @@ def test_a_batch_is_bounded_by_characters_too(monkeypatch):
 
 
 def test_kept_documents_are_those_of_the_corpus(tmp_path):
-    shards, ledger = build(tmp_path, "c")
+    shards, _ = build(tmp_path, "c")
     mine = Ledger()
     kept = list(kept_documents(source(TEXT, mine), Build(), ledger=mine))
     assert [d.id for d in kept] == shards.ids

@@ -80,6 +80,9 @@ def test_a_run_on_rows_goes_on_with_the_same_rows(ground: Path, tmp_path: Path) 
     assert same(run, ground / "tuned")
     _, again = api.finetune(ground / "base", rows(), run, say=quiet, resume=True, **TUNE)
     assert again == marks
+    with pytest.raises(ModeledgeError) as caught:
+        api.finetune(ground / "base", rows(), run, "seed=9", say=quiet, resume=True, **TUNE)
+    assert caught.value.code == "E-RESUME"
 
 
 @pytest.mark.parametrize("more", [(), ("corpus",), ("corpus", "tokenizer")])

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from modeledge import files
-from modeledge.config import load_config
+from modeledge.config import load_config, to_toml
 from modeledge.recipes.finetune import finetune as run_finetune
-from modeledge.recipes.folder import finished
+from modeledge.recipes.folder import finished, run_folder
 from modeledge.recipes.pretrain import pretrain as run_pretrain
 from modeledge.recipes.recipe import MEMORY, FinetuneRecipe, PretrainRecipe, absolute
 from modeledge.recipes.resume import resume as run_resume
@@ -55,8 +55,9 @@ def finetune(
     values = {"model": str(model), "data": str(data) if named else MEMORY, **fields}
     loaded, folder = absolute(load_config(FinetuneRecipe, None, overrides, values=values)), Path(folder)
     if resume and finished(folder):
-        say("the run is finished")
-        return Model.load(folder), {"scores": files.read_json(folder / "results.json")["scores"]}
+        with run_folder(folder, to_toml(loaded), resume=True):  # refuses another recipe than that of the run
+            say("the run is finished")
+            return Model.load(folder), {"scores": files.read_json(folder / "results.json")["scores"]}
     results = run_finetune(loaded, folder, rows=None if named else data, say=say, resume=resume)
     return Model.load(folder), results
 

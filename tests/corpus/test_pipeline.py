@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from modeledge.corpus.dedup import exact_duplicates
 from modeledge.corpus.filter import empty, longer_than, shorter_than, size
-from modeledge.corpus.pipeline import Build, build_corpus, reading, run_pipeline, tokenized
+from modeledge.corpus.pipeline import Build, build_corpus, kept_documents, reading, run_pipeline, tokenized
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
 from modeledge.records import Count, Document, Ledger
@@ -115,6 +115,23 @@ def test_tokenizing_goes_in_batches_and_ends_texts_where_asked():
     assert tokenizer.batches == [3, 3, 1]
     assert next(tokenized(documents, tokenizer, end=False)).ids.tolist() == [97, 98]
     assert next(tokenized(documents, Bytes(eos=None))).ids.tolist() == [97, 98]
+
+
+def test_a_batch_is_bounded_by_characters_too(monkeypatch):
+    documents = [Document("ab" * n, str(n)) for n in (1, 1, 4, 9, 1, 1, 1, 1, 1)]
+    whole = [d.ids.tolist() for d in tokenized(documents, Bytes())]
+    monkeypatch.setattr("modeledge.corpus.pipeline.BATCH_CHARACTERS", 8)
+    tokenizer = Bytes()
+    assert [d.ids.tolist() for d in tokenized(documents, tokenizer, batch=5)] == whole
+    assert tokenizer.batches == [3, 1, 4, 1]
+
+
+def test_kept_documents_are_those_of_the_corpus(tmp_path):
+    shards, _ = build(tmp_path, "c")
+    mine = Ledger()
+    kept = list(kept_documents(source(TEXT, mine), Build(), ledger=mine))
+    assert [d.id for d in kept] == shards.ids
+    assert [d.text for d in kept] == ["hello world", "\u00e9t\u00e9", "zwei drei"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +22,7 @@ from modeledge.files import committed_folder, write_json
 from modeledge.records import Count, Document, IntArray, Ledger
 
 LEDGER = "ledger.json"
+BATCH_CHARACTERS = 4_000_000  # of text that a tokenizer gets at once
 
 
 class Specials(Protocol):
@@ -80,6 +80,27 @@ def reading(documents: Iterable[Document], *, ledger: Ledger) -> Iterator[Docume
         yield document
 
 
+def kept_documents(
+    documents: Iterable[Document], config: Build, *, ledger: Ledger, folder: Path | None = None
+) -> Iterator[Document]:
+    """The documents of a corpus as they will be tokenized: filtered, each text once, in canonical order, tidied.
+
+    A tokenizer is trained on these, so that it sees what the model will see. `folder` holds the temporary file.
+    Raises `E-CONFIG-KEY` and `E-CONFIG-VALUE` at once, `E-DUP-ID` while iterating.
+    """
+    filters, tidying = make_filters(config.filters), make_stages(config.stages)
+
+    def canonical(passing: Iterable[Document]) -> Iterator[Document]:
+        if config.deduplicate:
+            return exact_duplicates(passing, ledger=ledger, folder=folder)
+        return in_order(passing, folder=folder)
+
+    kept = run_pipeline(documents, filters, ledger=ledger, stages=[canonical])
+    for stage in tidying:
+        kept = stage(kept)
+    return kept
+
+
 def build_corpus(
     documents: Iterable[Document], tokenizer: Encoder, folder: Path, *, config: Build | None = None, ledger: Ledger
 ) -> Shards:
@@ -92,18 +113,9 @@ def build_corpus(
     config = config or Build()
     if folder.exists():
         raise ModeledgeError("E-OUTPUT", "the folder exists already", where=str(folder))
-    filters, tidying = make_filters(config.filters), make_stages(config.stages)
     manifest: dict[str, Any] = {}
     with committed_folder(folder, manifest) as temporary:
-
-        def canonical(passing: Iterable[Document]) -> Iterator[Document]:
-            if config.deduplicate:
-                return exact_duplicates(passing, ledger=ledger, folder=temporary)
-            return in_order(passing, folder=temporary)
-
-        kept = run_pipeline(documents, filters, ledger=ledger, stages=[canonical])
-        for stage in tidying:
-            kept = stage(kept)
+        kept = kept_documents(documents, config, ledger=ledger, folder=temporary)
         writer = ShardWriter(temporary, tokenizer.vocab_size, tokenizer.fingerprint, shard_tokens=config.shard_tokens)
         with writer:
             for document in tokenized(kept, tokenizer, batch=config.batch, end=config.end):
@@ -118,13 +130,30 @@ def build_corpus(
 def tokenized(
     documents: Iterable[Document], tokenizer: Encoder, *, batch: int = 1000, end: bool = True
 ) -> Iterator[TokenDocument]:
-    """Documents as ids, `batch` of them at a time; `end` adds the tokenizer's end-of-text id, where it has one."""
-    source = iter(documents)
+    """Documents as ids, at most `batch` at a time; `end` adds the tokenizer's end-of-text id, where it has one.
+
+    A batch also ends where it reaches `BATCH_CHARACTERS`: a document may be a whole book, and what a tokenizer keeps
+    of a text while it works is many times the text.
+    """
     eos = tokenizer.specials.eos if end else None
-    while texts := list(islice(source, batch)):
+    for texts in batches(documents, batch):
         encoded = tokenizer.encode_batch([document.text for document in texts])
         for document, ids in zip(texts, encoded, strict=True):
             yield TokenDocument(np.append(ids, eos) if eos is not None else np.asarray(ids), document.id)
+
+
+def batches(documents: Iterable[Document], count: int) -> Iterator[list[Document]]:
+    """The documents in order, in lists of at most `count` documents and, but for its last, `BATCH_CHARACTERS`."""
+    held: list[Document] = []
+    characters = 0
+    for document in documents:
+        held.append(document)
+        characters += len(document.text)
+        if len(held) >= count or characters >= BATCH_CHARACTERS:
+            yield held
+            held, characters = [], 0
+    if held:
+        yield held
 
 
 def _passing(documents: Iterable[Document], filters: Sequence[Filter], ledger: Ledger) -> Iterator[Document]:

@@ -8,6 +8,7 @@ corpus was cut into files, how many ranks read, and what was read before cannot 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
@@ -130,6 +131,16 @@ class TokenStream(IndexedStream):
         channels: dict[str, AnyArray] = {name: self.shards.channel(name, start, stop) for name in self.shards.channels}
         ids = self.shards.tokens(start, stop)
         return Example(index, ids, epoch=epoch, where=f"tokens {start}:{stop}", channels=channels)
+
+    def only(self, numbers: IntArray) -> TokenStream:
+        """The stream of these examples alone, from its beginning: to hold some out. `index` counts among them."""
+        other = copy.copy(self)
+        name = hashlib.sha256(np.asarray(numbers, "<i8").tobytes()).hexdigest()
+        other.ranges, other.fingerprint = self.ranges[numbers], _digest(self.fingerprint, name)
+        other._length, other._position, other._block = len(other.ranges), 0, None
+        if not other._length:
+            raise ModeledgeError("E-NO-RECORDS", "the stream has no example")
+        return other
 
     def where(self, index: int) -> str:
         """The documents that an example was cut from: for messages."""

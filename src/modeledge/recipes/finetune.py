@@ -22,7 +22,7 @@ from modeledge.model.transformer import Transformer
 from modeledge.objectives import Regress, Step
 from modeledge.recipes.folder import model_folder, run_folder
 from modeledge.recipes.pretrain import finish
-from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe
+from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe, absolute
 from modeledge.records import Example
 from modeledge.seed import Noise
 from modeledge.tasks import Answer, LabelTask, answers, check_splits, check_unseen, infer, judge_on, set_aside
@@ -59,6 +59,7 @@ def finetune(
 
     `rows` and `test_rows` take the place of the recipe's files: anything that `read_table` reads.
     """
+    recipe = absolute(recipe)
     parts = split_rows(recipe, rows, test_rows)
     with run_folder(folder, to_toml(recipe), resume=resume):
         source = model_folder(recipe.model)

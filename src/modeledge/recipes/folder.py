@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from modeledge import files
+from modeledge.config import read_toml
 from modeledge.errors import ModeledgeError
 
 RECIPE = "run.toml"
+RESUMABLE = ("pretrain", "finetune")
 
 
 def model_folder(path: str | Path) -> Path:
@@ -22,6 +24,38 @@ def model_folder(path: str | Path) -> Path:
             return folder
     remedy = "name a folder with config.json and model.safetensors, or a finished run"
     raise ModeledgeError("E-NO-FILE", "there is no model", where=str(path), remedy=remedy)
+
+
+def kind_of(folder: Path) -> str:
+    """Which verb made this run folder. Raises `E-RUN-FOLDER` where it does not say."""
+    try:
+        return str(read_toml(folder / RECIPE)["kind"])
+    except (OSError, KeyError, ModeledgeError) as error:
+        what = f"there is no {RECIPE} that names its kind"
+        raise ModeledgeError("E-RUN-FOLDER", what, where=str(folder)) from error
+
+
+def finished(folder: Path) -> bool:
+    """Is the run done? Its model comes last, whole or not at all."""
+    return (folder / "model" / "config.json").is_file()
+
+
+def _trained(folder: Path) -> bool:
+    """Was a step made here? The log is opened before the first one, so an empty log says no."""
+    log = folder / "metrics.jsonl"
+    return (log.is_file() and log.stat().st_size > 0) or any((folder / "checkpoints").glob("step-*"))
+
+
+def _occupied(folder: Path, present: list[str]) -> ModeledgeError:
+    remedy = ""
+    if RECIPE in present:
+        try:
+            resumable = kind_of(folder) in RESUMABLE
+        except ModeledgeError:
+            resumable = False
+        remedy = f"choose another folder, or `modeledge resume {folder}`" if resumable else "choose another folder"
+    what = f"the folder is not empty ({', '.join(present[:4])})"
+    return ModeledgeError("E-OUTPUT", what, where=str(folder), remedy=remedy)
 
 
 def _empty(folder: Path) -> None:
@@ -38,7 +72,7 @@ def run_folder(folder: Path, recipe: str, *, resume: bool = False) -> Iterator[P
 
     A fresh run wants an absent or empty folder; a resumed one wants the recipe that is there to be this one. The lock
     is the kernel's: it ends with the process, however that dies. A run that fails before its first step leaves nothing
-    behind. Raises `E-OUTPUT`.
+    behind. Raises `E-OUTPUT`, and for a resumed run `E-RUN-FOLDER` and `E-RESUME`.
     """
     if folder.is_file():
         raise ModeledgeError("E-OUTPUT", "this is a file", where=str(folder))
@@ -55,9 +89,9 @@ def run_folder(folder: Path, recipe: str, *, resume: bool = False) -> Iterator[P
         files.remove_stale(folder)
         present = sorted(p.name for p in folder.iterdir() if p.name != ".lock")
         if present and not resume:
-            remedy = f"choose another folder, or `modeledge resume {folder}`" if RECIPE in present else ""
-            what = f"the folder is not empty ({', '.join(present[:4])})"
-            raise ModeledgeError("E-OUTPUT", what, where=str(folder), remedy=remedy)
+            raise _occupied(folder, present)
+        if resume and RECIPE not in present:
+            raise ModeledgeError("E-RUN-FOLDER", f"there is no {RECIPE}: nothing to resume", where=str(folder))
         if resume and (folder / RECIPE).read_text(encoding="utf-8") != recipe:
             raise ModeledgeError("E-RESUME", "the recipe is not the one of this run", where=str(folder / RECIPE))
         if not resume:
@@ -65,7 +99,7 @@ def run_folder(folder: Path, recipe: str, *, resume: bool = False) -> Iterator[P
         try:
             yield folder
         except BaseException:
-            if not resume and not (folder / "metrics.jsonl").exists():
+            if not resume and not _trained(folder):
                 _empty(folder)  # nothing was trained: the name stays free for the corrected command
             raise
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from modeledge import files
 from modeledge.config import to_toml
-from modeledge.corpus.pipeline import LEDGER, Build, build_corpus, reading
+from modeledge.corpus.pipeline import LEDGER, Build, build_corpus, kept_documents, reading
 from modeledge.corpus.read import ReadConfig, read_documents
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
@@ -19,16 +20,18 @@ from modeledge.families import load_model, save_model
 from modeledge.model.config import TransformerConfig, from_plain
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import CausalLM, MaskedLM, MaskedPrepare, Objective, Step
-from modeledge.recipes.folder import model_folder, run_folder
+from modeledge.recipes.folder import finished, model_folder, run_folder
+from modeledge.recipes.held import check_judging, every, loss_on, split_stream
 from modeledge.recipes.presets import PRESETS
-from modeledge.recipes.recipe import CorpusRecipe, ObjectiveRecipe, PretrainRecipe
+from modeledge.recipes.recipe import CorpusRecipe, ObjectiveRecipe, PretrainRecipe, absolute
 from modeledge.records import Document, Ledger
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer, train_tokenizer
-from modeledge.train import Session, Trainer
+from modeledge.train import Judge, Session, Trainer
 from modeledge.train.session import Listener, write_environment
 
 Say = Callable[[str], None]
+TEXTS = "texts.json"  # the digest of texts that came as Python values
 
 
 def pretrain(
@@ -44,7 +47,12 @@ def pretrain(
 
     `documents` takes the place of the recipe's files. With `resume` a run that was stopped goes on where it was.
     """
+    recipe = absolute(recipe)
+    check_judging(recipe)
     with run_folder(folder, to_toml(recipe), resume=resume):
+        if resume and finished(folder):
+            say("the run is finished")
+            return folder / "model"
         tokenizer, shards = prepare_corpus(recipe, folder, documents, say)
         trainer = build_trainer(recipe, tokenizer, shards)
         write_environment(folder, recipe.seed)
@@ -52,6 +60,7 @@ def pretrain(
         if resume:
             say(f"resumed after step {session.resume()}")
         session.run(listeners)
+        session.take_best()
         return finish(trainer.model, tokenizer, folder / "model", recipe.family)
 
 
@@ -60,12 +69,15 @@ def prepare_corpus(
 ) -> tuple[Tokenizer, Shards]:
     """The tokenizer and the shards of the recipe, built once: what is already in the folder is used as it is."""
     if recipe.corpus.shards is not None:
-        if recipe.tokenizer.path is None:
+        if documents is not None:
+            raise ModeledgeError("E-CONFIG", "texts are given, and shards are named too", where="corpus.shards")
+        tokenizer = given_tokenizer(recipe)
+        if tokenizer is None:
             raise ModeledgeError("E-CONFIG", "shards need the tokenizer they were made with", where="tokenizer.path")
-        return check_pair(Tokenizer.load(Path(recipe.tokenizer.path)), Shards.open(Path(recipe.corpus.shards)))
+        return check_pair(tokenizer, Shards.open(Path(recipe.corpus.shards)))
     where = folder / "corpus"
+    kept = None if documents is None else same_texts(list(documents), folder)
     if not where.exists():
-        kept = list(documents) if documents is not None else None
         if not (folder / "tokenizer").exists():
             with files.committed_folder(folder / "tokenizer", {"schema": 1}) as temporary:
                 make_tokenizer(recipe, kept).save(temporary)
@@ -74,7 +86,7 @@ def prepare_corpus(
             reading(kept, ledger=ledger) if kept is not None else read(recipe.corpus, ledger, folder),
             Tokenizer.load(folder / "tokenizer"),
             where,
-            config=Build(filters=recipe.corpus.filters, deduplicate=recipe.corpus.deduplicate),
+            config=building(recipe.corpus),
             ledger=ledger,
         )
         say(balance(ledger))
@@ -91,18 +103,64 @@ def check_pair(tokenizer: Tokenizer, shards: Shards) -> tuple[Tokenizer, Shards]
 
 
 def make_tokenizer(recipe: PretrainRecipe, documents: Sequence[Document] | None) -> Tokenizer:
-    """Load the recipe's tokenizer, or train it on the documents that its filters keep."""
-    wanted = recipe.tokenizer
-    if wanted.path is not None:
-        return Tokenizer.load(Path(wanted.path))
-    source = documents if documents is not None else read(recipe.corpus, Ledger())
+    """The tokenizer that the recipe names or its model brings, or one trained on what the corpus will keep."""
+    given = given_tokenizer(recipe)
+    if given is not None:
+        return given
+    wanted, ledger = recipe.tokenizer, Ledger()
+    source = documents if documents is not None else read(recipe.corpus, ledger)
     return train_tokenizer(
-        (document.text for document in source),
+        (document.text for document in kept_documents(source, building(recipe.corpus), ledger=ledger)),
         kind=wanted.kind,
         vocab_size=wanted.vocab_size,
         min_frequency=wanted.min_frequency,
         lowercase=wanted.lowercase,
     )
+
+
+def given_tokenizer(recipe: PretrainRecipe) -> Tokenizer | None:
+    """The tokenizer at `tokenizer.path`, else the one of the model to start from, whose rows mean its ids.
+
+    Raises `E-TOKENIZER-MISMATCH` where the two differ, `E-CONFIG` where the model to start from has none and no path
+    is given.
+    """
+    path, start = recipe.tokenizer.path, recipe.model.start
+    named = None if path is None else Tokenizer.load(path)
+    if start is None:
+        return named
+    source = model_folder(start)
+    try:
+        own = Tokenizer.load(source)
+    except ModeledgeError as error:
+        if error.code != "E-NO-FILE":
+            raise
+        own = None
+    if own is None and named is None:
+        what, remedy = "the model to start from has no tokenizer", "set tokenizer.path to the one it was trained with"
+        raise ModeledgeError("E-CONFIG", what, where=str(source), remedy=remedy)
+    if own is not None and named is not None and own.fingerprint != named.fingerprint:
+        what = f"the model was trained with tokenizer {own.fingerprint[:12]}, this is {named.fingerprint[:12]}"
+        remedy = "leave tokenizer.path out: the model brings its own"
+        raise ModeledgeError("E-TOKENIZER-MISMATCH", what, where=str(path), remedy=remedy)
+    return own or named
+
+
+def same_texts(documents: list[Document], folder: Path) -> list[Document]:
+    """The documents, whose digest is kept in the run folder; a resumed run refuses others (`E-RESUME`)."""
+    state = hashlib.sha256()
+    for document in documents:
+        state.update(json.dumps([document.id, document.text]).encode() + b"\n")
+    mine, path = {"texts": len(documents), "sha256": state.hexdigest()}, folder / TEXTS
+    if path.exists() and files.read_json(path) != mine:
+        what = f"these {len(documents):,} texts are not those that the run began with"
+        raise ModeledgeError("E-RESUME", what, where=str(folder), remedy="give the same texts in the same order")
+    files.write_json(path, mine)
+    return documents
+
+
+def building(corpus: CorpusRecipe) -> Build:
+    """What the recipe says of the way from documents to shards."""
+    return Build(filters=corpus.filters, deduplicate=corpus.deduplicate)
 
 
 def read(corpus: CorpusRecipe, ledger: Ledger, folder: Path | None = None) -> Iterator[Document]:
@@ -112,10 +170,17 @@ def read(corpus: CorpusRecipe, ledger: Ledger, folder: Path | None = None) -> It
             "E-CONFIG", "no input is named", where="corpus.paths", remedy="name files, folders or globs"
         )
     config = ReadConfig(
-        format=corpus.format,  # type: ignore[arg-type]
+        format=corpus.format,
         text=corpus.text,
+        id=corpus.id,
+        split=corpus.split,
         encoding=corpus.encoding,
+        delimiter=corpus.delimiter,
         on_bad_record=corpus.on_bad_record,
+        bad_limit=corpus.bad_limit,
+        max_record_bytes=corpus.max_record_bytes,
+        max_expansion=corpus.max_expansion,
+        allow_partial=corpus.allow_partial,
     )
     if folder is None:
         yield from read_documents(corpus.paths, config, ledger)
@@ -150,7 +215,11 @@ def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) 
         )
     stream = TokenStream(shards, length, recipe.seed, shortest=2)
     step = Step(model, objective, noise=Noise(recipe.seed))
-    return Trainer(step, stream, config=recipe.train, seed=recipe.seed)
+    judge = None
+    if recipe.held_out:
+        stream, held = split_stream(stream, recipe.held_out, recipe.seed)
+        judge = Judge(loss_on(step, held, recipe.train), "loss", every(recipe), False, recipe.train.patience)
+    return Trainer(step, stream, config=recipe.train, seed=recipe.seed, judge=judge)
 
 
 def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:

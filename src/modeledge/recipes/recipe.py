@@ -5,23 +5,36 @@ A recipe is a TOML file or a Python value; `run.toml` in a run folder is the rec
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import os
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
 from modeledge.config import Settings
 from modeledge.train.config import TrainConfig
 
+MEMORY = "rows from memory"  # what stands in the place of a data file where rows came as Python values
+
 
 class CorpusRecipe(Settings):
-    """Raw files, or shards built before."""
+    """Raw files, or shards built before. See `ReadConfig` for the fields that say how files are read.
+
+    A `.txt` file is one document; `split` makes each paragraph or line of it one.
+    """
 
     paths: tuple[str, ...] = ()
     shards: str | None = None
-    format: str = "auto"
+    format: Literal["auto", "txt", "jsonl", "json", "csv", "tsv", "parquet"] = "auto"
     text: str = "text"
+    id: str | None = None
+    split: Literal["file", "paragraph", "line"] = "file"
     encoding: str = "utf-8"
+    delimiter: str | None = None
     on_bad_record: Literal["error", "quarantine"] = "quarantine"
+    bad_limit: float = Field(default=0.001, ge=0, le=1)
+    max_record_bytes: int = Field(default=100_000_000, ge=1)
+    max_expansion: float = Field(default=200.0, gt=0)
+    allow_partial: bool = False
     filters: dict[str, Any] = Field(default_factory=lambda: {"empty": True})
     deduplicate: bool = True
 
@@ -52,10 +65,11 @@ class ObjectiveRecipe(Settings):
 
 
 class PretrainRecipe(Settings):
-    """Raw text in, a model out."""
+    """Raw text in, a model out. `held_out` is the share of examples that are never trained on, for the judge."""
 
     kind: Literal["pretrain"] = "pretrain"
     seed: int = 0
+    held_out: float = Field(default=0.0, ge=0, lt=1)
     corpus: CorpusRecipe
     tokenizer: TokenizerRecipe = TokenizerRecipe()
     model: ModelRecipe = ModelRecipe()
@@ -107,3 +121,33 @@ class FinetuneRecipe(Settings):
         if self.train.steps != TrainConfig().steps:
             raise ValueError("train.steps is not read when fine-tuning; set epochs")
         return self
+
+
+R = TypeVar("R", PretrainRecipe, FinetuneRecipe)
+
+
+def absolute(recipe: R) -> R:
+    """The recipe with its paths made absolute: what `run.toml` keeps, so that a run can go on from any folder."""
+    if isinstance(recipe, FinetuneRecipe):
+        data = recipe.data if recipe.data == MEMORY else _absolute(recipe.data)
+        return recipe.model_copy(
+            update={
+                "model": _absolute(recipe.model),
+                "data": data,
+                "test": recipe.test if recipe.test == MEMORY else _absolute(recipe.test),
+                "validation": _absolute(recipe.validation),
+            }
+        )
+    paths = tuple(os.path.abspath(path) for path in recipe.corpus.paths)
+    corpus = {"paths": paths, "shards": _absolute(recipe.corpus.shards)}
+    return recipe.model_copy(
+        update={
+            "corpus": recipe.corpus.model_copy(update=corpus),
+            "tokenizer": recipe.tokenizer.model_copy(update={"path": _absolute(recipe.tokenizer.path)}),
+            "model": recipe.model.model_copy(update={"start": _absolute(recipe.model.start)}),
+        }
+    )
+
+
+def _absolute(path: str | None) -> str | None:
+    return os.path.abspath(path) if path else path

@@ -76,6 +76,15 @@ def verdicts(gained: Sequence[Gain]) -> list[tuple[str, Tone]]:
     return said
 
 
+def best_gain(gained: Sequence[Gain]) -> Headline:
+    """The largest gain over a random start among those whose interval leaves out zero; there may be none."""
+    shown = [g for g in gained if g.over_scratch.low > 0]
+    if not shown:
+        return Headline("best gain of pre-training", "none shown", "no 95 % interval lies above zero")
+    best = max(shown, key=lambda g: g.over_scratch.mean)
+    return Headline("best gain of pre-training", f"{100 * best.over_scratch.mean:+.1f} points", _place(best))
+
+
 def write(out: Path, full: bool, cells: Sequence[Cell], gained: Sequence[Gain], results: Mapping[str, Any]) -> Path:
     """`report.html` of a quickstart."""
     sections = [
@@ -85,9 +94,8 @@ def write(out: Path, full: bool, cells: Sequence[Cell], gained: Sequence[Gain], 
         _writing(results),
         _reproduce(out, full),
     ]
-    best = max(gained, key=lambda g: g.over_scratch.mean)
     headlines = (
-        Headline("best gain of pre-training", f"{100 * best.over_scratch.mean:+.1f} points", _place(best)),
+        best_gain(gained),
         Headline("held-out text", f"{results['held_out']['bits_per_byte']:.2f} bits/byte", "decoder, unseen chapters"),
         Headline("fine-tuning runs", str(sum(len(c.correct) for c in cells)), "every one on the same test rows"),
         Headline("time", f"{results['minutes']} min", "corpus to report, this machine"),

@@ -1,0 +1,65 @@
+"""Examples that pre-training never sees: their loss says which step was best, and when to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from modeledge.corpus.stream import TokenStream
+from modeledge.errors import ModeledgeError
+from modeledge.model.transformer import Transformer
+from modeledge.objectives import Shape, Step, collate, prepared
+from modeledge.recipes.recipe import PretrainRecipe
+from modeledge.records import Example
+from modeledge.seed import Noise
+from modeledge.train import TrainConfig
+
+
+def check_judging(recipe: PretrainRecipe) -> None:
+    """Refuse a judge that would have nothing to mark (`E-CONFIG`)."""
+    for name in ("judge_every", "patience"):
+        if getattr(recipe.train, name) is not None and not recipe.held_out:
+            what, remedy = "there are no held-out examples to judge by", "set held_out to a share, e.g. 0.01"
+            raise ModeledgeError("E-CONFIG", what, where=f"train.{name}", remedy=remedy)
+
+
+def every(recipe: PretrainRecipe) -> int:
+    """Steps between two verdicts; without `judge_every` there is one, at the end."""
+    return recipe.train.judge_every or recipe.train.steps
+
+
+def split_stream(stream: TokenStream, share: float, seed: int) -> tuple[TokenStream, list[Example]]:
+    """The stream without a share of its examples, and those; which ones is a function of the seed and their number.
+
+    Raises `E-EMPTY-SPLIT` where one side would be empty.
+    """
+    total = len(stream)
+    count = max(1, round(share * total))
+    if count >= total:
+        what = f"a share of {share:g} of {total} examples leaves nothing to train on"
+        raise ModeledgeError("E-EMPTY-SPLIT", what, where="held_out")
+    order = Noise(seed).at("held out").generator().permutation(total)
+    held, kept = np.sort(order[:count]), np.sort(order[count:])
+    return stream.only(kept), [stream.example(int(number)) for number in held]
+
+
+def loss_on(
+    step: Step, examples: Sequence[Example], config: TrainConfig
+) -> Callable[[Transformer], Mapping[str, float]]:
+    """A function that gives nats a token on these examples, whose noise is the same each time."""
+    noise, size = Noise(0), config.micro_batch or config.batch
+
+    def evaluate(model: Transformer) -> dict[str, float]:
+        total = weight = 0.0
+        device = next(model.parameters()).device
+        with torch.no_grad():
+            for start in range(0, len(examples), size):
+                ready = [prepared(step.objective, e, noise) for e in examples[start : start + size]]
+                loss = step.objective.loss(model, collate(ready, Shape(config.length)).to(device), noise)
+                total += float(loss.terms["lm"].total)
+                weight += float(loss.terms["lm"].weight)
+        return {"loss": total / weight}
+
+    return evaluate

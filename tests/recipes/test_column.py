@@ -103,7 +103,7 @@ def test_from_rows_to_answers(ground: Path, tmp_path: Path, kind: str) -> None:
     run("predict", out, ground / "rows.csv", "-o", tmp_path / "answers.csv")
     answers = list(csv.DictReader((tmp_path / "answers.csv").open()))
     assert len(answers) == 80
-    assert set(answers[0]) == {"prediction", "confidence", "p(down)", "p(up)"}
+    assert set(answers[0]) == {"review", "stars", "prediction", "confidence", "p(down)", "p(up)"}
     shares = [float(a["p(down)"]) + float(a["p(up)"]) for a in answers]
     assert shares == pytest.approx([1.0] * 80, abs=1e-5)
     marked = float(re.search(r"accuracy\s+([\d.]+)", run("evaluate", out, ground / "rows.csv")).group(1))

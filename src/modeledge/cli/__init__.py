@@ -133,7 +133,7 @@ def pretrain(recipe: Path, overrides: Overrides = None, out: Out = Path("runs/pr
     from modeledge.recipes.recipe import PretrainRecipe
 
     loaded = load_config(PretrainRecipe, recipe, overrides or ())
-    with progress("pre-training", loaded.train.steps) as listen:
+    with progress("pre-training") as listen:
         folder = run(loaded, out, listeners=[listen], say=say)
     say(f"model: {folder}\nreport: {_report(out)}")
 
@@ -169,7 +169,7 @@ def finetune(
     }  # fmt: skip
     values |= {k: v for k, v in (("pair", pair), ("test", test)) if v is not None}
     loaded = load_config(FinetuneRecipe, None, overrides or (), values=values)
-    with progress("fine-tuning", 1) as listen:
+    with progress("fine-tuning") as listen:
         results = run(loaded, out, listeners=[listen], say=say)
     show_scores(results)
     say(f"model: {out / 'model'}\nreport: {_report(out)}")
@@ -177,13 +177,12 @@ def finetune(
 
 @app.command()
 def predict(model: ModelFolder, data: str, out: Out) -> None:
-    """Answer each row of a file; writes csv (or jsonl) with the label and the confidences."""
-    from modeledge.recipes.tables import write_rows
+    """Answer each row of a file; writes csv (or jsonl): the row's columns, the label, the confidences."""
+    from modeledge.recipes.tables import check_table, write_answers
     from modeledge.recipes.use import Model
 
-    rows = Model.load(model).predict(data)
-    write_rows(out, rows)
-    say(f"{len(rows)} answers: {out}")
+    check_table(out)
+    say(f"{write_answers(Model.load(model), data, out)} answers: {out}")
 
 
 @app.command()
@@ -200,7 +199,7 @@ def embed(model: ModelFolder, data: str, out: Out, text: str = "text", pool: str
     from modeledge.recipes.tables import write_vectors
     from modeledge.recipes.use import Model
 
-    count, width = write_vectors(Model.load(model), data, out, text, pool)
+    count, width = write_vectors(Model.load(model), data, out, text, pool, say)
     say(f"{count} vectors of width {width}: {out}")
 
 
@@ -216,11 +215,24 @@ def generate(
     seed: int = 0,
 ) -> None:
     """Continue prompts with a decoder, or fill [MASK]s with an encoder."""
-    from modeledge.recipes.write import write_text
+    from modeledge.recipes.use import Model
 
-    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "stop": tuple(stop or ())}
-    for line in write_text(model, list(prompt), max_new_tokens, seed, options):
-        print(line)
+    asked = Model.load(model)
+    if asked.transformer.config.encoder is not None:
+        for gap in (gap for text in prompt for gap in asked.fill(text)):
+            print("  ".join(f"{piece.strip()} {share:.3f}" for piece, share in gap))
+        return
+    told = asked.generate(
+        prompt,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        stop=stop or (),
+        seed=seed,
+    )
+    for text, continuation in zip(prompt, told, strict=True):
+        print(text + continuation)
 
 
 @app.command()
@@ -228,7 +240,7 @@ def resume(run: Path) -> None:
     """Go on with a run that was stopped or killed, exactly where its last good checkpoint is."""
     from modeledge.recipes.resume import resume as go_on
 
-    with progress("resumed", 1) as listen:
+    with progress("resumed") as listen:
         go_on(run, listeners=[listen], say=say)
     say(f"model: {run / 'model'}\nreport: {_report(run)}")
 
@@ -253,7 +265,8 @@ def quickstart(
     """Corpus → tokenizer → pre-training → fine-tuning → comparison → report, on real text, in ten minutes."""
     from modeledge.recipes.quickstart import quickstart as run
 
-    run(out, minutes=minutes or (8.0 if full else 2.0), full=full, seed=seed, say=say, progress=progress)
+    results = run(out, minutes=minutes or (8.0 if full else 2.0), full=full, seed=seed, say=say, progress=progress)
+    print("\n".join((results["table"], *results["findings"], f"report: {out / 'report.html'}")))
 
 
 def _strategy(word: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def progress(title: str, steps: int) -> Iterator[Callable[[StepRecord], None]]:
+def progress(title: str) -> Iterator[Callable[[StepRecord], None]]:
     """A progress bar with loss, tokens a second and the time left; plain lines where there is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -31,15 +31,15 @@ def progress(title: str, steps: int) -> Iterator[Callable[[StepRecord], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        bar = bars.add_task(title, total=steps, loss=float("nan"), speed=0.0)
+        bar = bars.add_task(title, total=None, loss=float("nan"), speed=0.0)
         smooth = [0.0, 0.0]
 
         def listen(record: StepRecord) -> None:
             smooth[:] = [0.95 * smooth[0] + record.tokens, 0.95 * smooth[1] + record.seconds]
             speed = smooth[0] / smooth[1]
-            bars.update(bar, completed=record.step, loss=record.loss, speed=speed)
-            if not console.is_terminal and (record.step % max(1, steps // 10) == 0 or record.step == steps):
-                say(f"{title}: step {record.step}/{steps}  loss {record.loss:.3f}  {speed:,.0f} tokens/s")
+            bars.update(bar, completed=record.step, total=record.of, loss=record.loss, speed=speed)
+            if not console.is_terminal and (record.step % max(1, record.of // 10) == 0 or record.step == record.of):
+                say(f"{title}: step {record.step}/{record.of}  loss {record.loss:.3f}  {speed:,.0f} tokens/s")
 
         yield listen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,8 +26,8 @@ class Sampling:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ModeledgeError("E-USAGE", f"temperature {self.temperature} is below 0")
+        if not 0 <= self.temperature < math.inf:
+            raise ModeledgeError("E-USAGE", f"temperature {self.temperature} is no number from 0 up")
         if self.top_k is not None and self.top_k < 1:
             raise ModeledgeError("E-USAGE", f"top_k {self.top_k} is below 1")
         if self.top_p is not None and not 0 < self.top_p <= 1:

@@ -11,17 +11,26 @@ from modeledge.errors import ModeledgeError
 from modeledge.generate.engine import fill_mask, stream
 from modeledge.generate.sample import Sampling
 from modeledge.model.transformer import Transformer
+from modeledge.records import IntArray
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer
 
 
 @dataclass
 class _Writing:
-    """One prompt's text so far."""
+    """What follows one prompt, so far."""
 
+    tokenizer: Tokenizer
+    prompt: IntArray
     tokens: list[int] = field(default_factory=list)
     text: str = ""
     done: bool = False
+
+    def read(self) -> str:
+        """The new tokens as text. Where a word begins is known beside the prompt alone: `god ##man`, `god man`."""
+        before = self.tokenizer.decode(self.prompt.tolist())
+        whole = self.tokenizer.decode([*self.prompt.tolist(), *self.tokens])
+        return whole[len(before) :] if whole.startswith(before) else self.tokenizer.decode(self.tokens)
 
 
 def continue_text(
@@ -38,7 +47,7 @@ def continue_text(
     bos, eos = tokenizer.specials.bos, tokenizer.specials.eos
     ids = [tokenizer.encode(prompt) for prompt in prompts]
     ids = [i if len(i) or bos is None else np.array([bos]) for i in ids]
-    written = [_Writing() for _ in prompts]
+    written = [_Writing(tokenizer, i) for i in ids]
     ends = () if eos is None else (eos,)
     for number, token in stream(model, ids, max_new_tokens=max_new_tokens, sampling=sampling, stop=ends, noise=noise):
         piece = written[number]
@@ -46,13 +55,13 @@ def continue_text(
             continue
         piece.tokens.append(token)
         if stop:
-            piece.text = tokenizer.decode(piece.tokens)
+            piece.text = piece.read()
             found = [place for s in stop if (place := piece.text.find(s)) >= 0]
             if found:
                 piece.text, piece.done = piece.text[: min(found)], True
                 if all(w.done for w in written):
                     break
-    return [w.text if w.done else tokenizer.decode(w.tokens) for w in written]
+    return [w.text if w.done else w.read() for w in written]
 
 
 def fill_text(model: Transformer, tokenizer: Tokenizer, text: str, *, top: int = 5) -> list[list[tuple[str, float]]]:

@@ -28,7 +28,7 @@ from modeledge.train import TrainConfig
 from modeledge.train.session import Listener, write_environment
 
 Say = Callable[[str], None]
-Progress = Callable[[str, int], AbstractContextManager[Listener]]
+Progress = Callable[[str], AbstractContextManager[Listener]]
 
 VOCAB, LENGTH, BATCH = 2000, 128, 32
 SHARE = {"decoder": 0.4, "encoder": 0.6}  # of twice `minutes`: the masked objective learns from fewer tokens a row
@@ -70,12 +70,10 @@ def quickstart(
             "gaps": [[text, fill_text(models["encoder"], tokenizer, text)] for text in GAPS],
             "minutes": round((time.perf_counter() - began) / 60, 2),
         }
+        results |= {"table": story.table(cells), "findings": [text for text, _ in story.verdicts(gains(cells))]}
         files.write_json(out / "results.json", results)
-        report = story.write(out, recipe.full, cells, gains(cells), results)
-        say(story.table(cells))
-        for text, _ in story.verdicts(gains(cells)):
-            say(text)
-        say(f"{results['minutes']} minutes; report: {report}")
+        story.write(out, recipe.full, cells, gains(cells), results)
+        say(f"{results['minutes']} minutes")
         return results
 
 
@@ -105,7 +103,7 @@ def train_one(out: Path, kind: str, recipe: QuickstartRecipe, say: Say, progress
     steps = steps_in(asked, 2 * SHARE[kind] * recipe.minutes * 60)
     asked = asked.model_copy(update={"train": train.model_copy(update={"steps": steps})})
     say(f"pre-training the {kind}: {steps} steps of {BATCH * LENGTH:,} tokens")
-    with progress(f"pre-training the {kind}", steps) as listen:
+    with progress(f"pre-training the {kind}") as listen:
         folder = pretrain(asked, out / kind, listeners=[listen], say=say)
     return load_model(folder).eval()
 

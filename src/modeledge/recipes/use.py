@@ -1,8 +1,8 @@
-"""Asking a finished model: predict, evaluate, embed."""
+"""Asking a finished model: predict, evaluate, embed, generate, fill."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
 from modeledge.families import load_model
+from modeledge.generate import Sampling, continue_text, fill_text
 from modeledge.machine import tune_malloc
 from modeledge.metrics import bits_per_byte, perplexity
 from modeledge.model.heads import Pool, pooled
@@ -42,8 +43,13 @@ class Model:
         return Model(transformer, tokenizer, _task(path / TASK_FILE, tokenizer, transformer))
 
     def predict(self, rows: Any) -> list[dict[str, Any]]:
-        """One row out for each row in: the label and the confidence of each class (or the value)."""
+        """One row out for each row in: the label and the confidence of each class (or the value).
+
+        `rows` is what `read_table` reads; strings in a list are texts.
+        """
         task = self._needed()
+        if isinstance(rows, list | tuple) and rows and all(isinstance(row, str) for row in rows):
+            rows = [{task.columns[0]: text} for text in rows]
         data = self._rows(rows, labelled=False)
         told = answers(task, self.transformer, task.encode(data, labelled=False))
         return [_shown(answer, task.labels) for answer in told]
@@ -54,12 +60,32 @@ class Model:
         examples = task.encode(self._rows(rows, labelled=True))
         return marks(task, answers(task, self.transformer, examples), examples, seed)
 
-    def embed(self, texts: Sequence[str], *, pool: Pool = "mean", length: int = 256) -> FloatArray:
-        """One vector a text `[texts, width]`, fp32; longer texts are cut to `length` tokens."""
-        ids = [i[:length] for i in self.tokenizer.encode_batch(list(texts))]
-        empty = [n for n, i in enumerate(ids) if len(i) == 0]
-        if empty:
-            raise ModeledgeError("E-MISSING-FIELD", f"{len(empty)} texts are empty", where=f"text {empty[0] + 1}")
+    def embed(
+        self,
+        texts: str | Sequence[str],
+        *,
+        pool: Pool = "mean",
+        length: int = 256,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> FloatArray:
+        """One vector a text `[texts, width]`, fp32; a single string is one text.
+
+        An encoder reads `[CLS] text [SEP]`, as it was trained. Texts are cut to `length` tokens; `say` hears how many.
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        for number, text in enumerate(texts, 1):
+            if not isinstance(text, str) or not text.strip():
+                what = "the text is empty" if text is None or isinstance(text, str) else f"a {type(text).__name__}"
+                raise ModeledgeError("E-MISSING-FIELD", what, where=f"text {number}", remedy="fill or drop it")
+        marks = self.tokenizer.specials
+        around = self.transformer.config.encoder is not None and marks.cls is not None and marks.sep is not None
+        room = length - 2 if around else length
+        whole = self.tokenizer.encode_batch(texts)
+        ids = [i[:room] for i in whole]
+        if cut := sum(len(i) > room for i in whole):
+            say(f"{cut} of {len(ids)} texts are cut to {length} tokens")
+        if around:
+            ids = [np.concatenate([[marks.cls], i, [marks.sep]]).astype(np.int64) for i in ids]
         out = np.zeros((len(ids), self.transformer.config.width), dtype=np.float32)
         side = "source" if self.transformer.config.encoder is not None else "target"
         order = sorted(range(len(ids)), key=lambda n: (len(ids[n]), n))
@@ -70,6 +96,32 @@ class Model:
                 vectors = pooled(self.transformer(batch).last, batch, pool)
                 out[batch.indices.numpy()] = vectors.float().numpy()
         return out
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        max_new_tokens: int = 100,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: Sequence[str] = (),
+        seed: int = 0,
+    ) -> list[str]:
+        """What a decoder writes after each prompt, without the prompt."""
+        return continue_text(
+            self.transformer,
+            self.tokenizer,
+            [prompts] if isinstance(prompts, str) else prompts,
+            max_new_tokens=max_new_tokens,
+            sampling=Sampling(temperature, top_k, top_p),
+            stop=stop,
+            noise=Noise(seed),
+        )
+
+    def fill(self, text: str, *, top: int = 5) -> list[list[tuple[str, float]]]:
+        """For each `[MASK]` in the text the pieces that an encoder finds likeliest, with their probabilities."""
+        return fill_text(self.transformer, self.tokenizer, text, top=top)
 
     def _needed(self) -> LabelTask:
         if self.task is None:

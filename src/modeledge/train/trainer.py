@@ -32,7 +32,10 @@ CACHE = 2**30  # bytes that the states of a frozen body may take
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What one update did. `terms` and `logs` are means over the global batch; `seconds` is not reproducible."""
+    """What one update did, and `of` how many are to be done.
+
+    `terms` and `logs` are means over the global batch; `seconds` is not reproducible.
+    """
 
     step: int
     loss: float
@@ -44,6 +47,7 @@ class StepRecord:
     examples: int
     seconds: float
     scores: Mapping[str, float] = field(default_factory=dict)
+    of: int = 0
 
 
 class Trainer:
@@ -197,7 +201,7 @@ class Trainer:
             total, weight = (float(torch.stack([loss.logs[name][i] for loss in losses]).sum()) for i in (0, 1))
             logs[name] = total / max(weight, 1e-38)
         tokens, examples = sum(b.tokens for b in batches), sum(len(b.indices) for b in batches)
-        return StepRecord(self.done, value, terms, logs, rate, norm, tokens, examples, seconds)
+        return StepRecord(self.done, value, terms, logs, rate, norm, tokens, examples, seconds, of=self.config.steps)
 
     def _not_finite(
         self, batches: Sequence[Batch], losses: Sequence[Loss], value: float, norm: float

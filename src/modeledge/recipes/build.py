@@ -8,7 +8,7 @@ from pathlib import Path
 from modeledge.corpus.pipeline import Build, build_corpus
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
-from modeledge.recipes.pretrain import balance, make_tokenizer, read
+from modeledge.recipes.pretrain import make_tokenizer, read, report_ledger, report_notes, watch_specials
 from modeledge.recipes.recipe import CorpusRecipe, PretrainRecipe, TokenizerRecipe
 from modeledge.records import Ledger
 from modeledge.tokens import Tokenizer
@@ -19,6 +19,7 @@ def build_tokenizer(corpus: CorpusRecipe, recipe: TokenizerRecipe, out: Path, sa
     fresh(out)
     tokenizer = make_tokenizer(PretrainRecipe(corpus=corpus, tokenizer=recipe), None)
     tokenizer.save(out)
+    report_notes(tokenizer, say)
     say(f"{tokenizer.vocab_size:,} ids, fingerprint {tokenizer.fingerprint[:12]}: {out}")
     return tokenizer
 
@@ -28,8 +29,10 @@ def build_shards(corpus: CorpusRecipe, tokenizer: Path, out: Path, say: Callable
     fresh(out)
     ledger = Ledger()
     config = Build(filters=corpus.filters, deduplicate=corpus.deduplicate)
-    shards = build_corpus(read(corpus, ledger), Tokenizer.load(tokenizer), out, config=config, ledger=ledger)
-    say(balance(ledger))
+    loaded = Tokenizer.load(tokenizer)
+    documents = watch_specials(read(corpus, ledger), loaded, ledger)
+    shards = build_corpus(documents, loaded, out, config=config, ledger=ledger)
+    report_ledger(ledger, say)
     return shards
 
 

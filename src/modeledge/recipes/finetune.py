@@ -25,7 +25,19 @@ from modeledge.recipes.pretrain import finish
 from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe, absolute
 from modeledge.records import Example
 from modeledge.seed import Noise
-from modeledge.tasks import Answer, LabelTask, answers, check_splits, check_unseen, infer, judge_on, set_aside
+from modeledge.tasks import (
+    Answer,
+    Labels,
+    LabelTask,
+    answers,
+    check_sizes,
+    check_splits,
+    check_unseen,
+    extended,
+    infer,
+    judge_on,
+    set_aside,
+)
 from modeledge.tokens import Tokenizer
 from modeledge.train import Judge, Session, Trainer
 from modeledge.train.session import Listener, write_environment
@@ -66,9 +78,8 @@ def finetune(
         tokenizer, model = Tokenizer.load(source), load_model(source)
         model = Transformer(model.config, seed=recipe.seed) if recipe.fresh else model
         task = make_task(recipe, parts.train, tokenizer, model, say)
+        check_classes(recipe, task.labels, parts)
         examples, chosen, held = (task.encode(part) for part in (parts.train, parts.validation, parts.test))
-        if task.labels.kind == "class":
-            check_unseen([int(e.label) for e in examples], [int(e.label) for e in (*chosen, *held)], task.labels)
         cut = task.truncated(examples)
         more = f", {len(chosen)} validation rows" if chosen else ""
         fits = f"{cut} of them cut to {recipe.train.length} tokens"
@@ -128,6 +139,21 @@ def split_rows(recipe: FinetuneRecipe, rows: Any = None, test_rows: Any = None) 
 def located(source: Any, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Rows that know where they came from: `__where__` holds file and line for the errors of a task."""
     return [{**record.fields, "__where__": record.where} for record in read_table(source, columns)]
+
+
+def check_classes(recipe: FinetuneRecipe, labels: Labels, parts: Parts) -> None:
+    """Refuse classes that training never shows, and classes of one row where one file gives all parts."""
+    if labels.kind != "class":
+        return
+    others = [*parts.validation, *parts.test]
+    every = extended(labels, [row.get(recipe.label) for row in others])
+    learned, asked = (
+        [int(every.number(row.get(recipe.label), str(row.get("__where__", "")))) for row in rows]
+        for rows in (parts.train, others)
+    )
+    if recipe.test is None:
+        check_sizes([*learned, *asked], every, 2)
+    check_unseen(learned, asked, every)
 
 
 def make_task(

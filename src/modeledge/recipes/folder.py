@@ -12,16 +12,21 @@ from pathlib import Path
 from modeledge import files
 from modeledge.config import read_toml
 from modeledge.errors import ModeledgeError
+from modeledge.families.folder import check_folder
 
 RECIPE = "run.toml"
 RESUMABLE = ("pretrain", "finetune")
 
 
 def model_folder(path: str | Path) -> Path:
-    """The model folder at a path, or inside the run folder at that path (`E-NO-FILE`)."""
+    """The model folder at a path, or inside the run folder at that path.
+
+    Raises `E-NO-FILE`, and `E-UNSAFE-FORMAT` where there is only a pickle.
+    """
     for folder in (Path(path) / "model", Path(path)):
         if (folder / "config.json").is_file():
             return folder
+    check_folder(Path(path))
     remedy = "name a folder with config.json and model.safetensors, or a finished run"
     raise ModeledgeError("E-NO-FILE", "there is no model", where=str(path), remedy=remedy)
 

@@ -80,16 +80,19 @@ def prepare_corpus(
     if not where.exists():
         if not (folder / "tokenizer").exists():
             with files.committed_folder(folder / "tokenizer", {"schema": 1}) as temporary:
-                make_tokenizer(recipe, kept).save(temporary)
-        ledger = Ledger()
+                made = make_tokenizer(recipe, kept)
+                report_notes(made, say)
+                made.save(temporary)
+        ledger, tokenizer = Ledger(), Tokenizer.load(folder / "tokenizer")
+        source = reading(kept, ledger=ledger) if kept is not None else read(recipe.corpus, ledger, folder)
         build_corpus(
-            reading(kept, ledger=ledger) if kept is not None else read(recipe.corpus, ledger, folder),
-            Tokenizer.load(folder / "tokenizer"),
+            watch_specials(source, tokenizer, ledger),
+            tokenizer,
             where,
             config=building(recipe.corpus),
             ledger=ledger,
         )
-        say(balance(ledger))
+        report_ledger(ledger, say)
     files.write_json(folder / LEDGER, files.read_json(where / LEDGER))
     return check_pair(Tokenizer.load(folder / "tokenizer"), Shards.open(where))
 
@@ -192,6 +195,32 @@ def read(corpus: CorpusRecipe, ledger: Ledger, folder: Path | None = None) -> It
             file.write(json.dumps(row) + "\n")
 
         yield from read_documents(corpus.paths, config, ledger, keep)
+
+
+def watch_specials(documents: Iterable[Document], tokenizer: Tokenizer, ledger: Ledger) -> Iterator[Document]:
+    """The documents; a note says how often special tokens are written out in them, which are read as plain text."""
+    count, first = 0, ""
+    for document in documents:
+        found = tokenizer.count_specials_in(document.text)
+        first = first or (document.where or document.id if found else "")
+        count += found
+        yield document
+    if count:
+        what = "a special token written out in the text, encoded as plain text"
+        ledger.notes.append(f"{first} (first): {count:,} × W-SPECIAL-IN-TEXT: {what}")
+
+
+def report_notes(tokenizer: Tokenizer, say: Say) -> None:
+    """What the training of a tokenizer had to say."""
+    for note in tokenizer.notes:
+        say(f"W-VOCAB-SHORT: {note}")
+
+
+def report_ledger(ledger: Ledger, say: Say) -> None:
+    """The balance of a ledger, and what was accepted though it looks odd."""
+    say(balance(ledger))
+    for note in ledger.notes:
+        say(f"note: {note}")
 
 
 def balance(ledger: Ledger) -> str:

@@ -2,7 +2,7 @@
 
 from modeledge.tasks.ask import answers, batches, judge_on
 from modeledge.tasks.label import LabelTask, shape_for
-from modeledge.tasks.labels import Labels, check_sizes, check_splits, check_unseen, infer
+from modeledge.tasks.labels import Labels, check_sizes, check_splits, check_unseen, extended, infer
 from modeledge.tasks.split import set_aside
 from modeledge.tasks.task import Answer, Task
 
@@ -19,6 +19,7 @@ __all__ = [
     "check_sizes",
     "check_splits",
     "check_unseen",
+    "extended",
     "infer",
     "judge_on",
     "set_aside",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ class Labels:
             )
         if str(label) in self.names:
             return self.names.index(str(label))
-        if isinstance(label, int):
+        if isinstance(label, int) or (_whole(label) and all(map(_whole, self.names))):
             what = f"label {label} is not among the {len(self.names)} classes {', '.join(self.names[:8])}"
             raise ModeledgeError("E-LABEL-RANGE", what, where=where)
         stripped = {name.strip().lower(): name for name in self.names}
@@ -66,8 +66,23 @@ def infer(labels: Sequence[Any], wheres: Sequence[str], kind: Literal["class", "
     names = {str(_plain(label)) for label in labels}
     if len(names) < 2:
         raise ModeledgeError("E-ONE-CLASS", f"all {len(labels)} rows are {printable(str(labels[0]), 60)!r}")
-    whole = all(re.fullmatch("-?[0-9]{1,18}", name) for name in names)
-    return Labels("class", tuple(sorted(names, key=int) if whole else sorted(names)))
+    _refuse_near(labels, wheres)
+    whole = all(map(_whole, names))
+    return Labels("class", tuple(sorted(sorted(names), key=int) if whole else sorted(names)))
+
+
+def extended(labels: Labels, others: Sequence[Any]) -> Labels:
+    """The classes, and behind them those that only `others` name: what `check_sizes` and `check_unseen` count.
+
+    What looks like a slip (of spaces, case or a letter, or a number beyond the classes) adds no class, so that
+    `Labels.number` can name its row.
+    """
+    known = {name.strip().lower() for name in labels.names}
+    strange = {str(_plain(label)) for label in others if not _missing(label)} - set(labels.names)
+    if all(map(_whole, labels.names)):
+        strange = {name for name in strange if not _whole(name)}
+    new = sorted(name for name in strange if not difflib.get_close_matches(name.strip().lower(), known, 1, 0.8))
+    return Labels(labels.kind, (*labels.names, *new))
 
 
 def check_splits(train: Sequence[Mapping[str, Any]], test: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
@@ -112,6 +127,23 @@ def _plain(label: Any) -> Any:
     if isinstance(label, bool):
         return str(label)
     return int(label) if isinstance(label, float) and label.is_integer() else label
+
+
+def _whole(name: str) -> bool:
+    return name.removeprefix("-").isdecimal() and name.isascii()
+
+
+def _refuse_near(labels: Sequence[Any], wheres: Sequence[str]) -> None:
+    """Refuse names that differ by spaces or case alone: the rarer one is taken for a slip (`E-LABEL-UNKNOWN`)."""
+    counts = Counter(str(_plain(label)) for label in labels)
+    usual: dict[str, str] = {}
+    for name, _ in counts.most_common():
+        other = usual.setdefault(name.strip().lower(), name)
+        if other != name:
+            where = next(w for label, w in zip(labels, wheres, strict=True) if str(_plain(label)) == name)
+            what = f"the label {printable(name, 60)!r} stands beside {printable(other, 60)!r}"
+            remedy = f"did you mean {other!r}? (spaces and case count)"
+            raise ModeledgeError("E-LABEL-UNKNOWN", what, where=where, remedy=remedy)
 
 
 def _fraction(label: Any) -> bool:

@@ -17,7 +17,7 @@ from modeledge.adapt.features import FeatureCache, cache_features, frozen_depth,
 from modeledge.adapt.strategy import Clock, Strategy, apply_moving, compose
 from modeledge.corpus.pack import deal
 from modeledge.corpus.stream import ListStream, Stream
-from modeledge.errors import ModeledgeError
+from modeledge.errors import ModeledgeError, printable
 from modeledge.machine import tune_malloc
 from modeledge.model.batch import Batch
 from modeledge.objectives import Loss, Shape, Step, collate, fill, plan, prepared
@@ -260,10 +260,16 @@ class Trainer:
         }
 
     def load(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Go on exactly where `tensors()` and `state_dict()` were taken; what does not fit is `E-RESUME`."""
+        """Go on exactly where `tensors()` and `state_dict()` were taken; what does not fit is `E-RESUME`.
+
+        Weights of another model are `E-KEYS`, tensors that are neither weights nor states `E-CHECKPOINT`.
+        """
         if state["seed"] != self.noise.seed or state["fingerprint"] != self.stream.fingerprint:
             what = "the seed or the data differ from those of the checkpoint"
             raise ModeledgeError("E-RESUME", what, why="the continued run would not be the same run")
+        if strangers := sorted(n for n in tensors if n.partition("|")[0] not in ("step", "optimizer")):
+            what = f"it holds {printable(strangers[0])!r}, which is neither a weight nor a state of the optimizer"
+            raise ModeledgeError("E-CHECKPOINT", what, remedy="remove this checkpoint and resume from an older one")
         self.load_weights(tensors)
         self.optimizer.load(
             {n.partition("|")[2]: v for n, v in tensors.items() if n.startswith("optimizer|")}, state["optimizer"]

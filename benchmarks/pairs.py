@@ -12,7 +12,6 @@ import importlib
 import json
 import multiprocessing as mp
 import os
-import platform
 import statistics
 import time
 from datetime import date
@@ -119,7 +118,7 @@ def save(title: str, rows: dict[str, Any], threads: int) -> None:
     from modeledge.machine import describe
 
     RESULTS.mkdir(exist_ok=True)
-    about = {"title": title, "date": date.today().isoformat(), "load": os.getloadavg(), "kernel": platform.release()}
+    about = {"title": title, "date": date.today().isoformat(), "load": os.getloadavg()}
     path = RESULTS / f"{about['date']}-{title.replace(' ', '-')}.json"
     path.write_text(json.dumps({**about, "machine": describe(threads), "rows": rows}, indent=1) + "\n")
     print(f"written to benchmarks/results/{path.name}")

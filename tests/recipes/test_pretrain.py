@@ -20,9 +20,10 @@ from modeledge.errors import ModeledgeError
 from modeledge.recipes.build import build_shards, build_tokenizer
 from modeledge.recipes.folder import run_folder
 from modeledge.recipes.held import split_stream
-from modeledge.recipes.pretrain import given_tokenizer, make_tokenizer, pretrain, read
+from modeledge.recipes.pretrain import given_tokenizer, make_tokenizer, pretrain
 from modeledge.recipes.recipe import CorpusRecipe, FinetuneRecipe, PretrainRecipe, TokenizerRecipe, absolute
 from modeledge.recipes.resume import resume
+from modeledge.recipes.source import read
 from modeledge.records import Document, Ledger
 from modeledge.tokens import Tokenizer
 

@@ -34,6 +34,9 @@ app.add_typer(tokenizer_app, name="tokenizer")
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, over the recipe")]
+CorpusKeys = Annotated[
+    list[str] | None, typer.Option("--set", help="Any key of the corpus recipe, e.g. split=line, max_record_bytes=…")
+]
 ModelFolder = Annotated[Path, typer.Argument(help="A model folder, or the run folder around it.")]
 
 
@@ -85,6 +88,7 @@ def corpus_build(
     encoding: str = "utf-8",
     format: str = "auto",
     on_bad_record: Annotated[str, typer.Option(help="error or quarantine")] = "quarantine",
+    keys: CorpusKeys = None,
 ) -> None:
     """Read, filter, de-duplicate, tokenize and pack files into token shards; print the ledger."""
     from modeledge.config import load_config
@@ -98,7 +102,7 @@ def corpus_build(
         "format": format,
         "on_bad_record": on_bad_record,
     }
-    build_shards(load_config(CorpusRecipe, None, values=values), tokenizer, out, say)
+    build_shards(load_config(CorpusRecipe, None, keys or (), values=values), tokenizer, out, say)
 
 
 @tokenizer_app.command("train")
@@ -112,6 +116,7 @@ def tokenizer_train(
     text: str = "text",
     encoding: str = "utf-8",
     format: str = "auto",
+    keys: CorpusKeys = None,
 ) -> None:
     """Train a tokenizer on raw files; the same input gives the same bytes."""
     from modeledge.config import load_config
@@ -119,7 +124,10 @@ def tokenizer_train(
     from modeledge.recipes.recipe import CorpusRecipe, TokenizerRecipe
 
     corpus = load_config(
-        CorpusRecipe, None, values={"paths": list(paths), "text": text, "encoding": encoding, "format": format}
+        CorpusRecipe,
+        None,
+        keys or (),
+        values={"paths": list(paths), "text": text, "encoding": encoding, "format": format},
     )
     values = {"kind": kind, "vocab_size": vocab_size, "min_frequency": min_frequency, "lowercase": lowercase}
     build_tokenizer(corpus, load_config(TokenizerRecipe, None, values=values), out, say)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 from modeledge import files
 from modeledge.config import to_toml
 from modeledge.corpus.pipeline import LEDGER, Build, build_corpus, kept_documents, reading
-from modeledge.corpus.read import ReadConfig, read_documents
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError, nearest
@@ -24,6 +23,7 @@ from modeledge.recipes.folder import finished, model_folder, run_folder
 from modeledge.recipes.held import check_judging, every, loss_on, split_stream
 from modeledge.recipes.presets import PRESETS
 from modeledge.recipes.recipe import CorpusRecipe, ObjectiveRecipe, PretrainRecipe, absolute
+from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
 from modeledge.records import Document, Ledger
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer, train_tokenizer
@@ -164,73 +164,6 @@ def same_texts(documents: list[Document], folder: Path) -> list[Document]:
 def building(corpus: CorpusRecipe) -> Build:
     """What the recipe says of the way from documents to shards."""
     return Build(filters=corpus.filters, deduplicate=corpus.deduplicate)
-
-
-def read(corpus: CorpusRecipe, ledger: Ledger, folder: Path | None = None) -> Iterator[Document]:
-    """The recipe's files as documents. Quarantined records are kept in `quarantine.jsonl` of the folder."""
-    if not corpus.paths:
-        raise ModeledgeError(
-            "E-CONFIG", "no input is named", where="corpus.paths", remedy="name files, folders or globs"
-        )
-    config = ReadConfig(
-        format=corpus.format,
-        text=corpus.text,
-        id=corpus.id,
-        split=corpus.split,
-        encoding=corpus.encoding,
-        delimiter=corpus.delimiter,
-        on_bad_record=corpus.on_bad_record,
-        bad_limit=corpus.bad_limit,
-        max_record_bytes=corpus.max_record_bytes,
-        max_expansion=corpus.max_expansion,
-        allow_partial=corpus.allow_partial,
-    )
-    if folder is None:
-        yield from read_documents(corpus.paths, config, ledger)
-        return
-    with (folder / "quarantine.jsonl").open("w", encoding="utf-8") as file:
-
-        def keep(record: Any) -> None:
-            row = {"where": record.where, "reason": record.reason, "raw": record.raw.hex()}
-            file.write(json.dumps(row) + "\n")
-
-        yield from read_documents(corpus.paths, config, ledger, keep)
-
-
-def watch_specials(documents: Iterable[Document], tokenizer: Tokenizer, ledger: Ledger) -> Iterator[Document]:
-    """The documents; a note says how often special tokens are written out in them, which are read as plain text."""
-    count, first = 0, ""
-    for document in documents:
-        found = tokenizer.count_specials_in(document.text)
-        first = first or (document.where or document.id if found else "")
-        count += found
-        yield document
-    if count:
-        what = "a special token written out in the text, encoded as plain text"
-        ledger.notes.append(f"{first} (first): {count:,} × W-SPECIAL-IN-TEXT: {what}")
-
-
-def report_notes(tokenizer: Tokenizer, say: Say) -> None:
-    """What the training of a tokenizer had to say."""
-    for note in tokenizer.notes:
-        say(f"W-VOCAB-SHORT: {note}")
-
-
-def report_ledger(ledger: Ledger, say: Say) -> None:
-    """The balance of a ledger, and what was accepted though it looks odd."""
-    say(balance(ledger))
-    for note in ledger.notes:
-        say(f"note: {note}")
-
-
-def balance(ledger: Ledger) -> str:
-    """The ledger in one line: read = kept + filtered + quarantined."""
-    filtered = {k: c.records for k, c in sorted(ledger.filtered.items())}
-    quarantined = {k: c.records for k, c in sorted(ledger.quarantined.items())}
-    return (
-        f"read {ledger.read.records:,} = kept {ledger.kept.records:,} + filtered {filtered or 0} "
-        f"+ quarantined {quarantined or 0}; {ledger.kept.tokens:,} tokens"
-    )
 
 
 def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) -> Trainer:

@@ -78,7 +78,8 @@ def extended(labels: Labels, others: Sequence[Any]) -> Labels:
     `Labels.number` can name its row.
     """
     known = {name.strip().lower() for name in labels.names}
-    strange = {str(_plain(label)) for label in others if not _missing(label)} - set(labels.names)
+    words = (_plain(label) for label in others if not _missing(label))
+    strange = {word for word in words if isinstance(word, str)} - set(labels.names)
     if all(map(_whole, labels.names)):
         strange = {name for name in strange if not _whole(name)}
     new = sorted(name for name in strange if not difflib.get_close_matches(name.strip().lower(), known, 1, 0.8))

@@ -1,0 +1,151 @@
+"""From a column of labels to class numbers: the order of the classes, and a code for every doubtful row."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modeledge.errors import ModeledgeError
+from modeledge.tasks import Labels, check_sizes, check_splits, check_unseen, extended, infer
+
+NAMES = st.lists(st.text("abcdefgh", min_size=1, max_size=4), min_size=2, unique=True)
+WHOLE = st.lists(st.integers(-1000, 1000), min_size=2, unique=True)
+
+
+def inferred(labels: list[Any], kind: Any = "auto") -> Labels:
+    return infer(labels, [f"x.csv:{n + 2}" for n in range(len(labels))], kind)
+
+
+def refused(code: str, function: Any, *arguments: Any) -> ModeledgeError:
+    with pytest.raises(ModeledgeError) as caught:
+        function(*arguments)
+    assert caught.value.code == code, str(caught.value)
+    return caught.value
+
+
+@given(NAMES, st.randoms())
+def test_names_are_ordered_by_spelling_whatever_the_order_of_the_rows(names: list[str], lots: Any) -> None:
+    rows = names * 2
+    lots.shuffle(rows)
+    labels = inferred(rows)
+    assert labels == Labels("class", tuple(sorted(names)))
+    assert [labels.number(name, "") for name in sorted(names)] == list(range(len(names)))
+
+
+@given(WHOLE, st.booleans(), st.randoms())
+def test_numbers_are_ordered_by_value_as_numbers_or_strings(numbers: list[int], strings: bool, lots: Any) -> None:
+    """`10` comes behind `9`, and a table without types gives the classes that one with types gives."""
+    rows: list[Any] = list(map(str, numbers)) if strings else list(numbers)
+    lots.shuffle(rows)
+    labels = inferred(rows)
+    assert labels == Labels("class", tuple(map(str, sorted(numbers))))
+    for place, number in enumerate(sorted(numbers)):
+        assert labels.number(number, "") == labels.number(str(number), "") == place
+
+
+def test_spellings_of_one_number_have_one_order() -> None:
+    assert inferred(["07", "7", "3"]).names == inferred(["7", "3", "07"]).names == ("3", "07", "7")
+    assert inferred(["²", "1"]).names == ("1", "²")
+
+
+@given(st.lists(st.floats(-1e6, 1e6).filter(lambda v: not v.is_integer()), min_size=1))
+def test_numbers_with_a_fraction_are_values(values: list[float]) -> None:
+    for rows in (values, list(map(str, values))):
+        labels = inferred(rows)
+        assert labels.kind == "value"
+        assert labels.center == pytest.approx(statistics.fmean(values))
+        assert labels.scale == pytest.approx(statistics.pstdev(values) or 1.0)
+        assert [labels.number(row, "") for row in rows] == values
+    assert refused("E-LABEL-TYPE", inferred, values, "class").where == "x.csv:2"
+
+
+@pytest.mark.parametrize("empty", [None, "", "  \t"])
+def test_a_missing_label_is_told_with_its_rows(empty: Any) -> None:
+    error = refused("E-LABEL-MISSING", inferred, ["a", empty, "b", empty])
+    assert error.where == "x.csv:3, x.csv:5"
+    assert refused("E-LABEL-MISSING", Labels("class", ("a", "b")).number, empty, "x.csv:9").where == "x.csv:9"
+
+
+@pytest.mark.parametrize("word", [math.nan, math.inf, "nan", "-inf"])
+def test_values_are_finite(word: Any) -> None:
+    refused("E-NOT-FINITE", inferred, [0.5, word])
+    refused("E-NOT-FINITE", Labels("value").number, word, "")
+
+
+def test_one_class_and_none() -> None:
+    assert "'up'" in str(refused("E-ONE-CLASS", inferred, ["up", "up"]))
+    refused("E-EMPTY-SPLIT", inferred, [])
+
+
+@pytest.mark.parametrize("label", [True, False])
+def test_a_boolean_is_neither_a_class_number_nor_a_value(label: bool) -> None:
+    refused("E-LABEL-UNKNOWN", Labels("class", ("0", "1")).number, label, "")
+    assert Labels("class", ("False", "True")).number(label, "") == int(label)
+    refused("E-LABEL-TYPE", Labels("value").number, label, "")
+
+
+@pytest.mark.parametrize("label", [5, "5", -1, "-1"])
+def test_a_number_beyond_the_classes(label: Any) -> None:
+    labels = Labels("class", tuple("01234"))
+    assert "5 classes" in str(refused("E-LABEL-RANGE", labels.number, label, "x.csv:7"))
+
+
+def test_a_number_among_named_classes_is_unknown() -> None:
+    refused("E-LABEL-UNKNOWN", Labels("class", ("up", "down")).number, "5", "")
+
+
+@given(NAMES, st.sampled_from([" {}", "{} ", "{}\t"]), st.data())
+def test_a_slip_is_told_with_the_right_name(names: list[str], form: str, data: st.DataObject) -> None:
+    right = data.draw(st.sampled_from(names))
+    slip = form.format(right)
+    error = refused("E-LABEL-UNKNOWN", Labels("class", tuple(sorted(names))).number, slip, "x.csv:4")
+    assert repr(right) in error.remedy
+    assert refused("E-LABEL-UNKNOWN", inferred, [*names, *names, slip]).where == f"x.csv:{2 * len(names) + 2}"
+
+
+@given(NAMES, NAMES)
+def test_classes_that_training_never_shows(train: list[str], test: list[str]) -> None:
+    """Each test label is a class, a slip of one, or unseen: `extended` counts what is left."""
+    labels = inferred(train)
+    every = extended(labels, test)
+    assert every.names[: len(labels.names)] == labels.names
+    assert set(every.names) <= {*train, *test}
+    new = every.names[len(labels.names) :]
+    learned = [every.number(name, "") for name in train]
+    asked = [every.number(name, "") for name in test if name in every.names]
+    if new:
+        assert new[0] in str(refused("E-CLASS-UNSEEN", check_unseen, learned, asked, every))
+    else:
+        check_unseen(learned, asked, every)
+
+
+def test_slips_and_numbers_add_no_class() -> None:
+    assert extended(Labels("class", ("down", "up")), ["Up", "down ", "sideways", None, 3]).names[2:] == ("sideways",)
+    assert extended(Labels("class", ("0", "1")), ["5", "x"]).names[2:] == ("x",)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=30), st.integers(1, 4))
+def test_small_classes_are_counted(numbers: list[int], least: int) -> None:
+    labels = Labels("class", tuple("abcde"))
+    small = [name for n, name in enumerate("abcde") if 0 < numbers.count(n) < least]
+    if small:
+        assert f"rows: {', '.join(small)};" in str(refused("E-CLASS-TOO-SMALL", check_sizes, numbers, labels, least))
+    else:
+        check_sizes(numbers, labels, least)
+
+
+@given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 9)))
+def test_rows_in_both_parts_are_counted_by_their_texts_alone(train: list[int], test: list[int]) -> None:
+    rows = [[{"text": f"t{n}", "label": side} for n in part] for side, part in enumerate((train, test))]
+    shared = sum(n in train for n in test)
+    if not test:
+        refused("E-EMPTY-SPLIT", check_splits, *rows, ["text"])
+    elif shared:
+        assert f"{shared} of {len(test)} " in str(refused("E-LEAK", check_splits, *rows, ["text"]))
+    else:
+        check_splits(*rows, ["text"])

@@ -48,13 +48,16 @@ LISTED = 8
 
 
 def load_model(folder: str | Path) -> Transformer:
-    """Read a model folder of any family in `FAMILIES`; weights become fp32 masters (fp64 where the file has fp64).
+    """Read a model folder of any family in `FAMILIES`, or the run folder around it (its model lies in `model`).
 
+    Weights become fp32 masters (fp64 where the file has fp64).
     The model remembers its file (`origin`), so that `save_model` writes the same one. It is in training mode, as a
     fresh one. Raises `E-NO-FILE`, `E-FAMILY`, `E-CONFIG-KEY`, `E-CONFIG-VALUE`, `E-CONFIG-UNSAFE`, `E-KEYS`,
     `E-VOCAB-SIZE`, `E-SAFETENSORS`, `E-UNSAFE-FORMAT`, `E-UNSAFE-PATH`.
     """
     folder = Path(folder)
+    if (folder / "model" / CONFIG).is_file():
+        folder = folder / "model"
     check_folder(folder)
     said = read_json_object(folder / CONFIG, MAX_CONFIG)
     with located(folder / CONFIG):

@@ -186,3 +186,29 @@ def test_scores_are_never_held_whole(dtype):
     with _Largest() as seen:  # the measure sees them where they are
         F.cross_entropy((states.float() @ weight.T), labels).backward()
     assert seen.elements >= n * vocab
+
+
+class _Products(TorchDispatchMode):
+    """How many matrix products are computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.matmul)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("quiet", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_gradient_is_computed_where_none_is_wanted(quiet, dtype):
+    """One product a chunk instead of three, and the same bits."""
+    states, weight, offset, labels, weights = drawn(24, 31, 4, dtype=dtype)
+    with chunks_of(8), _Products() as seen:
+        graded = token_loss(states, weight, labels, weights, bias=offset, smoothing=0.1)
+    assert seen.count == 9
+    with chunks_of(8), quiet(), _Products() as seen:
+        total = token_loss(states, weight, labels, weights, bias=offset, smoothing=0.1)
+    assert seen.count == 3
+    assert total.item().hex() == graded.item().hex()

@@ -83,8 +83,10 @@ def token_loss(
 
     states `[n, width]`, weight `[vocab, width]`, labels `[n]` int, weights `[n]`. `smoothing` spreads that share of the
     target evenly over the vocabulary (Szegedy et al. 2016, section 7). The product is computed in the dtype of the
-    states, the softmax and the sum in fp32 (fp64 for fp64 states).
+    states, the softmax and the sum in fp32 (fp64 for fp64 states). Under `torch.no_grad()` no gradient is computed.
     """
+    if not torch.is_grad_enabled():  # `forward` cannot know: there `needs_input_grad` still says what leaves want
+        states, weight, bias = states.detach(), weight.detach(), None if bias is None else bias.detach()
     total = _TokenLoss.apply(states, weight, bias, labels, weights, smoothing)  # type: ignore[no-untyped-call]
     assert isinstance(total, Tensor)
     return total

@@ -1,78 +1,82 @@
-"""Text in and out: words that go on, stop strings, settings that make sense."""
+"""Prompt and continuation read as one text, whatever the tokenizer does with spaces and bytes."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
 import pytest
 
 from modeledge.errors import ModeledgeError
-from modeledge.generate import Sampling, continue_text, text
+from modeledge.generate import Sampling, continue_text, fill_text, text
 from modeledge.model import Attention, FeedForward, LMHead, Rotary, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer, train_tokenizer
 
-WORDS = ["godman", "god", "man", "the", "mango", "manna", "naïve", "日本"]
+LINES = ["the good man sat on the mat", "the dog sat on the log", "a cat and a man, don't"] * 4
+STACK = Stack(layers=1, attention=Attention(heads=2), feedforward=FeedForward(width=16), position=Rotary())
 
 
-def tokenizer(kind: str) -> Tokenizer:
-    lines = [" ".join(WORDS[i:] + WORDS[:i]) for i in range(len(WORDS))] * 4
-    return train_tokenizer(lines, kind=kind, vocab_size=60 if kind == "wordpiece" else 320)
+def made(kind: Any) -> Tokenizer:
+    return train_tokenizer(LINES, kind=kind, vocab_size=60 if kind == "wordpiece" else 320)
 
 
-def told(kind: str, prompt: str, follows: str, monkeypatch: pytest.MonkeyPatch, stop: tuple[str, ...] = ()) -> str:
-    """What is read where the model writes exactly the pieces that lead from `prompt` to `follows`."""
-    pieces = tokenizer(kind)
-    new = pieces.encode(follows)[len(pieces.encode(prompt)) :]
-    monkeypatch.setattr(text, "stream", lambda *a, **k: ((0, int(token)) for token in new))
-    return continue_text(None, pieces, [prompt], stop=stop)[0]  # type: ignore[arg-type]
+def written(
+    monkeypatch: pytest.MonkeyPatch, tokenizer: Tokenizer, prompt: str, tokens: list[int], stop: tuple[str, ...] = ()
+) -> str:
+    """What comes back where the model chooses these tokens."""
+
+    def chosen(*_: Any, **__: Any) -> Iterator[tuple[int, int]]:
+        yield from ((0, token) for token in tokens)
+
+    monkeypatch.setattr(text, "stream", chosen)
+    return continue_text(None, tokenizer, [prompt], stop=stop)[0]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram"])
-@pytest.mark.parametrize("follows", ["the god man", "the god the mango", "the god naïve man"])
-def test_a_prompt_and_its_continuation_are_the_text(kind: str, follows: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "the god" + told(kind, "the god", follows, monkeypatch) == follows
+def test_prompt_and_continuation_are_the_text(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    tokenizer, line = made(kind), LINES[0]
+    ids = tokenizer.encode(line).tolist()
+    for cut in range(1, len(ids)):
+        prompt = tokenizer.decode(ids[:cut])
+        if tokenizer.encode(prompt).tolist() == ids[:cut]:  # a word cut in two may be cut into other pieces
+            assert prompt + written(monkeypatch, tokenizer, prompt, ids[cut:]) == line
 
 
-def test_a_stop_string_may_lie_across_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert told("bpe", "the god", "the god the mango", monkeypatch, ("e m",)) == " th"
-    assert told("wordpiece", "the", "the god man", monkeypatch, (" man", "nothing")) == " god"
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_a_character_that_is_not_finished_hurts_no_other(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    tokenizer = made(kind)
+    prompt, more = "the 漢", tokenizer.encode("字").tolist()
+    assert len(more) >= 3
+    assert written(monkeypatch, tokenizer, prompt, more[-3:]) == "字"
+    broken = written(monkeypatch, tokenizer, prompt, more[-3:-2])
+    assert set(broken) == {"\ufffd"}
+    assert len(broken) == 1
 
 
-@pytest.mark.parametrize("temperature", [-1.0, math.nan, math.inf])
-def test_a_temperature_that_is_none_is_refused(temperature: float) -> None:
-    with pytest.raises(ModeledgeError, match="E-USAGE"):
-        Sampling(temperature=temperature)
+def test_stop_strings_across_words_of_wordpiece(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = made("wordpiece")
+    more = tokenizer.encode("man sat on the mat").tolist()
+    assert written(monkeypatch, tokenizer, "the good", more, (" sat on",)) == " man"
+    assert written(monkeypatch, tokenizer, "the good", more, ("n s",)) == " ma"
+    assert written(monkeypatch, tokenizer, "the good", more, ("good",)) == " man sat on the mat"  # the prompt's own
 
 
-@pytest.mark.parametrize("fields", [{"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_p": math.nan}])
-def test_cuts_that_keep_nothing_are_refused(fields: dict[str, float]) -> None:
-    with pytest.raises(ModeledgeError, match="E-USAGE"):
-        Sampling(temperature=1.0, **fields)  # type: ignore[arg-type]
+def test_a_decoder_without_a_mask_says_that_it_does_not_fill() -> None:
+    tokenizer = train_tokenizer(LINES, kind="bpe", vocab_size=300, specials={"eos": "<|end|>"})
+    model = Transformer(TransformerConfig(width=16, embed=Tokens(vocab=tokenizer.vocab_size), decoder=STACK)).eval()
+    with pytest.raises(ModeledgeError, match="does not fill") as caught:
+        fill_text(model, tokenizer, "the [MASK]")
+    assert caught.value.code == "E-USAGE"
 
 
 def test_each_prompt_draws_for_itself() -> None:
     """A prompt beside others goes on as it does alone."""
-    pieces = tokenizer("bpe")
-    stack = Stack(layers=1, attention=Attention(heads=2), feedforward=FeedForward(width=32), position=Rotary())
-    model = Transformer(TransformerConfig(width=16, embed=Tokens(vocab=pieces.vocab_size), decoder=stack))
+    pieces = made("bpe")
+    model = Transformer(TransformerConfig(width=16, embed=Tokens(vocab=pieces.vocab_size), decoder=STACK))
     model.add_heads({"lm": LMHead()}, Noise(0))
-    prompts = ["the god", "man", "the mango the god"]
+    prompts = ["the good", "man", "the mat the dog"]
     options = {"max_new_tokens": 8, "sampling": Sampling(temperature=1.0, top_k=50), "noise": Noise(4)}
     together = continue_text(model.eval(), pieces, prompts, **options)  # type: ignore[arg-type]
     assert together[0] == continue_text(model, pieces, prompts[:1], **options)[0]  # type: ignore[arg-type]
     assert len({*together}) == 3
-
-
-def test_shares_are_those_of_the_formula() -> None:
-    """softmax(scores / T) over the k best, cut where the better ones reach p."""
-    import torch
-
-    scores = torch.tensor([[2.0, 0.0, 1.0, -1.0]])
-    shares, ids = Sampling(temperature=0.5, top_k=3, top_p=0.9).shares(scores)
-    warm = np.exp(np.array([2.0, 1.0, 0.0]) / 0.5)
-    warm /= warm.sum()
-    kept = np.array([warm[0], warm[1], 0.0])  # 0.867 is short of 0.9, with the next it is reached
-    assert ids.tolist() == [[0, 2, 1]]
-    np.testing.assert_allclose(shares[0].numpy(), kept / kept.sum(), rtol=1e-6)

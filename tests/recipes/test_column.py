@@ -103,7 +103,7 @@ def test_from_rows_to_answers(ground: Path, tmp_path: Path, kind: str) -> None:
     run("predict", out, ground / "rows.csv", "-o", tmp_path / "answers.csv")
     answers = list(csv.DictReader((tmp_path / "answers.csv").open()))
     assert len(answers) == 80
-    assert set(answers[0]) == {"review", "stars", "prediction", "confidence", "p(down)", "p(up)"}
+    assert list(answers[0]) == ["review", "stars", "prediction", "confidence", "p(down)", "p(up)"]
     shares = [float(a["p(down)"]) + float(a["p(up)"]) for a in answers]
     assert shares == pytest.approx([1.0] * 80, abs=1e-5)
     marked = float(re.search(r"accuracy\s+([\d.]+)", run("evaluate", out, ground / "rows.csv")).group(1))
@@ -116,6 +116,45 @@ def test_from_rows_to_answers(ground: Path, tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("strategy", ["probe", "freeze:first=1", "rates:body=0.5,head=2.0"])
 def test_each_strategy_from_the_command_line(ground: Path, tmp_path: Path, strategy: str) -> None:
     assert "accuracy" in finetuned(ground, "masked", tmp_path / "tuned", "--strategy", strategy)
+
+
+def test_progress_knows_the_steps_and_says_about_ten_lines(ground: Path, tmp_path: Path) -> None:
+    words = ["finetune", ground / "causal", ground / "rows.csv", *COLUMNS, "--epochs", "3", "--out", tmp_path / "tuned"]
+    words += ["train.batch=8", "train.length=32", "train.save_every=10"]
+    told = CliRunner().invoke(app, [str(w) for w in words], catch_exceptions=False).stderr
+    steps = [tuple(map(int, pair)) for pair in re.findall(r"step (\d+)/(\d+)", told)]
+    assert {total for _, total in steps} == {24}
+    assert 8 <= len(steps) <= 14
+    assert steps[-1] == (24, 24)
+    shutil.rmtree(tmp_path / "tuned" / "model")
+    shutil.rmtree(tmp_path / "tuned" / "checkpoints" / "step-24")
+    told = CliRunner().invoke(app, ["resume", str(tmp_path / "tuned")], catch_exceptions=False).stderr
+    assert re.findall(r"step (\d+)/24", told)[-1] == "24"
+    assert len(re.findall(r"step \d+/24", told)) < 7
+
+
+def test_what_is_there_is_not_written_over(ground: Path, tmp_path: Path) -> None:
+    """Said before the model is looked for."""
+    for verb, name in (("predict", "a.csv"), ("embed", "v.npy")):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(ModeledgeError) as caught:
+            run(verb, tmp_path / "no model", ground / "rows.csv", "-o", tmp_path / name)
+        assert caught.value.code == "E-OUTPUT"
+        assert (tmp_path / name).read_text() == "mine"
+
+
+def test_texts_that_are_cut_are_counted_on_standard_error(ground: Path, tmp_path: Path) -> None:
+    (tmp_path / "long.csv").write_text("text\nfox\n" + "fox " * 300 + "\n")
+    words = ["embed", str(ground / "masked"), str(tmp_path / "long.csv"), "-o", str(tmp_path / "v.npy")]
+    assert "1 of 2 texts were cut to 256 tokens" in CliRunner().invoke(app, words, catch_exceptions=False).stderr
+
+
+def test_the_quickstart_prints_its_comparison(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    results = {"table": "task  accuracy", "findings": ["Pre-training helped."]}
+    monkeypatch.setattr("modeledge.recipes.quickstart.quickstart", lambda *a, **k: results)
+    told = run("quickstart", "--out", tmp_path)
+    for words in ("task  accuracy", "Pre-training helped.", str(tmp_path / "report.html")):
+        assert words in told
 
 
 def test_vectors_and_text(ground: Path, tmp_path: Path) -> None:

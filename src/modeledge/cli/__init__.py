@@ -185,12 +185,13 @@ def finetune(
 
 @app.command()
 def predict(model: ModelFolder, data: str, out: Out) -> None:
-    """Answer each row of a file; writes csv (or jsonl): the row's columns, the label, the confidences."""
-    from modeledge.recipes.tables import check_table, write_answers
+    """Answer each row of a file; writes csv (or jsonl): the row's own columns, then the label and the confidences."""
+    from modeledge.recipes.tables import ANSWERS, check_fresh, write_answers
     from modeledge.recipes.use import Model
 
-    check_table(out)
-    say(f"{write_answers(Model.load(model), data, out)} answers: {out}")
+    check_fresh(out, ANSWERS)
+    count = write_answers(Model.load(model), data, out, say)
+    say(f"{count} answers: {out}")
 
 
 @app.command()
@@ -198,15 +199,16 @@ def evaluate(model: ModelFolder, data: str) -> None:
     """Mark a fine-tuned model on labelled rows; prints each score with its 95 % interval."""
     from modeledge.recipes.use import Model
 
-    show_scores(Model.load(model).evaluate(data))
+    show_scores(Model.load(model).evaluate(data, say=say))
 
 
 @app.command()
 def embed(model: ModelFolder, data: str, out: Out, text: str = "text", pool: str = "mean") -> None:
     """Write one vector a row: a .npy file of float32 [rows, width]."""
-    from modeledge.recipes.tables import write_vectors
+    from modeledge.recipes.tables import VECTORS, check_fresh, write_vectors
     from modeledge.recipes.use import Model
 
+    check_fresh(out, VECTORS)
     count, width = write_vectors(Model.load(model), data, out, text, pool, say)
     say(f"{count} vectors of width {width}: {out}")
 

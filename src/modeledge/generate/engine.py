@@ -117,10 +117,7 @@ def _check(model: Transformer, prompts: Sequence[IntArray], room: int) -> None:
 @torch.inference_mode()
 def fill_mask(model: Transformer, ids: IntArray, mask: int, *, top: int = 5) -> list[list[tuple[int, float]]]:
     """For each masked place the `top` best ids with their probabilities; ids `[n]` include the special tokens."""
-    if model.config.encoder is None:
-        raise ModeledgeError(
-            "E-USAGE", "a decoder does not fill gaps", remedy="continue text with it, or take an encoder"
-        )
+    check_fills(model)
     places = np.flatnonzero(ids == mask)
     if not len(places):
         raise ModeledgeError(
@@ -131,3 +128,11 @@ def fill_mask(model: Transformer, ids: IntArray, mask: int, *, top: int = 5) -> 
     states = model(Batch(source=side)).last[0, torch.from_numpy(places).to(model.tokens.device)]
     shares, found = torch.softmax(model.logits(states).float(), -1).topk(min(top, model.config.embed.vocab), -1)
     return [list(zip(i, p, strict=True)) for i, p in zip(found.tolist(), shares.tolist(), strict=True)]
+
+
+def check_fills(model: Transformer) -> None:
+    """Refuse a model that cannot fill gaps (`E-USAGE`)."""
+    if model.config.encoder is None:
+        raise ModeledgeError(
+            "E-USAGE", "a decoder does not fill gaps", remedy="continue text with it, or take an encoder"
+        )

@@ -27,7 +27,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
-            raise ModeledgeError("E-USAGE", f"temperature {self.temperature} is no number from 0 up")
+            raise ModeledgeError("E-USAGE", f"temperature {self.temperature} is not a number from 0")
         if self.top_k is not None and self.top_k < 1:
             raise ModeledgeError("E-USAGE", f"top_k {self.top_k} is below 1")
         if self.top_p is not None and not 0 < self.top_p <= 1:

@@ -8,29 +8,29 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from modeledge.errors import ModeledgeError
-from modeledge.generate.engine import fill_mask, stream
+from modeledge.generate.engine import check_fills, fill_mask, stream
 from modeledge.generate.sample import Sampling
 from modeledge.model.transformer import Transformer
-from modeledge.records import IntArray
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer
 
 
 @dataclass
 class _Writing:
-    """What follows one prompt, so far."""
+    """One prompt's ids and what they decode to, and what has been written after it so far."""
 
-    tokenizer: Tokenizer
-    prompt: IntArray
+    prompt: list[int]
+    before: str
     tokens: list[int] = field(default_factory=list)
     text: str = ""
     done: bool = False
 
-    def read(self) -> str:
-        """The new tokens as text. Where a word begins is known beside the prompt alone: `god ##man`, `god man`."""
-        before = self.tokenizer.decode(self.prompt.tolist())
-        whole = self.tokenizer.decode([*self.prompt.tolist(), *self.tokens])
-        return whole[len(before) :] if whole.startswith(before) else self.tokenizer.decode(self.tokens)
+    def read(self, tokenizer: Tokenizer) -> str:
+        """The text of the new tokens behind the prompt: decoded alone they would lose the space before them."""
+        whole = tokenizer.decode([*self.prompt, *self.tokens])
+        if whole.startswith(self.before):
+            return whole[len(self.before) :]
+        return tokenizer.decode(self.tokens)  # broken bytes behind a character of bytes, or spaces that were cleaned up
 
 
 def continue_text(
@@ -43,11 +43,14 @@ def continue_text(
     stop: Sequence[str] = (),
     noise: Noise = Noise(0),  # noqa: B008
 ) -> list[str]:
-    """The continuation of each prompt, up to the first stop string (which may lie across tokens) or end of text."""
+    """The continuation of each prompt, up to the first stop string (which may lie across tokens) or end of text.
+
+    It begins with its space where a new word begins, so that prompt + continuation reads as one text.
+    """
     bos, eos = tokenizer.specials.bos, tokenizer.specials.eos
     ids = [tokenizer.encode(prompt) for prompt in prompts]
     ids = [i if len(i) or bos is None else np.array([bos]) for i in ids]
-    written = [_Writing(tokenizer, i) for i in ids]
+    written = [_Writing(i.tolist(), tokenizer.decode(i)) for i in ids]
     ends = () if eos is None else (eos,)
     for number, token in stream(model, ids, max_new_tokens=max_new_tokens, sampling=sampling, stop=ends, noise=noise):
         piece = written[number]
@@ -55,17 +58,18 @@ def continue_text(
             continue
         piece.tokens.append(token)
         if stop:
-            piece.text = piece.read()
+            piece.text = piece.read(tokenizer)
             found = [place for s in stop if (place := piece.text.find(s)) >= 0]
             if found:
                 piece.text, piece.done = piece.text[: min(found)], True
                 if all(w.done for w in written):
                     break
-    return [w.text if w.done else w.read() for w in written]
+    return [w.text if w.done else w.read(tokenizer) for w in written]
 
 
 def fill_text(model: Transformer, tokenizer: Tokenizer, text: str, *, top: int = 5) -> list[list[tuple[str, float]]]:
     """For each `[MASK]` written in the text, the `top` best pieces with their probabilities."""
+    check_fills(model)
     mask = tokenizer.need("mask")
     name = tokenizer.token(mask)
     parts = text.split(name)

@@ -1,10 +1,12 @@
-"""Writing answers and vectors to files."""
+"""Answers and vectors of a file's rows, written to a file."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,70 +14,89 @@ from typing import Any
 import numpy as np
 
 from modeledge import files
-from modeledge.corpus.rows import read_rows
+from modeledge.corpus.rows import read_table
 from modeledge.errors import ModeledgeError
-from modeledge.recipes.build import fresh
-from modeledge.recipes.use import Model
+from modeledge.recipes.use import Model, answered, check_pool
+
+ANSWERS, VECTORS = (".csv", ".jsonl"), (".npy",)
 
 
-def write_answers(model: Model, data: str, path: Path) -> int:
-    """Each row of `data` with the model's answer beside it, as csv or jsonl; returns the number of rows.
+def check_fresh(path: Path, endings: Sequence[str]) -> None:
+    """Before any work: refuse an ending that is not written (`E-USAGE`) and a place that is taken (`E-OUTPUT`)."""
+    if path.suffix not in endings:
+        remedy = f"name a {' or '.join(endings)} file"
+        raise ModeledgeError("E-USAGE", f"cannot write {path.suffix!r}", where=str(path), remedy=remedy)
+    if os.path.lexists(path):
+        raise ModeledgeError("E-OUTPUT", "the file exists already", where=str(path), remedy="name a fresh one")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise ModeledgeError("E-OUTPUT", "this is a file, not a folder", where=str(above))
 
-    Raises `E-OUTPUT` before any work where the file is there already, `E-USAGE` where a column has an answer's name.
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], *, last: Sequence[str] = ()) -> None:
+    """Rows as csv, or as jsonl where the name says so; text that a spreadsheet would run gets a quote before it.
+
+    A csv has the columns of all rows in the order in which they are met, those named in `last` behind the others.
     """
-    check_table(path)
-    rows = read_rows(data)
-    told = model.predict(data)
-    if clash := sorted(told[0].keys() & rows[0].keys()):
-        what, remedy = f"the file has a column {clash[0]!r} already", "rename it"
-        raise ModeledgeError("E-USAGE", what, where=data, remedy=remedy)
-    write_rows(path, [{**row, **answer} for row, answer in zip(rows, told, strict=True)])
-    return len(told)
-
-
-def check_table(path: Path) -> None:
-    """Refuse a name that is neither .csv nor .jsonl (`E-USAGE`), and a file that is there (`E-OUTPUT`)."""
-    if path.suffix not in (".csv", ".jsonl"):
-        raise ModeledgeError(
-            "E-USAGE", f"cannot write {path.suffix!r}", where=str(path), remedy="name a .csv or .jsonl file"
-        )
-    fresh(path)
-
-
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as csv, or as jsonl where the name says so; a value that a spreadsheet would run is quoted."""
+    check_fresh(path, ANSWERS)
     if path.suffix == ".jsonl":
-        files.write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        plain = ({k: _finite(v) for k, v in row.items()} for row in rows)
+        files.write_text(path, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in plain))
         return
+    names = sorted(dict.fromkeys(name for row in rows for name in row), key=lambda name: name in last)
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: _harmless(v) for k, v in row.items()} for row in rows)
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([_harmless(name) for name in names])
+    writer.writerows([_harmless(row.get(name)) for name in names] for row in rows)
     files.write_text(path, buffer.getvalue())
 
 
+def write_answers(model: Model, data: str, path: Path, say: Callable[[str], None] = print) -> int:
+    """The rows of `data` with the model's answers behind their own columns; returns their number."""
+    check_fresh(path, ANSWERS)
+    rows = model.predict(data, keep=True, say=say)
+    assert model.task is not None
+    write_rows(path, rows, last=answered(model.task.labels))
+    return len(rows)
+
+
 def write_vectors(
-    model: Model, data: str, path: Path, text: str, pool: str, say: Callable[[str], None]
+    model: Model, data: str, path: Path, text: str, pool: str, say: Callable[[str], None] = print
 ) -> tuple[int, int]:
     """One vector a row of `data`, as a .npy file `[rows, width]` float32."""
-    if path.suffix != ".npy":
-        raise ModeledgeError("E-USAGE", f"cannot write {path.suffix!r}", where=str(path), remedy="name a .npy file")
-    if pool not in ("first", "last", "mean", "max"):
-        raise ModeledgeError("E-USAGE", f"there is no pooling {pool!r}", remedy="first, last, mean or max")
-    fresh(path)
-    vectors = model.embed([row[text] for row in read_rows(data, [text])], pool=pool, say=say)  # type: ignore[arg-type]
+    check_fresh(path, VECTORS)
+    check_pool(pool)
+    texts = [_text(record.fields[text], text, record.where) for record in read_table(data, [text])]
+    vectors = model.embed(texts, pool=pool, say=say)  # type: ignore[arg-type]
     buffer = io.BytesIO()
     np.save(buffer, vectors, allow_pickle=False)
     files.write_bytes(path, buffer.getvalue())
     return vectors.shape[0], vectors.shape[1]
 
 
-def _harmless(value: Any) -> Any:
-    """A text that a spreadsheet would run, with a quote before it; numbers stay numbers."""
-    if not isinstance(value, str) or value[:1] not in tuple("=+-@\t"):
-        return value
-    try:
-        float(value)
-    except ValueError:
-        return f"'{value}"
+def _text(value: Any, column: str, where: str) -> str:
+    if not isinstance(value, str):
+        raise ModeledgeError("E-FIELD-TYPE", f"column {column!r} is {type(value).__name__}, not text", where=where)
+    if not value.strip():
+        remedy = "fill or drop the row"
+        raise ModeledgeError("E-MISSING-FIELD", f"column {column!r} is empty", where=where, remedy=remedy)
     return value
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _harmless(value: Any) -> Any:
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    risky = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) and not _number(value)
+    return f"'{value}" if risky else value
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

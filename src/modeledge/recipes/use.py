@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -19,10 +19,10 @@ from modeledge.machine import tune_malloc
 from modeledge.metrics import bits_per_byte, perplexity
 from modeledge.model.heads import Pool, pooled
 from modeledge.model.transformer import Transformer
-from modeledge.objectives import Objective, Shape, Step, collate, prepared
+from modeledge.objectives import LabelPrepare, Objective, Shape, Step, collate, prepared
 from modeledge.recipes.finetune import TASK_FILE, located, marks
 from modeledge.recipes.folder import model_folder
-from modeledge.records import Example, FloatArray, Piece, Prepared
+from modeledge.records import Example, FloatArray, Prepared
 from modeledge.seed import Noise
 from modeledge.tasks import Answer, Labels, LabelTask, answers
 from modeledge.tokens import Tokenizer
@@ -42,22 +42,30 @@ class Model:
         transformer, tokenizer = load_model(path), Tokenizer.load(path)
         return Model(transformer, tokenizer, _task(path / TASK_FILE, tokenizer, transformer))
 
-    def predict(self, rows: Any) -> list[dict[str, Any]]:
+    def predict(self, rows: Any, *, keep: bool = False, say: Callable[[str], None] = print) -> list[dict[str, Any]]:
         """One row out for each row in: the label and the confidence of each class (or the value).
 
-        `rows` is what `read_table` reads; strings in a list are texts.
+        `rows` is a path, a list of dicts, a data frame, or, where the task reads one text, a list of texts; `say` is
+        told how many were cut. With `keep` each row begins with the fields that came in; one that is called as an
+        answer is (`prediction`) is `E-USAGE`.
         """
         task = self._needed()
-        if isinstance(rows, list | tuple) and rows and all(isinstance(row, str) for row in rows):
-            rows = [{task.columns[0]: text} for text in rows]
-        data = self._rows(rows, labelled=False)
-        told = answers(task, self.transformer, task.encode(data, labelled=False))
-        return [_shown(answer, task.labels) for answer in told]
+        data = self._rows(self._named(rows), labelled=False)
+        kept = [{k: v for k, v in row.items() if k != "__where__"} if keep else {} for row in data]
+        taken = [name for name in answered(task.labels) if any(name in row for row in kept)]
+        if taken:
+            what = f"the column {taken[0]!r} is called as an answer is"
+            raise ModeledgeError("E-USAGE", what, remedy="rename the column")
+        examples = task.encode(data, labelled=False)
+        _say_cut(say, task.truncated(examples), len(examples), task.prepare.length)
+        told = answers(task, self.transformer, examples)
+        return [{**row, **_shown(answer, task.labels)} for row, answer in zip(kept, told, strict=True)]
 
-    def evaluate(self, rows: Any, *, seed: int = 0) -> dict[str, Any]:
-        """Scores on labelled rows, each with its 95 % interval."""
+    def evaluate(self, rows: Any, *, seed: int = 0, say: Callable[[str], None] = print) -> dict[str, Any]:
+        """Scores on labelled rows, each with its 95 % interval; `say` is told how many texts were cut."""
         task = self._needed()
         examples = task.encode(self._rows(rows, labelled=True))
+        _say_cut(say, task.truncated(examples), len(examples), task.prepare.length)
         return marks(task, answers(task, self.transformer, examples), examples, seed)
 
     def embed(
@@ -66,35 +74,30 @@ class Model:
         *,
         pool: Pool = "mean",
         length: int = 256,
-        say: Callable[[str], None] = lambda line: None,
+        say: Callable[[str], None] = print,
     ) -> FloatArray:
-        """One vector a text `[texts, width]`, fp32; a single string is one text.
+        """One vector a text `[texts, width]`, fp32; one text alone gives `[1, width]`.
 
-        An encoder reads `[CLS] text [SEP]`, as it was trained. Texts are cut to `length` tokens; `say` hears how many.
+        An encoder reads `[CLS] text [SEP]`, as it was trained to, where its tokenizer has these tokens. Texts longer
+        than `length` tokens, or than the model's positions, are cut; `say` is told how many were.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
-        for number, text in enumerate(texts, 1):
-            if not isinstance(text, str) or not text.strip():
-                what = "the text is empty" if text is None or isinstance(text, str) else f"a {type(text).__name__}"
-                raise ModeledgeError("E-MISSING-FIELD", what, where=f"text {number}", remedy="fill or drop it")
-        marks = self.tokenizer.specials
-        around = self.transformer.config.encoder is not None and marks.cls is not None and marks.sep is not None
-        room = length - 2 if around else length
-        whole = self.tokenizer.encode_batch(texts)
-        ids = [i[:room] for i in whole]
-        if cut := sum(len(i) > room for i in whole):
-            say(f"{cut} of {len(ids)} texts are cut to {length} tokens")
-        if around:
-            ids = [np.concatenate([[marks.cls], i, [marks.sep]]).astype(np.int64) for i in ids]
-        out = np.zeros((len(ids), self.transformer.config.width), dtype=np.float32)
-        side = "source" if self.transformer.config.encoder is not None else "target"
-        order = sorted(range(len(ids)), key=lambda n: (len(ids[n]), n))
+        check_pool(pool)
+        prepare = self._reading(length)
+        examples = [Example(n, ids) for n, ids in enumerate(self.tokenizer.encode_batch(texts))]
+        empty = [e.index for e in examples if len(e.ids) == 0]
+        if empty:
+            raise ModeledgeError("E-MISSING-FIELD", f"{len(empty)} texts are empty", where=f"text {empty[0] + 1}")
+        _say_cut(say, sum(prepare.truncated(example) > 0 for example in examples), len(examples), prepare.length)
+        out = np.zeros((len(examples), self.transformer.config.width), dtype=np.float32)
+        order = sorted(examples, key=lambda e: (len(e.ids), e.index))
         with torch.inference_mode():
             for start in range(0, len(order), 256):
-                chosen = order[start : start + 256]
-                batch = collate([Prepared(n, **{side: Piece(ids[n])}) for n in chosen], Shape(length))  # type: ignore[arg-type]
+                pieces = [(e.index, prepare.piece(e)) for e in order[start : start + 256]]
+                ready = [Prepared(n, **{prepare.side: piece}) for n, piece in pieces]  # type: ignore[arg-type]
+                batch = collate(ready, Shape(prepare.length)).to(self.transformer.tokens.device)
                 vectors = pooled(self.transformer(batch).last, batch, pool)
-                out[batch.indices.numpy()] = vectors.float().numpy()
+                out[batch.indices.cpu().numpy()] = vectors.float().cpu().numpy()
         return out
 
     def generate(
@@ -105,23 +108,47 @@ class Model:
         temperature: float = 0.8,
         top_k: int | None = None,
         top_p: float | None = None,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         seed: int = 0,
     ) -> list[str]:
-        """What a decoder writes after each prompt, without the prompt."""
+        """A decoder's continuation of each prompt, without the prompt, up to a `stop` text; temperature 0 is greedy.
+
+        Raises `E-USAGE` for an encoder and for settings that make no sense, `E-POSITION` for too long a text.
+        """
         return continue_text(
             self.transformer,
             self.tokenizer,
-            [prompts] if isinstance(prompts, str) else prompts,
+            [prompts] if isinstance(prompts, str) else list(prompts),
             max_new_tokens=max_new_tokens,
             sampling=Sampling(temperature, top_k, top_p),
-            stop=stop,
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
             noise=Noise(seed),
         )
 
-    def fill(self, text: str, *, top: int = 5) -> list[list[tuple[str, float]]]:
-        """For each `[MASK]` in the text the pieces that an encoder finds likeliest, with their probabilities."""
+    def fill(self, text: str, top: int = 5) -> list[list[tuple[str, float]]]:
+        """For each `[MASK]` in the text an encoder's `top` best pieces with their probabilities."""
         return fill_text(self.transformer, self.tokenizer, text, top=top)
+
+    def _reading(self, length: int) -> LabelPrepare:
+        """A text as the model reads it: between [CLS] and [SEP] for an encoder, as it is for a decoder."""
+        config, specials = self.transformer.config, self.tokenizer.specials
+        length = length if config.positions is None else min(length, config.positions)
+        if config.encoder is None:
+            return LabelPrepare("target", length, "class")
+        return LabelPrepare("source", length, "class", specials.cls, None, specials.sep, config.embed.types > 1)
+
+    def _named(self, rows: Any) -> Any:
+        """Bare texts as rows of the task's text column; everything else as it is."""
+        if isinstance(rows, str | Path | Mapping) or hasattr(rows, "columns") or not isinstance(rows, Iterable):
+            return rows
+        text, pair, _ = self._needed().columns
+        rows = list(rows)
+        if not rows or not all(isinstance(row, str) for row in rows):
+            return rows
+        if pair is not None:
+            what = f"the task reads two texts a row, {text!r} and {pair!r}"
+            raise ModeledgeError("E-USAGE", what, remedy="pass a list of dicts")
+        return [{text: row} for row in rows]
 
     def _needed(self) -> LabelTask:
         if self.task is None:
@@ -134,6 +161,17 @@ class Model:
         text, pair, label = self._needed().columns
         wanted = [c for c in (text, pair, label if labelled else None) if c is not None]
         return list(located(rows, wanted))
+
+
+def _say_cut(say: Callable[[str], None], cut: int, count: int, length: int) -> None:
+    if cut:
+        say(f"{cut} of {count} texts were cut to {length} tokens")
+
+
+def check_pool(pool: str) -> None:
+    """Refuse a pooling that does not exist (`E-USAGE`)."""
+    if pool not in get_args(Pool):
+        raise ModeledgeError("E-USAGE", f"there is no pooling {pool!r}", remedy="first, last, mean or max")
 
 
 def held_out_loss(
@@ -173,9 +211,18 @@ def _task(path: Path, tokenizer: Tokenizer, model: Transformer) -> LabelTask | N
     )
 
 
+def answered(labels: Labels) -> list[str]:
+    """The names of what a task answers."""
+    return ["prediction"] if labels.kind == "value" else ["prediction", "confidence", *map(_share, labels.names)]
+
+
+def _share(name: str) -> str:
+    return f"p({name})"
+
+
 def _shown(answer: Answer, labels: Labels) -> dict[str, Any]:
     if labels.kind == "value":
         return {"prediction": answer.value}
-    shares = {f"p({name})": round(p, 6) for name, p in zip(labels.names, answer.probabilities, strict=True)}
+    shares = {_share(name): round(p, 6) for name, p in zip(labels.names, answer.probabilities, strict=True)}
     best = int(answer.value)
     return {"prediction": labels.names[best], "confidence": round(answer.probabilities[best], 6), **shares}

@@ -1,0 +1,41 @@
+"""Settings of sampling that are no numbers are refused, not computed with."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from modeledge.errors import ModeledgeError
+from modeledge.generate import Sampling
+
+
+@pytest.mark.parametrize("field", ["temperature", "top_p"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_settings_are_finite(field: str, value: float) -> None:
+    with pytest.raises(ModeledgeError) as caught:
+        Sampling(**{field: value})  # type: ignore[arg-type]
+    assert caught.value.code == "E-USAGE"
+
+
+def test_the_ends_of_the_ranges_are_allowed() -> None:
+    assert Sampling(temperature=0.0, top_p=1.0).temperature == 0
+
+
+@pytest.mark.parametrize("fields", [{"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_p": math.nan}])
+def test_cuts_that_keep_nothing_are_refused(fields: dict[str, float]) -> None:
+    with pytest.raises(ModeledgeError, match="E-USAGE"):
+        Sampling(temperature=1.0, **fields)  # type: ignore[arg-type]
+
+
+def test_shares_are_those_of_the_formula() -> None:
+    """softmax(scores / T) over the k best, cut where the better ones reach p."""
+    scores = torch.tensor([[2.0, 0.0, 1.0, -1.0]])
+    shares, ids = Sampling(temperature=0.5, top_k=3, top_p=0.9).shares(scores)
+    warm = np.exp(np.array([2.0, 1.0, 0.0]) / 0.5)
+    warm /= warm.sum()
+    kept = np.array([warm[0], warm[1], 0.0])  # 0.867 is short of 0.9, with the next it is reached
+    assert ids.tolist() == [[0, 2, 1]]
+    np.testing.assert_allclose(shares[0].numpy(), kept / kept.sum(), rtol=1e-6)

@@ -52,7 +52,7 @@ BATCH = 4
 WORDS = "the a quick brown fox dog jumps over lazy and then sleeps near old red house while it rains".split()  # noqa: SIM905
 _STACK = {
     "layers": 2,
-    "attention": {"heads": 2, "qk_norm": True},
+    "attention": {"heads": 2, "qk_norm": "head"},
     "feedforward": {"width": 32},
     "position": {"kind": "rotary"},
     "dropout": {"hidden": 0.1, "embed": 0.1},

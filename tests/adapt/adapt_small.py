@@ -49,7 +49,7 @@ def config(shape: str, *, layers: int = LAYERS, dropout: float = 0.0) -> Transfo
         return TransformerConfig(width=8, embed=TokenTable(vocab=VOCAB, types=2, norm=True), encoder=stack, init=0.3)
     stack = Stack(
         layers=layers,
-        attention=Attention(heads=2, qkv="fused", bias=False, qk_norm=True),
+        attention=Attention(heads=2, qkv="fused", bias=False, qk_norm="head"),
         feedforward=FeedForward(width=12, kind="swiglu", bias=False),
         norm=Norm(kind="rms"),
         position=Rotary(),

@@ -91,7 +91,7 @@ def test_replaced_head(shape: str) -> None:
     build("replaced-head", {"outputs": 5}).attach(step.model, Noise(SEED + 1))
     new = step.model.heads["class"]
     assert new.output.weight.shape == (5, 8)
-    assert (new.pool, new.rate, new.dense is None) == (old.pool, old.rate, old.dense is None)
+    assert (new.pool, new.spec.dropout, new.dense is None) == (old.pool, old.spec.dropout, old.dense is None)
     assert not torch.equal(new.dense.weight, old.dense.weight), "the hidden layer belongs to the head"
     body = [n for n in before if not n.startswith("heads.class.")]
     assert all(torch.equal(weights(step.model)[n], before[n]) for n in body)

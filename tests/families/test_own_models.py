@@ -51,7 +51,7 @@ PRE = Stack(
 )
 MODERN = Stack(
     layers=2,
-    attention=Attention(heads=2, kv_heads=1, bias=False, qk_norm=True, windows=(None, 4)),
+    attention=Attention(heads=2, kv_heads=1, bias=False, qk_norm="head", windows=(None, 4)),
     feedforward=FeedForward(width=12, kind="swiglu", bias=False),
     norm=Norm(kind="rms"),
     position=Rotary(base=500.0),

@@ -103,7 +103,7 @@ def test_ties_are_one_parameter_and_copies_are_written_back(saved: dict[str, Any
     ):
         folder = edited(saved[str(case)][1], tmp_path / case.name, None, lambda w, c=copied, t=table: {**w, c: w[t]})
         model = load_model(folder)
-        assert model.heads["lm"].table(model.tokens).data_ptr() == model.tokens.data_ptr()  # type: ignore[operator]
+        assert model.heads["lm"].weights(model.table).data_ptr() == model.tokens.data_ptr()  # type: ignore[operator]
         save_model(model, tmp_path / f"{case.name}-out")
         assert_same(folder, tmp_path / f"{case.name}-out")
         torn = edited(folder, tmp_path / f"{case.name}-torn", None, lambda w, c=copied: {**w, c: w[c] + 1})

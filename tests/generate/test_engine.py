@@ -44,7 +44,7 @@ STACKS = {
     ),
     "rotary": Stack(
         layers=2,
-        attention=Attention(heads=4, kv_heads=2, qk_norm=True, windows=(None, 5)),
+        attention=Attention(heads=4, kv_heads=2, qk_norm="head", windows=(None, 5)),
         feedforward=FeedForward(width=16, kind="swiglu"),
         norm=Norm(kind="rms"),
         position=Rotary(),

@@ -41,7 +41,7 @@ STACKS = {
     ),
     "modern": Stack(
         layers=3,
-        attention=Attention(heads=4, kv_heads=2, bias=False, qk_norm=True, windows=(None, 3)),
+        attention=Attention(heads=4, kv_heads=2, bias=False, qk_norm="head", windows=(None, 3)),
         feedforward=FeedForward(width=24, kind="swiglu", bias=False),
         norm=Norm(kind="rms"),
         position=Rotary(),

@@ -226,4 +226,4 @@ def test_blocks_and_places_draw_different_masks():
             model(batch_of(packed([[5]], 6), "decoder"))
     finally:
         Draw.mask = kept
-    assert len(seen) == len(set(seen)) == 1 + 3 * 2
+    assert len(seen) == len(set(seen)) == 2 + 4 * 2

@@ -160,7 +160,7 @@ def test_states_and_scores_are_the_formulas(kind, shape, transform):
                 told = forward(side.ids[here].numpy(), types, weights, stack, shape == "decoder")
                 assert np.abs(last[here].detach().numpy() - told).max() <= bound
                 if transform:
-                    plain = "gelu" if stack.feedforward.kind in ("swiglu", "geglu") else stack.feedforward.kind
+                    plain = {"swiglu": "silu", "geglu": "gelu"}.get(stack.feedforward.kind, stack.feedforward.kind)
                     told = np.array([ACTIVATIONS[plain](linear(v, weights, "heads.lm.dense")) for v in told])
                     told = np.array([layer_norm(v, weights, "heads.lm.norm", stack) for v in told])
                 told = told @ weights["tokens"].T + weights["heads.lm.bias"]

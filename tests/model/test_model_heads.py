@@ -128,7 +128,7 @@ def test_a_tied_table_is_one_storage():
     model = build("gpt2", "decoder")
     model.add_heads({"lm": LMHead()}, Noise(3))
     head = model.heads["lm"]
-    assert head.table(model.tokens) is model.tokens
+    assert head.weights(model.table) is model.tokens
     assert not list(head.parameters())
     assert sum(p.shape == (VOCAB, WIDTH) for p in model.parameters()) == 1
     batch = batch_of(packed([[5]], 5), "decoder")
@@ -146,6 +146,6 @@ def test_an_untied_table_is_another_storage():
     model = build("gpt2", "decoder")
     model.add_heads({"lm": LMHead(tie=False)}, Noise(3))
     head = model.heads["lm"]
-    assert head.table(model.tokens) is head.weight
+    assert head.weights(model.table) is head.weight
     assert head.weight.data_ptr() != model.tokens.data_ptr()
     assert not torch.equal(head.weight, model.tokens)

@@ -58,7 +58,7 @@ def oracle(query, key, value, pattern, *, scale, softcap=None, score=None):
                 if softcap is not None:
                     products = softcap * np.tanh(products / softcap)
                 if score is not None:
-                    products += score.numpy()[(row * heads + head) if len(score) > 1 else 0, i, seen]
+                    products += score.numpy()[row if len(score) > 1 else 0, head, i, seen]
                 shares = np.exp(products - products.max())
                 shares /= shares.sum()
                 weights[row, head, i, seen] = shares
@@ -143,8 +143,8 @@ def test_whole_rows_need_no_mask(pattern, heads, seed):
 def test_softcap_and_score(pattern, heads, softcap, kind, seed):
     query, key, value = qkv(pattern, *heads, seed=seed)
     rows, count = len(query), query.shape[2]
-    size = {"none": 0, "one": 1, "each": rows * heads[0]}[kind]
-    score = torch.randn(size, count, key.shape[2], dtype=torch.float64) if size else None
+    size = {"none": 0, "one": 1, "each": rows}[kind]
+    score = torch.randn(size, heads[0], count, key.shape[2], dtype=torch.float64) if size else None
     expected, _ = oracle(query, key, value, pattern, scale=0.9, softcap=softcap, score=score)
     found, _ = kernels.attention(query, key, value, pattern, scale=0.9, softcap=softcap, score=score)
     agree(found, expected, 1e-13)
@@ -229,7 +229,7 @@ def test_the_kernel_is_chosen_in_one_place(monkeypatch):
     assert fused()
     assert not fused(grad=True)
     assert not fused(softcap=1.0)
-    assert not fused(score=torch.zeros(1, 4, 4))
+    assert fused(score=torch.zeros(1, 1, 4, 4))
     assert not fused(weights=True)
 
 

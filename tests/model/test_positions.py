@@ -78,7 +78,7 @@ def test_sinusoidal_is_the_formula(width):
             angle = place / 100.0 ** (2 * (i // 2) / width)
             told = 1 + (np.cos(angle) if i % 2 else np.sin(angle))
             assert found[0, column, i] == pytest.approx(told, abs=1e-5)
-    assert position.angles(positions, torch.float32) is None
+    assert not position.turns(0)
 
 
 def test_learned_positions_are_rows_of_a_table():
@@ -88,7 +88,7 @@ def test_learned_positions_are_rows_of_a_table():
     positions = torch.tensor([[0, 1, 0, 1, 2, 3, 0]])  # a row longer than the table, segments within it
     found = position.embed(torch.zeros(1, 7, 3), positions)
     assert torch.equal(found, position.weight[positions])
-    assert position.angles(positions, torch.float32) is None
+    assert not position.turns(0)
 
 
 @pytest.mark.parametrize("positions", [[[0, 1, 2, 3, 4]], [[4]], [[0, 9]]])

@@ -24,7 +24,7 @@ from modeledge.model import (
     TransformerConfig,
 )
 from modeledge.model import Tokens as TokenTable
-from modeledge.model.config import as_plain, from_plain
+from modeledge.model.plain import as_plain, from_plain
 
 FLOATS = st.floats(1e-12, 1e6)
 RATE = st.floats(0, 0.99)
@@ -46,7 +46,7 @@ def configs(draw):
         head_width=draw(st.sampled_from([None, 4])),
         qkv=draw(st.sampled_from(["split", "fused"])),
         bias=draw(st.booleans()),
-        qk_norm=draw(st.booleans()),
+        qk_norm=draw(st.sampled_from([None, "head", "whole"])),
         windows=draw(WINDOWS),
         softcap=draw(st.none() | FLOATS),
     )
@@ -114,7 +114,10 @@ def plain(kind="gpt2", shape="decoder", **changes):
         ({"embed__vocab": 0}, "vocab"),
         ({"embed__types": -1}, "types"),
         ({"decoder__position__length": 0}, "position"),
-        ({"decoder__position": {"kind": "rotary"}, "decoder__attention__head_width": 5}, "even head width, not 5"),
+        (
+            {"decoder__position": {"kind": "rotary"}, "decoder__attention__head_width": 5},
+            "an even part",
+        ),
         ({"decoder__position": {"kind": "rotary", "base": 0.0}}, "base"),
         ({"decoder__position": {"kind": "sinusoidal", "base": -1.0}}, "base"),
         ({"decoder__dropout__hidden": 1.0}, "dropout.hidden"),
@@ -134,11 +137,16 @@ def test_numbers_that_cannot_work_are_refused(changes, said):
     assert caught.value.exit_status == 78
 
 
-def test_one_tower_is_one_tower():
-    stack = STACKS["bare"]
-    for sides in ({}, {"encoder": stack, "decoder": stack}):
-        with pytest.raises(ModeledgeError, match="one encoder or one decoder"):
-            TransformerConfig(width=16, embed=TokenTable(vocab=3), **sides)
+def test_towers():
+    stack, tokens = STACKS["bare"], TokenTable(vocab=3)
+    with pytest.raises(ModeledgeError, match="an encoder, a decoder, or both"):
+        TransformerConfig(width=16, embed=tokens)
+    with pytest.raises(ModeledgeError, match="second table"):
+        TransformerConfig(width=16, embed=tokens, target_embed=tokens, decoder=stack)
+    both = TransformerConfig(width=16, embed=tokens, target_embed=TokenTable(vocab=5), encoder=stack, decoder=stack)
+    assert both.both
+    assert both.table.vocab == 5
+    assert from_plain(as_plain(both)) == both
     with pytest.raises(ModeledgeError, match="E-CONFIG"):
         replace(config("bare", "decoder"), width=0)
 
@@ -152,7 +160,7 @@ def test_one_tower_is_one_tower():
         ({"decoder__norm__epsilon": 3}, "model.decoder.norm.epsilon", "did you mean 'eps'?"),
         ({"decoder__position__lenght": 3}, "model.decoder.position.lenght", "did you mean 'length'?"),
         ({"auto_map": {}}, "model.auto_map", "known: "),
-        ({"_target_": "os.system"}, "model._target_", "known: "),
+        ({"_target_": "os.system"}, "model._target_", "target_embed"),
     ],
 )
 def test_an_unknown_key_names_its_path_and_the_nearest(changes, where, remedy):

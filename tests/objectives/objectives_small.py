@@ -103,7 +103,7 @@ def config(shape: str, width: int = 16) -> TransformerConfig:
         )
     stack = Stack(
         layers=2,
-        attention=Attention(heads=4, kv_heads=2, qkv="fused", bias=False, qk_norm=True),
+        attention=Attention(heads=4, kv_heads=2, qkv="fused", bias=False, qk_norm="head"),
         feedforward=FeedForward(width=2 * width, kind="swiglu", bias=False),
         norm=Norm(kind="rms"),
         position=Rotary(),

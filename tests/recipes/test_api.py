@@ -17,7 +17,7 @@ from modeledge.recipes.story import best_gain
 
 STACK = {
     "layers": 1,
-    "attention": {"heads": 2, "qk_norm": True},
+    "attention": {"heads": 2, "qk_norm": "head"},
     "feedforward": {"width": 32},
     "position": {"kind": "rotary"},
 }

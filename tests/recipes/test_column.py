@@ -41,7 +41,7 @@ def recipe(folder: Path, kind: str) -> Path:
 
 
 _STACK = """layers = 1
-attention = { heads = 2, qk_norm = true }
+attention = { heads = 2, qk_norm = "head" }
 feedforward = { width = 32 }
 position = { kind = "rotary" }
 """

@@ -30,7 +30,7 @@ from modeledge.tokens import Tokenizer
 WORDS = "the a quick brown fox dog jumps over lazy and then sleeps near old red house while it rains".split()  # noqa: SIM905
 STACK = {
     "layers": 1,
-    "attention": {"heads": 2, "qk_norm": True},
+    "attention": {"heads": 2, "qk_norm": "head"},
     "feedforward": {"width": 32},
     "position": {"kind": "rotary"},
 }

@@ -29,15 +29,18 @@ from modeledge.model.transformer import Start, Transformer
 
 
 def frozen_depth(model: Transformer, rates: Mapping[str, float]) -> int | None:
-    """How many blocks lie below everything in the body that moves; `None` where the embeddings move.
+    """How many blocks lie below everything in the body that moves; `None` where the embeddings move, and for a decoder
+    that reads an encoder.
 
     `rates` is what `compose` gave. 0 means that only the embeddings can be cached, the number of layers that all blocks
     can: the last norm is cheap and always run.
     """
     parts = parts_of(model)
-    if parts.embeddings.moves(rates):
+    if parts.embeddings.moves(rates) or model.source_tower is not None:
         return None
     still = [not block.moves(rates) for block in parts.blocks]
+    if model.config.stack.share:
+        return model.tower.depth if still[0] else 0
     return still.index(False) if False in still else len(still)
 
 

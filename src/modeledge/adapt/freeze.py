@@ -68,7 +68,7 @@ class Freeze(Neutral):
 
     def frozen_layers(self, model: Transformer) -> int:
         """How many layers are frozen, from the bottom; more than the model has is `E-SITE`."""
-        layers = len(model.tower.blocks)
+        layers = len(parts_of(model).blocks)
         field, asked = ("first", self.first) if self.all_but is None else ("all_but", self.all_but)
         if asked > layers:
             where = f"strategies.freeze.{field}"

@@ -7,7 +7,7 @@ seed is the same head. Alone these strategies let everything move; beside `Probe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import nn
@@ -15,7 +15,7 @@ from torch import nn
 from modeledge.adapt.checks import check_count
 from modeledge.adapt.strategy import Neutral
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.model.heads import ClassHead, Classification
+from modeledge.model.heads import Classification
 from modeledge.model.init import initialise
 from modeledge.model.transformer import Transformer
 from modeledge.seed import Noise
@@ -58,13 +58,7 @@ class ReplacedHead(Neutral):
                 where="strategies.replaced-head.head",
                 remedy="use new-head to draw its weights anew",
             )
-        shape = ClassHead(
-            outputs=self.outputs,
-            pool=old.pool,
-            hidden=old.dense is not None,
-            bias=old.output.bias is not None,
-            dropout=old.rate,
-        )
+        shape = replace(old.spec, outputs=self.outputs)
         training = old.training
         del model.heads[self.head]
         model.add_heads({self.head: shape}, noise)

@@ -46,12 +46,16 @@ class AddedLayers(Neutral):
         """Append the layers and say so in the model's configuration; attaching twice is `E-CONFIG`."""
         if model in self._old:
             raise ModeledgeError("E-CONFIG", "these layers are on the model already", where="strategies.layers")
-        config, old = model.config, len(model.tower.blocks)
+        config, old = model.config, model.tower.depth
+        if config.stack.share:
+            what = "the model's layers are one block's weights; another layer would share them"
+            raise ModeledgeError("E-CONFIG", what, where="strategies.layers")
         stack = replace(config.stack, layers=old + self.count)
         for layer in range(old, stack.layers):
-            block = Block(stack, config.width, layer).to(model.tokens.device)
+            block = Block(stack, config.width, layer, cross=config.both).to(model.device)
             initialise(block, noise, std=config.init, layers=stack.layers, prefix=f"tower.blocks.{layer}.")
             model.tower.blocks.append(block.train(model.training))
+        model.tower.depth = stack.layers
         side = "decoder" if config.decoder is not None else "encoder"
         model.config = replace(config, **{side: stack})  # type: ignore[arg-type]
         self._old[model] = old

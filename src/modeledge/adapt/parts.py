@@ -6,7 +6,7 @@ by looking at the modules that make it up, never by reading parameter names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -46,19 +46,28 @@ class Parts:
 
 def parts_of(model: Transformer) -> Parts:
     """Cut a model into its parts."""
-    tower = model.tower
-    own = tuple(name for name, _ in model.named_parameters(recurse=False))
-    position = _part("tower.position", tower.position)
-    norm = _part("embed_norm", model.embed_norm)
+    own = Part(tuple(name for name, _ in model.named_parameters(recurse=False)), (model.embed_dropout,))
+    towers = {"source_tower": model.source_tower, "tower": model.tower}
+    there = {name: tower for name, tower in towers.items() if tower is not None}
+    below = {name: getattr(model, name) for name in ("embed_norm", "target_norm", "project", "patches")}
+    below |= {f"{name}.position": tower.position for name, tower in there.items()}
     parts = Parts(
-        embeddings=Part((*own, *norm.names, *position.names), (*norm.modules, *position.modules, model.embed_dropout)),
-        blocks=tuple(_part(f"tower.blocks.{number}", block) for number, block in enumerate(tower.blocks)),
-        last=_part("tower.final_norm", tower.final_norm),
+        embeddings=_joined([own, *(_part(name, module) for name, module in below.items())]),
+        blocks=tuple(
+            _part(f"{name}.blocks.{number}", block)
+            for name, tower in there.items()
+            for number, block in enumerate(tower.blocks)
+        ),
+        last=_joined([_part(f"{name}.final_norm", tower.final_norm) for name, tower in there.items()]),
         heads={name: _part(f"heads.{name}", head) for name, head in model.heads.items()},
     )
     named = [name for part in parts for name in part.names]
     assert sorted(named) == sorted(name for name, _ in model.named_parameters()), "a parameter belongs to no part"
     return parts
+
+
+def _joined(parts: Sequence[Part]) -> Part:
+    return Part(tuple(n for part in parts for n in part.names), tuple(m for part in parts for m in part.modules))
 
 
 def _part(prefix: str, module: nn.Module | None) -> Part:

@@ -26,17 +26,9 @@ from modeledge.families.keys import (
     rate,
 )
 from modeledge.families.rules import Keep, Rename, Rule, Tie
-from modeledge.model.config import (
-    Attention,
-    Dropout,
-    FeedForward,
-    Learned,
-    Norm,
-    Stack,
-    Tokens,
-    TransformerConfig,
-)
+from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Stack, Tokens, TransformerConfig
 from modeledge.model.heads import ClassHead, Head, LMHead, ValueHead
+from modeledge.model.kinds import Learned
 
 KEYS = Keys(
     shape=(
@@ -110,7 +102,7 @@ def _plain(config: TransformerConfig) -> dict[str, Any]:
     stack = config.stack
     assert isinstance(stack.position, Learned)
     return {
-        "vocab_size": config.embed.vocab,
+        "vocab_size": config.table.vocab,
         "hidden_size": config.width,
         "num_hidden_layers": stack.layers,
         "num_attention_heads": stack.attention.heads,
@@ -119,7 +111,7 @@ def _plain(config: TransformerConfig) -> dict[str, Any]:
         "hidden_dropout_prob": stack.dropout.hidden,
         "attention_probs_dropout_prob": stack.dropout.attention,
         "max_position_embeddings": stack.position.length,
-        "type_vocab_size": config.embed.types,
+        "type_vocab_size": config.table.types,
         "initializer_range": config.init,
         "layer_norm_eps": stack.norm.eps,
     }
@@ -227,8 +219,8 @@ def lacks(config: TransformerConfig, heads: Mapping[str, Head]) -> list[str]:
     stack, dropout = config.encoder, config.encoder.dropout
     facts = [
         (stack.norm.place != "post", "its norms stand before the sums"),
-        (not config.embed.norm, "its embeddings are not normed"),
-        (config.embed.types < 1, "it has no token types"),
+        (not config.table.norm, "its embeddings are not normed"),
+        (config.table.types < 1, "it has no token types"),
         (stack.attention.qkv != "split", "its queries, keys and values are one matrix"),
         (dropout.embed != dropout.hidden, "embeddings and layers have different dropout rates"),
         ("class" in heads and "value" in heads, "it has two heads that read [CLS]"),
@@ -240,6 +232,7 @@ def lacks(config: TransformerConfig, heads: Mapping[str, Head]) -> list[str]:
         elif isinstance(head, LMHead):
             facts.append((not (head.transform and head.bias), "its lm head has no transform or no bias"))
         else:
+            assert isinstance(head, ClassHead | ValueHead)
             facts.append((not (head.hidden and head.pool == "first"), f"head {name!r} does not read a pooled [CLS]"))
             facts.append((isinstance(head, ClassHead) and not head.bias, f"head {name!r} has no bias"))
     return beyond_learned(config) + [reason for true, reason in facts if true]

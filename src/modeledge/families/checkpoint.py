@@ -87,8 +87,8 @@ def build(config: TransformerConfig, heads: Mapping[str, Head], ours: Mapping[st
     """A model with these weights, copied. Shapes are compared before any memory is asked for."""
     model = blank(config, heads)
     wanted = model.state_dict()
-    rows = len(wanted["tokens"])
-    if ours["tokens"].ndim == 2 and len(ours["tokens"]) != rows:
+    rows = len(wanted["tokens"]) if "tokens" in wanted else 0
+    if rows and ours["tokens"].ndim == 2 and len(ours["tokens"]) != rows:
         what = f"the configuration says {rows:,} ids, the embedding has {len(ours['tokens']):,} rows"
         raise ModeledgeError("E-VOCAB-SIZE", what, remedy="restore the vocab_size that belongs to these weights")
     wrong = [
@@ -130,7 +130,8 @@ def save_model(model: Transformer, folder: str | Path, *, family: str | None = N
     theirs = stored_as(theirs, said, origin)
     names = origin.names if origin is not None and origin.heads.keys() == heads.keys() else {}
     bare = not heads and not names and chosen.prefix
-    spelled = {names.get(n) or (n.removeprefix(chosen.prefix) if bare else n): t for n, t in theirs.items()}
+    fresh = {n: n.removeprefix(chosen.prefix) if bare else chosen.called(heads, n) for n in theirs}
+    spelled = {names.get(n) or fresh[n]: t for n, t in theirs.items()}
     write_folder(folder, said, spelled, {"format": "pt"} if origin is None else origin.metadata)
 
 
@@ -218,15 +219,17 @@ def check_names(rules: Sequence[Rule], names: Mapping[str, str]) -> None:
 
 def check_depth(config: TransformerConfig, count: int) -> None:
     """Refuse a configuration with more layers than there are tensors, before anything is built (`E-KEYS`)."""
-    if config.stack.layers > count:
-        what = f"the configuration says {config.stack.layers:,} layers, the file has {count:,} tensors"
+    stacks = [s for s in (config.encoder, config.decoder) if s is not None and not s.share]
+    layers = max((stack.layers for stack in stacks), default=0)
+    if layers > count:
+        what = f"the configuration says {layers:,} layers, the file has {count:,} tensors"
         raise ModeledgeError("E-KEYS", what)
 
 
 def check_vocabulary(config: TransformerConfig, ids: int | None) -> None:
     """Refuse a tokenizer in the same folder that has more ids than the model (`E-VOCAB-SIZE`)."""
-    if ids is not None and ids > config.embed.vocab:
-        what = f"the tokenizer has {ids:,} ids, the model {config.embed.vocab:,} rows"
+    if ids is not None and ids > config.table.vocab:
+        what = f"the tokenizer has {ids:,} ids, the model {config.table.vocab:,} rows"
         raise ModeledgeError("E-VOCAB-SIZE", what)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from modeledge.errors import ModeledgeError, printable
 from modeledge.families.keys import SPELLED, changed
-from modeledge.families.rules import Rule
-from modeledge.model.config import Learned, TransformerConfig
+from modeledge.families.rules import Rule, needed
+from modeledge.model.config import Patches, Tokens, TransformerConfig
 from modeledge.model.heads import Head
+from modeledge.model.kinds import Learned
 from modeledge.model.transformer import Transformer
 from modeledge.seed import Noise
 
@@ -34,7 +36,8 @@ class Family:
 
     `heads` says which heads a file holds, from its configuration and its names; `write_heads` is its inverse.
     `spelling` gives each name of a file its canonical form (the one of the class with a head on it). `lacks` names what
-    a model has that this format cannot say; it is empty where the model can be written.
+    a model has that this format cannot say; it is empty where the model can be written. `called` gives a canonical name
+    the form of the class that these heads make, where that one is spelled otherwise.
     """
 
     model_type: str
@@ -46,6 +49,7 @@ class Family:
     lacks: Callable[[TransformerConfig, Mapping[str, Head]], list[str]]
     spelling: Callable[[Mapping[str, Any], Collection[str]], dict[str, str]] = lambda said, names: {n: n for n in names}
     prefix: str = ""
+    called: Callable[[Mapping[str, Head], str], str] = lambda heads, name: name
 
 
 @dataclass
@@ -145,6 +149,61 @@ def merged(
     return out
 
 
+def unsayable(
+    page: Family,
+    config: TransformerConfig,
+    heads: Mapping[str, Head],
+    like: TransformerConfig,
+    either: Collection[str] = (),
+) -> list[str]:
+    """What a model has that a page cannot say: where it differs from what the page would read of what it writes.
+
+    `like` is any model of the page: its towers and kinds of positions are those that the page can write. `either` names
+    fields, `attention.qkv`, that its rules write both ways.
+    """
+    kinds = [("towers", towers(config), towers(like)), ("embeddings", type(config.embed), type(like.embed))]
+    for name in towers(like):
+        ours, theirs = getattr(config, name), getattr(like, name)
+        kinds.append(("positions", type(ours and ours.position), type(theirs.position)))
+    wrong = [f"its {what} are others" for what, ours, theirs in kinds if ours != theirs]
+    if wrong:
+        return wrong
+    said = page.write_config(config, Extra())
+    again = page.read_config(said)[0]
+    found = [
+        f"{path} is {ours!r}, and would be read as {theirs!r}"
+        for path, ours, theirs in differences(dataclasses.asdict(config), dataclasses.asdict(again))
+        if path.split(".", 1)[-1] not in either
+    ]
+    if found:
+        return found
+    now = page.write_heads(config, heads)
+    try:
+        names = needed(page.rules(config, heads))
+    except KeyError as error:
+        return [f"there is no head {error}"]
+    told = page.heads({**said, **now}, names)
+    return [
+        f"head {name!r} would be lost or changed"
+        for name in sorted(heads.keys() | told.keys())
+        if heads.get(name) != told.get(name)
+    ]
+
+
+def towers(config: TransformerConfig) -> tuple[str, ...]:
+    """Which stacks a model has."""
+    return tuple(name for name in ("encoder", "decoder") if getattr(config, name) is not None)
+
+
+def differences(one: Any, two: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two plain values differ: the path, and both values there."""
+    if isinstance(one, Mapping) and isinstance(two, Mapping):
+        for key in {**one, **two}:
+            yield from differences(one.get(key), two.get(key), f"{path}.{key}" if path else key)
+    elif one != two:
+        yield path, one, two
+
+
 def beyond_learned(config: TransformerConfig) -> list[str]:
     """What a model has that neither BERT nor GPT-2 knows."""
     stack, attention = config.stack, config.stack.attention
@@ -159,7 +218,17 @@ def beyond_learned(config: TransformerConfig) -> list[str]:
             attention.head_width not in (None, width // heads) or width % heads != 0,
             "its heads have a width of their own",
         ),
-        (attention.qk_norm, "it normalises queries and keys"),
+        (attention.qk_norm is not None, "it normalises queries and keys"),
+        (attention.scale is not None, "it scales its attention scores by a number of its own"),
+        (attention.output_bias not in (None, attention.bias), "its attention has a bias in one place alone"),
+        (not stack.norm.bias or not stack.norm.first, "its norms have no bias, or one is left out"),
+        (stack.share or stack.parallel, "its layers share weights, or run side by side"),
+        (isinstance(stack.position, Learned) and stack.position.offset > 0, "its positions have an offset"),
+        (config.both or isinstance(config.embed, Patches), "it reads a source or images"),
+        (
+            isinstance(config.embed, Tokens) and (config.embed.width is not None or config.embed.scale != 1.0),
+            "its embeddings are projected or scaled",
+        ),
         (attention.softcap is not None, "it caps its attention scores"),
         (any(w is not None for w in attention.windows), "it attends within windows"),
     )

@@ -26,17 +26,9 @@ from modeledge.families.keys import (
     rate,
 )
 from modeledge.families.rules import Keep, Rename, Rule, Split, Tie, Transpose
-from modeledge.model.config import (
-    Attention,
-    Dropout,
-    FeedForward,
-    Learned,
-    Norm,
-    Stack,
-    Tokens,
-    TransformerConfig,
-)
+from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Stack, Tokens, TransformerConfig
 from modeledge.model.heads import ClassHead, Head, LMHead
+from modeledge.model.kinds import Learned
 
 KEYS = Keys(
     shape=(
@@ -109,7 +101,7 @@ def _plain(config: TransformerConfig) -> dict[str, Any]:
     assert isinstance(stack.position, Learned)
     inner = stack.feedforward.width
     return {
-        "vocab_size": config.embed.vocab,
+        "vocab_size": config.table.vocab,
         "n_positions": stack.position.length,
         "n_embd": config.width,
         "n_layer": stack.layers,
@@ -203,8 +195,8 @@ def lacks(config: TransformerConfig, heads: Mapping[str, Head]) -> list[str]:
         return ["it is an encoder"]
     facts = [
         (config.decoder.norm.place != "pre", "its norms stand after the sums"),
-        (config.embed.norm, "its embeddings are normed"),
-        (config.embed.types > 0, "it has token types"),
+        (config.table.norm, "its embeddings are normed"),
+        (config.table.types > 0, "it has token types"),
     ]
     for name, head in heads.items():
         if name == "lm" and isinstance(head, LMHead):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -10,21 +11,25 @@ from torch import nn
 
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.model.heads import (
+    Activation,
     ClassHead,
     Classification,
     Head,
     LanguageModelling,
     LMHead,
     Pool,
+    Tagging,
+    TokenHead,
     Value,
     ValueHead,
 )
 from modeledge.model.transformer import Transformer
 
-KINDS: dict[str, type[LMHead] | type[ClassHead] | type[ValueHead]] = {
+KINDS: dict[str, type[LMHead] | type[ClassHead] | type[ValueHead] | type[TokenHead]] = {
     "lm": LMHead,
     "class": ClassHead,
     "value": ValueHead,
+    "token": TokenHead,
 }
 
 
@@ -35,18 +40,8 @@ def described(model: Transformer) -> dict[str, Head]:
 
 def _described(name: str, module: nn.Module) -> Head:
     match module:
-        case LanguageModelling():
-            return LMHead(transform=module.dense is not None, bias=module.bias is not None, tie=module.weight is None)
-        case Classification():
-            return ClassHead(
-                outputs=module.output.weight.shape[0],
-                pool=module.pool,
-                hidden=module.dense is not None,
-                bias=module.output.bias is not None,
-                dropout=module.rate,
-            )
-        case Value():
-            return ValueHead(pool=module.pool, hidden=module.dense is not None, dropout=module.rate)
+        case LanguageModelling() | Classification() | Value() | Tagging():
+            return module.spec
     what = f"head {name!r} is a {type(module).__name__}, which no format here can say"
     raise ModeledgeError("E-OUTSIDE-FAMILY", what, remedy="save the model before it is packed or wrapped")
 
@@ -76,7 +71,7 @@ def _from_plain(value: Any, where: str) -> Head:
             raise ModeledgeError("E-CONFIG-KEY", f"unknown key {key!r}", where=where, remedy=nearest(key, known))
         if not _fits(key, part, optional=kind == "value"):
             raise ModeledgeError("E-CONFIG-VALUE", f"{key} is {part!r}", where=f"{where}.{key}")
-    if kind == "class" and "outputs" not in fields:
+    if "outputs" in known and "outputs" not in fields:
         raise ModeledgeError("E-CONFIG-VALUE", "outputs is missing", where=where)
     return KINDS[kind](**fields)
 
@@ -86,6 +81,12 @@ def _fits(key: str, value: Any, *, optional: bool) -> bool:
         return type(value) is int and value >= 1
     if key == "pool":
         return value in get_args(Pool) or (value is None and optional)
-    if key == "dropout":
+    if key == "activation":
+        return value in get_args(Activation)
+    if key == "scale" or (key == "softcap" and value is not None):
+        return type(value) in (int, float) and 0 < value < math.inf
+    if key == "softcap":
+        return True
+    if key in ("dropout", "first_dropout"):
         return type(value) in (int, float) and 0 <= value < 1
     return isinstance(value, bool)

@@ -10,8 +10,9 @@ from modeledge.families.family import Extra, Family, blank
 from modeledge.families.heads import heads_as_plain, heads_from_plain
 from modeledge.families.keys import refuse_code
 from modeledge.families.rules import Rename, Rule
-from modeledge.model.config import TransformerConfig, as_plain, from_plain
+from modeledge.model.config import TransformerConfig
 from modeledge.model.heads import Head
+from modeledge.model.plain import as_plain, from_plain
 
 SCHEMA = 1
 KNOWN = ("architectures", "dtype", "heads", "model", "model_type", "schema", "torch_dtype")

@@ -85,6 +85,76 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Interleave:
+    """Their one tensor holds ours in turns: for each of `groups` groups a piece of each of `ours` (GPT-NeoX lays out
+    queries, keys and values head by head)."""
+
+    theirs: str
+    ours: tuple[str, ...]
+    groups: int
+
+    def read(self, theirs: Tensors) -> dict[str, Tensor]:
+        whole = theirs[self.theirs]
+        if whole.ndim == 0 or whole.shape[0] % (self.groups * len(self.ours)):
+            what = f"{self.theirs} {list(whole.shape)} is not {self.groups} groups of {len(self.ours)} pieces"
+            raise ModeledgeError("E-KEYS", what)
+        pieces = whole.view(self.groups, len(self.ours), -1, *whole.shape[1:])
+        return {name: pieces[:, n].reshape(-1, *whole.shape[1:]) for n, name in enumerate(self.ours)}
+
+    def write(self, ours: Tensors) -> dict[str, Tensor]:
+        parts = [ours[name] for name in self.ours]
+        pieces = torch.stack([part.view(self.groups, -1, *part.shape[1:]) for part in parts], 1)
+        return {self.theirs: pieces.reshape(-1, *parts[0].shape[1:])}
+
+    def modules(self) -> dict[str, tuple[str, bool]]:
+        return _modules(self.theirs, self.ours, transposed=False)
+
+
+@dataclass(frozen=True)
+class Join:
+    """Several of their tensors are one of ours, one below the other; each has `sizes` of our rows."""
+
+    theirs: tuple[str, ...]
+    ours: str
+    sizes: tuple[int, ...]
+
+    def read(self, theirs: Tensors) -> dict[str, Tensor]:
+        parts = [theirs[name] for name in self.theirs]
+        for name, part, size in zip(self.theirs, parts, self.sizes, strict=True):
+            if part.ndim == 0 or part.shape[0] != size:
+                raise ModeledgeError("E-KEYS", f"{name} {list(part.shape)} must have {size} rows")
+        return {self.ours: torch.cat(parts)}
+
+    def write(self, ours: Tensors) -> dict[str, Tensor]:
+        return dict(zip(self.theirs, torch.split(ours[self.ours], list(self.sizes)), strict=True))
+
+    def modules(self) -> dict[str, tuple[str, bool]]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """Their tensor of shape `shape` is ours in another shape, `mine`: the same numbers in the same order."""
+
+    theirs: str
+    ours: str
+    shape: tuple[int, ...]
+    mine: tuple[int, ...]
+
+    def read(self, theirs: Tensors) -> dict[str, Tensor]:
+        whole = theirs[self.theirs]
+        if tuple(whole.shape) != self.shape:
+            raise ModeledgeError("E-KEYS", f"{self.theirs} is {list(whole.shape)} and must be {list(self.shape)}")
+        return {self.ours: whole.reshape(self.mine)}
+
+    def write(self, ours: Tensors) -> dict[str, Tensor]:
+        return {self.theirs: ours[self.ours].reshape(self.shape)}
+
+    def modules(self) -> dict[str, tuple[str, bool]]:
+        return {}
+
+
+@dataclass(frozen=True)
 class Tie:
     """Their tensor `theirs` may be stored a second time as `copy`. Where it is, both must hold the same bits."""
 
@@ -109,7 +179,8 @@ class Keep:
     theirs: str
 
 
-Moving: TypeAlias = Rename | Transpose | Split
+Moving: TypeAlias = Rename | Transpose | Split | Interleave | Join | Reshape
+MOVING = (Rename, Transpose, Split, Interleave, Join, Reshape)
 Rule: TypeAlias = Moving | Tie | Keep
 
 
@@ -124,12 +195,17 @@ class Reading:
 
 def needed(rules: Sequence[Rule]) -> tuple[str, ...]:
     """Their names without which the model is not whole."""
-    return tuple(rule.theirs for rule in rules if isinstance(rule, Rename | Transpose | Split))
+    return tuple(name for rule in rules if isinstance(rule, MOVING) for name in names_of(rule))
+
+
+def names_of(rule: Rule) -> tuple[str, ...]:
+    """Their names that a rule reads."""
+    return rule.theirs if isinstance(rule, Join) else (rule.theirs,)
 
 
 def allowed(rules: Sequence[Rule]) -> frozenset[str]:
     """All of their names that the rules know."""
-    return frozenset(rule.copy if isinstance(rule, Tie) else rule.theirs for rule in rules)
+    return frozenset(name for rule in rules for name in ((rule.copy,) if isinstance(rule, Tie) else names_of(rule)))
 
 
 def read_tensors(rules: Sequence[Rule], theirs: Tensors) -> Reading:
@@ -153,7 +229,7 @@ def write_tensors(rules: Sequence[Rule], ours: Tensors, *, kept: Tensors, copies
     """Ours → theirs: the inverse of `read_tensors`. Of `kept` only what no other rule writes now is written."""
     theirs: dict[str, Tensor] = {}
     for rule in rules:
-        if isinstance(rule, Rename | Transpose | Split):
+        if isinstance(rule, MOVING):
             theirs |= rule.write(ours)
     for rule in rules:
         if isinstance(rule, Keep) and rule.theirs in kept:
@@ -167,7 +243,7 @@ def module_names(rules: Sequence[Rule]) -> dict[str, tuple[str, bool]]:
     """Our module's path → (its name in their model, transposed?): what `Site` and the PEFT format ask for."""
     found: dict[str, tuple[str, bool]] = {}
     for rule in rules:
-        if isinstance(rule, Rename | Transpose | Split):
+        if isinstance(rule, MOVING):
             found |= rule.modules()
     return found
 

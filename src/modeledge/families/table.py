@@ -9,9 +9,10 @@ from modeledge.errors import ModeledgeError, nearest, printable
 from modeledge.families.bert import BERT
 from modeledge.families.family import Family
 from modeledge.families.gpt2 import GPT2
+from modeledge.families.llama import LLAMA
 from modeledge.families.native import NATIVE
 
-FAMILIES: dict[str, Family] = {"bert": BERT, "gpt2": GPT2, "modeledge": NATIVE}
+FAMILIES: dict[str, Family] = {"bert": BERT, "gpt2": GPT2, "llama": LLAMA, "modeledge": NATIVE}
 
 
 def find_family(name: Any) -> Family:

@@ -86,7 +86,7 @@ def stream(
 
 def _read(model: Transformer, prompts: Sequence[IntArray], room: int) -> _Rows:
     """Read all prompts in one pass, padded on the left so that every row ends at the same column."""
-    device = model.tokens.device
+    device = model.device
     lengths = [len(p) for p in prompts]
     longest = max(lengths)
     ids, positions, segments = (np.zeros((len(prompts), longest), dtype=np.int64) for _ in range(3))
@@ -124,9 +124,9 @@ def fill_mask(model: Transformer, ids: IntArray, mask: int, *, top: int = 5) -> 
             "E-USAGE", "there is no masked token in the text", remedy="write [MASK] where a word is missing"
         )
     model.check_length(len(ids))
-    side = Side.of(torch.from_numpy(np.asarray(ids, dtype=np.int64))[None].to(model.tokens.device))
-    states = model(Batch(source=side)).last[0, torch.from_numpy(places).to(model.tokens.device)]
-    shares, found = torch.softmax(model.logits(states).float(), -1).topk(min(top, model.config.embed.vocab), -1)
+    side = Side.of(torch.from_numpy(np.asarray(ids, dtype=np.int64))[None].to(model.device))
+    states = model(Batch(source=side)).last[0, torch.from_numpy(places).to(model.device)]
+    shares, found = torch.softmax(model.logits(states).float(), -1).topk(min(top, model.config.table.vocab), -1)
     return [list(zip(i, p, strict=True)) for i, p in zip(found.tolist(), shares.tolist(), strict=True)]
 
 

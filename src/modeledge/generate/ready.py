@@ -18,7 +18,7 @@ from modeledge.model.heads import LanguageModelling
 from modeledge.model.linear import Linear
 from modeledge.model.transformer import Transformer
 
-FUSED = {"gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "relu": ("relu", "")}
+FUSED = {"gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "relu": ("relu", "")}  # silu is not among its own
 
 
 class PackedLinear(nn.Module):
@@ -46,7 +46,7 @@ class PackedVocabulary(nn.Module):
 
     def forward(self, states: Tensor, embedding: Tensor) -> Tensor:
         """States `[..., width]` → scores `[..., vocab]`."""
-        return self.product(self.head.hidden(states))  # type: ignore[no-any-return]
+        return self.head.capped(self.product(self.head.hidden(states)))
 
 
 def ready(model: Transformer, dtype: torch.dtype | None = None) -> Transformer:
@@ -55,11 +55,11 @@ def ready(model: Transformer, dtype: torch.dtype | None = None) -> Transformer:
     dtype = dtype or model.compute
     made = copy.deepcopy(model).eval().requires_grad_(False).to(dtype)
     made.compute = dtype
-    if dtype is torch.bfloat16 and made.tokens.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if dtype is torch.bfloat16 and made.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         _pack(made)
         for name, head in made.heads.items():
             if isinstance(head, LanguageModelling):
-                made.heads[name] = PackedVocabulary(head, head.table(made.tokens).detach())
+                made.heads[name] = PackedVocabulary(head, head.weights(made.table).detach())
     return made
 
 
@@ -68,7 +68,7 @@ def _pack(module: nn.Module) -> None:
         if type(child) is Linear:
             bias = None if child.bias is None else child.bias.detach()
             activation = ("none", "")
-            if isinstance(module, FeedForward) and name == "up" and module.gate is None:
+            if isinstance(module, FeedForward) and name == "up" and module.kind in FUSED:
                 activation, module.activation = FUSED[module.kind], _unchanged
             setattr(module, name, PackedLinear(child.weight.detach(), bias, activation))
         else:

@@ -2,20 +2,10 @@
 
 from modeledge.model.batch import Batch, Side
 from modeledge.model.cache import Cache
-from modeledge.model.config import (
-    Attention,
-    Dropout,
-    FeedForward,
-    Learned,
-    Norm,
-    Rotary,
-    Sinusoidal,
-    Stack,
-    Tokens,
-    TransformerConfig,
-)
+from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Patches, Stack, Tokens, TransformerConfig
 from modeledge.model.draw import dropping
-from modeledge.model.heads import ClassHead, Head, LMHead, ValueHead
+from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead, ValueHead
+from modeledge.model.kinds import Buckets, Learned, Rotary, Sinusoidal, Stretch
 from modeledge.model.likelihood import token_loss
 from modeledge.model.pattern import Marks, Pattern
 from modeledge.model.sites import Site
@@ -24,6 +14,7 @@ from modeledge.model.transformer import Keep, Start, States, Transformer
 __all__ = [
     "Attention",
     "Batch",
+    "Buckets",
     "Cache",
     "ClassHead",
     "Dropout",
@@ -34,6 +25,7 @@ __all__ = [
     "Learned",
     "Marks",
     "Norm",
+    "Patches",
     "Pattern",
     "Rotary",
     "Side",
@@ -42,6 +34,8 @@ __all__ = [
     "Stack",
     "Start",
     "States",
+    "Stretch",
+    "TokenHead",
     "Tokens",
     "Transformer",
     "TransformerConfig",

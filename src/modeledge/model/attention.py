@@ -30,6 +30,9 @@ class Way:
     cache: Cache | None = None
     layer: int = 0
     weights: bool = False
+    score: Tensor | None = None
+    cross: Pattern | None = None
+    source: Tensor | None = None
 
 
 def attention(
@@ -49,29 +52,28 @@ def attention(
 
     query `[rows, heads, queries, head_width]`, key and value `[rows, kv_heads, keys, head_width]` → states like query,
     and the weights `[rows, heads, queries, keys]` where they are asked for. `softcap` bounds the scaled product by
-    softcap · tanh(x / softcap) before `score` `[1 or rows · heads, queries, keys]` and the pattern are added.
+    softcap · tanh(x / softcap) before `score` `[1 or rows, heads, queries, keys]` and the pattern are added.
     """
-    dense = (
-        weights
-        or softcap is not None
-        or score is not None
-        or (rate > 0 and mask is not None and mask.noise is not None)
-    )
+    dense = weights or softcap is not None or (rate > 0 and mask is not None and mask.noise is not None)
     training = torch.is_grad_enabled() and query.requires_grad
     if not dense and (query.device.type == "cuda" or not training):
-        return _fused(query, key, value, pattern, scale), None
+        return _fused(query, key, value, pattern, scale, score), None
     return _products(query, key, value, pattern, scale, softcap, score, mask, rate, weights)
 
 
-def _fused(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, scale: float) -> Tensor:
+def _fused(
+    query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, scale: float, score: Tensor | None = None
+) -> Tensor:
     """torch's own kernel: no weights kept, no dropout. On a CPU it runs in fp32, where it is several times as fast."""
     _, heads, queries, _ = query.shape
     dtype = torch.float32 if query.device.type == "cpu" and query.dtype is torch.bfloat16 else query.dtype
     causal = pattern.causal and pattern.whole and pattern.window is None and queries == key.shape[2] and queries > 1
-    causal = causal and pattern.queries.prefix is None and not pattern.shared
+    causal = causal and pattern.queries.prefix is None and not pattern.shared and score is None
     bias = None if causal else pattern.bias(dtype, heads)
     if bias is not None:
         bias = bias.view(-1, heads if len(bias) > 1 else 1, queries, key.shape[2])
+    if score is not None:
+        bias = score.to(dtype) if bias is None else score.to(dtype) + bias
     grouped = key.shape[1] != heads
     states = F.scaled_dot_product_attention(
         query.to(dtype),
@@ -108,7 +110,8 @@ def _products(
     else:
         scores = torch.bmm(q, k.transpose(1, 2))
         scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
-        scores = scores if score is None else scores + score
+        if score is not None:
+            scores = (scores.view(rows, heads, queries, -1) + score.to(scores.dtype)).view(scores.shape)
         scores = scores if bias is None else scores + bias
     shares = torch.softmax(scores, -1)
     drop: Mask | None = mask.mask(shares, rate, "attention") if mask is not None else None
@@ -121,11 +124,11 @@ def _products(
 class SelfAttention(nn.Module):
     """Queries, keys, values, attention, output projection. Weights are stored as the family stores them."""
 
-    def __init__(self, config: shapes.Attention, width: int, rate: float, layer: int, norm: shapes.Norm) -> None:
+    def __init__(self, config: shapes.Attention, width: int, rate: float, norm: shapes.Norm) -> None:
         super().__init__()
         self.heads, self.kv_heads = config.heads, config.kv_heads or config.heads
         self.head_width = config.head_width or width // config.heads
-        self.window = config.windows[layer % len(config.windows)]
+        self.scale = self.head_width**-0.5 if config.scale is None else config.scale
         self.softcap, self.rate = config.softcap, rate
         inner, inner_kv = self.heads * self.head_width, self.kv_heads * self.head_width
         self.sizes = [inner, inner_kv, inner_kv]
@@ -136,15 +139,21 @@ class SelfAttention(nn.Module):
             self.key = Linear(width, inner_kv, bias=config.bias)
             self.value = Linear(width, inner_kv, bias=config.bias)
         self.fused = config.qkv == "fused"
-        self.query_norm = build_norm(norm.kind, self.head_width, norm.eps) if config.qk_norm else None
-        self.key_norm = build_norm(norm.kind, self.head_width, norm.eps) if config.qk_norm else None
-        self.output = Linear(inner, width, bias=config.bias, residual=True)
+        self.whole_norm = config.qk_norm == "whole"
+        normed = (inner, inner_kv) if self.whole_norm else (self.head_width, self.head_width)
+        self.query_norm = build_norm(norm, normed[0]) if config.qk_norm else None
+        self.key_norm = build_norm(norm, normed[1]) if config.qk_norm else None
+        output_bias = config.bias if config.output_bias is None else config.output_bias
+        self.output = Linear(inner, width, bias=output_bias, residual=True)
 
     def forward(self, x: Tensor, way: Way) -> tuple[Tensor, Tensor | None]:
         """States `[rows, seq, width]` → states, and attention weights where `way` asks for them."""
         rows, seq, _ = x.shape
-        query, key, value = (part.view(rows, seq, -1, self.head_width) for part in self._project(x))
-        if self.query_norm is not None and self.key_norm is not None:
+        query, key, value = self._project(x)
+        if self.whole_norm and self.query_norm is not None and self.key_norm is not None:
+            query, key = self.query_norm(query), self.key_norm(key)
+        query, key, value = (part.view(rows, seq, -1, self.head_width) for part in (query, key, value))
+        if not self.whole_norm and self.query_norm is not None and self.key_norm is not None:
             query, key = self.query_norm(query), self.key_norm(key)
         query, key = turned(query, way.angles), turned(key, way.angles)
         query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
@@ -155,8 +164,9 @@ class SelfAttention(nn.Module):
             key,
             value,
             way.pattern,
-            scale=self.head_width**-0.5,
+            scale=self.scale,
             softcap=self.softcap,
+            score=way.score,
             mask=way.draw,
             rate=self.rate,
             weights=way.weights,
@@ -173,3 +183,53 @@ class SelfAttention(nn.Module):
         weight = torch.cat(tuple(part.weight for part in parts)).to(x.dtype)  # one product instead of three
         biases = tuple(part.bias for part in parts if part.bias is not None)
         return torch.split(F.linear(x, weight, torch.cat(biases).to(x.dtype) if biases else None), self.sizes, -1)
+
+
+class CrossAttention(nn.Module):
+    """A decoder's queries over the encoder's states (Vaswani et al. 2017, section 3.2.3): no positions, no direction.
+
+    With a cache the keys and values of the source are made once and kept.
+    """
+
+    def __init__(self, config: shapes.Attention, width: int, rate: float) -> None:
+        super().__init__()
+        self.heads, self.kv_heads = config.heads, config.kv_heads or config.heads
+        self.head_width = config.head_width or width // config.heads
+        self.scale = self.head_width**-0.5 if config.scale is None else config.scale
+        self.softcap, self.rate = config.softcap, rate
+        inner, inner_kv = self.heads * self.head_width, self.kv_heads * self.head_width
+        self.sizes = [inner, inner_kv, inner_kv]
+        self.query = Linear(width, inner, bias=config.bias)
+        self.key = Linear(width, inner_kv, bias=config.bias)
+        self.value = Linear(width, inner_kv, bias=config.bias)
+        output_bias = config.bias if config.output_bias is None else config.output_bias
+        self.output = Linear(inner, width, bias=output_bias, residual=True)
+
+    def forward(self, x: Tensor, way: Way) -> tuple[Tensor, Tensor | None]:
+        """States `[rows, seq, width]` → states, and weights over the source where `way` asks for them."""
+        assert way.cross is not None, "a decoder that reads an encoder needs a source"
+        rows, seq, _ = x.shape
+        query = self.query(x).view(rows, seq, -1, self.head_width).transpose(1, 2)
+        known = None if way.cache is None else way.cache.source_at(way.layer)
+        if known is None:
+            assert way.source is not None, "the source was not read"
+            key, value = (
+                part(way.source).view(rows, -1, self.kv_heads, self.head_width).transpose(1, 2)
+                for part in (self.key, self.value)
+            )
+            if way.cache is not None:
+                way.cache.keep_source(way.layer, key, value)
+        else:
+            key, value = known
+        states, weights = attention(
+            query,
+            key,
+            value,
+            way.cross,
+            scale=self.scale,
+            softcap=self.softcap,
+            mask=way.draw.at("cross"),
+            rate=self.rate,
+            weights=way.weights,
+        )
+        return self.output(states.transpose(1, 2).reshape(rows, seq, -1)), weights

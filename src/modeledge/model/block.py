@@ -2,54 +2,126 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from modeledge.model.attention import SelfAttention, Way
+from modeledge.model.attention import CrossAttention, SelfAttention, Way
 from modeledge.model.batch import Side
 from modeledge.model.cache import Cache
 from modeledge.model.config import Stack
-from modeledge.model.draw import Draw, add_dropped
+from modeledge.model.draw import Draw, add_dropped, dropped
 from modeledge.model.feedforward import FeedForward
 from modeledge.model.linear import build_norm
 from modeledge.model.pattern import Marks, Pattern
-from modeledge.model.position import build_position
+from modeledge.model.position import Angles, build_position
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a decoder reads: the encoder's states `[rows, seq, width]` (`None` where a cache holds what is made of
+    them), and who is who there."""
+
+    states: Tensor | None
+    marks: Marks
+    whole: bool
+
+    def pattern(self, queries: Marks, whole: bool) -> Pattern:
+        """Each query sees the source of its own example, all of it."""
+        return Pattern(False, None, queries, self.marks, whole=self.whole and whole, cross=True)
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each added to the residual stream; the norm stands before or after."""
+    """Attention, attention over a source where there is one, and feed-forward, each added to the residual stream.
 
-    def __init__(self, stack: Stack, width: int, layer: int) -> None:
+    A norm stands before, after the sum, on the sub-layer's output, or before and on the output: see `Norm`.
+    """
+
+    def __init__(self, stack: Stack, width: int, layer: int, *, cross: bool = False) -> None:
         super().__init__()
-        self.pre = stack.norm.place == "pre"
-        self.rate = stack.dropout.hidden
-        self.attention_norm = build_norm(stack.norm.kind, width, stack.norm.eps)
-        self.attention = SelfAttention(stack.attention, width, stack.dropout.attention, layer, stack.norm)
-        self.feedforward_norm = build_norm(stack.norm.kind, width, stack.norm.eps)
-        self.feedforward = FeedForward(stack.feedforward, width)
+        norm, rate = stack.norm, stack.dropout.attention
+        self.place, self.rate, self.parallel = norm.place, stack.dropout.hidden, stack.parallel
+        absent = norm.place == "pre" and not norm.first and layer == 0
+        self.attention_norm = None if absent else build_norm(norm, width)
+        self.attention = SelfAttention(stack.attention, width, rate, norm)
+        self.cross_norm = build_norm(norm, width) if cross else None
+        self.cross = CrossAttention(stack.attention, width, rate) if cross else None
+        self.feedforward_norm = build_norm(norm, width)
+        self.feedforward = FeedForward(stack.feedforward, width, stack.dropout.inner)
+        around = norm.place == "around"
+        self.attention_after = build_norm(norm, width) if around else None
+        self.cross_after = build_norm(norm, width) if around and cross else None
+        self.feedforward_after = build_norm(norm, width) if around else None
 
-    def forward(self, x: Tensor, way: Way) -> tuple[Tensor, Tensor | None]:
-        """States `[rows, seq, width]` → states, attention weights."""
-        states, weights = self.attention(self.attention_norm(x) if self.pre else x, way)
+    def forward(self, x: Tensor, way: Way) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """States `[rows, seq, width]` → states, attention weights, and those over the source."""
+        if self.parallel:
+            return self._parallel(x, way)
+        states, weights = self.attention(self._before(x, self.attention_norm), way)
+        x = self._added(x, states, self.attention_norm, self.attention_after, way, "hidden")
+        over = None
+        if self.cross is not None:
+            states, over = self.cross(self._before(x, self.cross_norm), way)
+            x = self._added(x, states, self.cross_norm, self.cross_after, way, "cross")
+        states = self.feedforward(self._before(x, self.feedforward_norm), way.draw)
+        x = self._added(x, states, self.feedforward_norm, self.feedforward_after, way, "feedforward")
+        return x, weights, over
+
+    def _parallel(self, x: Tensor, way: Way) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """x + attention(norm₁ x) + feedforward(norm₂ x) (Black et al. 2022, section 2.1)."""
+        states, weights = self.attention(self._before(x, self.attention_norm), way)
+        more = self.feedforward(self._before(x, self.feedforward_norm), way.draw)
         x = add_dropped(x, states, way.draw.mask(states, self.rate, "hidden"))
-        x = x if self.pre else self.attention_norm(x)
-        states = self.feedforward(self.feedforward_norm(x) if self.pre else x)
-        x = add_dropped(x, states, way.draw.mask(states, self.rate, "feedforward"))
-        return (x if self.pre else self.feedforward_norm(x)), weights
+        return add_dropped(x, more, way.draw.mask(more, self.rate, "feedforward")), weights, None
+
+    def _before(self, x: Tensor, norm: Callable[[Tensor], Tensor] | None) -> Tensor:
+        return norm(x) if norm is not None and self.place in ("pre", "around") else x
+
+    def _added(
+        self,
+        x: Tensor,
+        states: Tensor,
+        norm: Callable[[Tensor], Tensor] | None,
+        after: Callable[[Tensor], Tensor] | None,
+        way: Way,
+        site: str,
+    ) -> Tensor:
+        if self.place == "inner" and norm is not None:
+            states = norm(states)
+        elif after is not None:
+            states = after(states)
+        x = add_dropped(x, states, way.draw.mask(states, self.rate, site))
+        return norm(x) if self.place == "post" and norm is not None else x
 
 
 class Tower(nn.Module):
-    """A stack of blocks with its positions and, where norms stand before, a last norm."""
+    """A stack of blocks with its positions and a last norm where none stands after each sum.
 
-    def __init__(self, stack: Stack, width: int, *, causal: bool) -> None:
+    `width` is that of the states, `embed_width` that of the embeddings that its positions are added to. `cross` towers
+    read the states of another.
+    """
+
+    def __init__(
+        self, stack: Stack, width: int, *, causal: bool, cross: bool = False, embed_width: int | None = None
+    ) -> None:
         super().__init__()
-        self.causal = causal
+        self.causal, self.depth = causal, stack.layers
         head_width = stack.attention.head_width or width // stack.attention.heads
-        self.position = build_position(stack.position, width, head_width)
-        self.blocks = nn.ModuleList([Block(stack, width, layer) for layer in range(stack.layers)])
-        self.final_norm = build_norm(stack.norm.kind, width, stack.norm.eps) if stack.norm.place == "pre" else None
-        self.checkpointing = False
+        self.position = build_position(stack.position, embed_width or width, head_width, stack.attention.heads)
+        blocks = 1 if stack.share else stack.layers
+        self.blocks = nn.ModuleList([Block(stack, width, layer, cross=cross) for layer in range(blocks)])
+        self.windows = tuple(stack.attention.windows)
+        self.final_norm = build_norm(stack.norm, width) if stack.norm.place != "post" else None
+        self.rate, self.checkpointing = stack.dropout.last, False
+
+    def block(self, number: int) -> Block:
+        """The block of a layer; one for all where the weights are shared."""
+        block = self.blocks[number if len(self.blocks) > 1 else 0]
+        assert isinstance(block, Block)
+        return block
 
     def forward(
         self,
@@ -60,6 +132,7 @@ class Tower(nn.Module):
         layers: list[Tensor] | None,
         weights: list[Tensor] | None,
         first: int = 0,
+        source: Source | None = None,
     ) -> Tensor:
         """Embedded tokens → last states `[rows, seq, width]`; `layers` and `weights` are filled where they are lists.
 
@@ -67,9 +140,10 @@ class Tower(nn.Module):
         """
         if layers is not None:
             layers.append(x)
-        x = self.through(x, side, draw, range(first, len(self.blocks)), cache, layers, weights)
+        x = self.through(x, side, draw, range(first, self.depth), cache, layers, weights, source)
         if self.final_norm is not None:
             x = self.final_norm(x)
+            x = dropped(x, draw.mask(x, self.rate, "last") if self.final_norm.training else None)
             if layers is not None:
                 layers[-1] = x
         return x
@@ -83,6 +157,7 @@ class Tower(nn.Module):
         cache: Cache | None = None,
         layers: list[Tensor] | None = None,
         weights: list[Tensor] | None = None,
+        source: Source | None = None,
     ) -> Tensor:
         """States `[rows, seq, width]` through the blocks `numbers`, before the last norm.
 
@@ -90,25 +165,38 @@ class Tower(nn.Module):
         """
         queries = Marks.of(side)
         keys, whole = (queries, side.whole) if cache is None else (cache.marks(), cache.whole)
+        cross = None if source is None else source.pattern(queries, whole)
+        score = self.position.score(queries, keys, whole=whole, causal=self.causal)
         patterns: dict[int | None, Pattern] = {}
-        angles = self.position.angles(side.positions, x.dtype)
+        angles: dict[bool, Angles] = {}
         for number in numbers:
-            block = self.blocks[number]
-            assert isinstance(block, Block)
-            window = block.attention.window
+            block, window = self.block(number), self.windows[number % len(self.windows)]
             if window not in patterns:
                 patterns[window] = Pattern(self.causal, window, queries, keys, whole=whole)
+            local, turns = window is not None, self.position.turns(number)
+            if turns and local not in angles:
+                angles[local] = self.position.angles(side.positions, x.dtype, local=local)
             masks = draw.at(number) if block.training else Draw(None)
-            way = Way(patterns[window], angles, masks, cache, number, weights is not None)
-            x, seen = self._run(block, x, way)
+            way = Way(
+                patterns[window],
+                angles[local] if turns else None,
+                masks,
+                cache,
+                number,
+                weights is not None,
+                score,
+                cross,
+                None if source is None else source.states,
+            )
+            x, seen, over = self._run(block, x, way)
             if layers is not None:
                 layers.append(x)
-            if weights is not None and seen is not None:
-                weights.append(seen)
+            if weights is not None:
+                weights += [w for w in (seen, over) if w is not None]
         return x
 
-    def _run(self, block: Block, x: Tensor, way: Way) -> tuple[Tensor, Tensor | None]:
-        out: tuple[Tensor, Tensor | None]
+    def _run(self, block: Block, x: Tensor, way: Way) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        out: tuple[Tensor, Tensor | None, Tensor | None]
         if self.checkpointing and torch.is_grad_enabled() and way.cache is None and not way.weights:
             out = checkpoint(block, x, way, use_reentrant=False, preserve_rng_state=False)
             return out

@@ -5,7 +5,7 @@ The buffers have a fixed capacity and are only ever appended to, so an older val
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -20,7 +20,9 @@ from modeledge.model.pattern import Marks
 class Cache:
     """For each layer keys and values `[rows, capacity, kv_heads, head_width]`; marks `[rows, capacity]`.
 
-    A token's heads lie together: a CPU reads the filled part of such a buffer up to twice as fast.
+    A token's heads lie together: a CPU reads the filled part of such a buffer up to twice as fast. A decoder that reads
+    an encoder keeps each layer's keys and values of the source `[rows, kv_heads, seq, head_width]` in `sources`, and
+    who is who there in `source`.
     """
 
     keys: tuple[Tensor, ...]
@@ -29,6 +31,9 @@ class Cache:
     segments: Tensor
     filled: int = 0
     whole: bool = True
+    source: Marks | None = None
+    source_whole: bool = True
+    sources: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @staticmethod
     def empty(
@@ -69,6 +74,18 @@ class Cache:
         keys, values = self.keys[layer][:, : self.filled], self.values[layer][:, : self.filled]
         return keys.transpose(1, 2), values.transpose(1, 2)
 
+    def of_source(self, marks: Marks, whole: bool) -> Cache:
+        """The cache that knows the source's marks."""
+        return replace(self, source=marks, source_whole=whole)
+
+    def source_at(self, layer: int) -> tuple[Tensor, Tensor] | None:
+        """Keys and values of the source in this layer, once they were made."""
+        return self.sources.get(layer)
+
+    def keep_source(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """Hold what this layer made of the source."""
+        self.sources[layer] = (key, value)
+
     def rows(self, chosen: Tensor) -> Cache:
         """The cache of some rows alone (finished prompts leave the batch)."""
         return replace(
@@ -77,4 +94,6 @@ class Cache:
             values=tuple(v[chosen] for v in self.values),
             positions=self.positions[chosen],
             segments=self.segments[chosen],
+            source=None if self.source is None else self.source.rows(chosen),
+            sources={layer: (k[chosen], v[chosen]) for layer, (k, v) in self.sources.items()},
         )

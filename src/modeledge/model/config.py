@@ -10,55 +10,60 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import UnionType
-from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Literal
 
-from modeledge.errors import ModeledgeError, nearest
+from modeledge.errors import ModeledgeError
+from modeledge.model.kinds import Buckets, Learned, PositionConfig, Rotary, Sinusoidal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """A table of token embeddings `[vocab, width]`, plus token types where `types > 0` (BERT's sentence A and B)."""
+    """A table of token embeddings `[vocab, width]`, plus token types where `types > 0` (BERT's sentence A and B).
+
+    A `width` of its own is projected to that of the model (factorised: ALBERT, ELECTRA). `scale` multiplies what is
+    looked up (√width in Vaswani et al. 2017, section 3.4). `norm` stands after all is summed.
+    """
 
     vocab: int
     types: int = 0
     norm: bool = False
+    width: int | None = None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learned:
-    """A table of position embeddings added to the tokens (Radford et al. 2018); `length` rows."""
+class Patches:
+    """Square patches of square images as a sequence `[rows, seq, channels · patch²]` (Dosovitskiy et al. 2021).
 
-    length: int
-    kind: Literal["learned"] = "learned"
+    The first `leading` positions are learned tokens ([CLS]; DeiT adds one for distillation), the patches follow.
+    """
 
+    image: int
+    patch: int
+    channels: int = 3
+    leading: int = 1
+    kind: Literal["patches"] = "patches"
 
-@dataclass(frozen=True, kw_only=True)
-class Sinusoidal:
-    """Fixed sines and cosines added to the tokens (Vaswani et al. 2017, section 3.5)."""
+    @property
+    def dim(self) -> int:
+        """Numbers in one patch."""
+        return self.channels * self.patch**2
 
-    base: float = 10000.0
-    kind: Literal["sinusoidal"] = "sinusoidal"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rotary:
-    """Queries and keys turned by an angle proportional to the position (Su et al. 2021, equation 34)."""
-
-    base: float = 10000.0
-    kind: Literal["rotary"] = "rotary"
-
-
-PositionConfig: TypeAlias = Learned | Sinusoidal | Rotary | None
+    @property
+    def length(self) -> int:
+        """Positions of one image, the leading tokens counted."""
+        return self.leading + (self.image // self.patch) ** 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attention:
     """Multi-head attention; fewer `kv_heads` is grouped-query attention (Ainslie et al. 2023).
 
-    `qkv` says how the weights are stored: three matrices (`split`, as BERT) or one (`fused`, as GPT-2). `qk_norm`
-    normalises queries and keys per head (Henry et al. 2020) with the norm of the stack. `windows` repeats over the
-    layers: `(None, 128)` alternates global and local attention. `softcap` bounds the scores by a tanh (Gemma 2).
+    `qkv` says how the weights are stored: three matrices (`split`, as BERT) or one (`fused`, as GPT-2). `output_bias`
+    is as `bias` where it is not said. `qk_norm` normalises queries and keys with the norm of the stack: each head
+    (Henry et al. 2020; Qwen 3), or all heads together (OLMo 2). `windows` repeats over the layers: `(None, 128)`
+    alternates global and local attention. `softcap` bounds the scores by a tanh (Gemma 2). `scale` multiplies them:
+    1/√head_width where it is not said.
     """
 
     heads: int
@@ -66,41 +71,62 @@ class Attention:
     head_width: int | None = None
     qkv: Literal["split", "fused"] = "split"
     bias: bool = True
-    qk_norm: bool = False
+    output_bias: bool | None = None
+    qk_norm: Literal["head", "whole"] | None = None
     windows: tuple[int | None, ...] = (None,)
     softcap: float | None = None
+    scale: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeedForward:
-    """Two layers with an activation between, or the gated form of Shazeer (2020): `swiglu`, `geglu`."""
+    """Two layers with an activation between, or the gated form of Shazeer (2020): `swiglu`, `geglu`, `reglu`; `_tanh`
+    is GELU by its tanh approximation."""
 
     width: int
-    kind: Literal["gelu", "gelu_tanh", "relu", "swiglu", "geglu"] = "gelu"
+    kind: Literal["gelu", "gelu_tanh", "relu", "silu", "swiglu", "geglu", "geglu_tanh", "reglu"] = "gelu"
     bias: bool = True
+
+    @property
+    def gated(self) -> bool:
+        """Is one product multiplied by another?"""
+        return self.kind in ("swiglu", "geglu", "geglu_tanh", "reglu")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Norm:
-    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019), before each sub-layer or after its residual."""
+    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019).
+
+    It stands before each sub-layer (`pre`), after the sum with the residual (`post`), on the sub-layer's output before
+    that sum (`inner`: OLMo 2), or before and on the output (`around`: Gemma 2). Stacks that are not `post` end with one
+    more. `around_one` stores weights as their distance from 1 (Gemma). `first=False` leaves out the very first
+    (ModernBERT, whose embeddings are normed).
+    """
 
     kind: Literal["layer", "rms"] = "layer"
-    place: Literal["pre", "post"] = "pre"
+    place: Literal["pre", "post", "inner", "around"] = "pre"
     eps: float = 1e-5
+    bias: bool = True
+    around_one: bool = False
+    first: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dropout:
-    """Rates on the embeddings, on each sub-layer's output, and on the attention weights."""
+    """Rates on the embeddings, on each sub-layer's output, on the attention weights, inside the feed-forward (T5, BART)
+    and after the last norm (T5)."""
 
     embed: float = 0.0
     hidden: float = 0.0
     attention: float = 0.0
+    inner: float = 0.0
+    last: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """One tower of layers."""
+    """One tower of layers. With `share` all layers are one block's weights (ALBERT); with `parallel` attention and
+    feed-forward read the same states and are added together (GPT-NeoX)."""
 
     layers: int
     attention: Attention
@@ -108,23 +134,46 @@ class Stack:
     norm: Norm = Norm()
     position: PositionConfig = None
     dropout: Dropout = Dropout()
+    share: bool = False
+    parallel: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
-    """The whole model: BERT is an encoder, GPT a decoder. `init` is the standard deviation of fresh weights."""
+    """The whole model: BERT is an encoder, GPT a decoder, T5 both: then the decoder reads the encoder's states.
+
+    An encoder–decoder has one table of tokens for both sides, or a second one, `target_embed`. `init` is the standard
+    deviation of fresh weights.
+    """
 
     width: int
-    embed: Tokens
+    embed: Tokens | Patches
+    target_embed: Tokens | None = None
     encoder: Stack | None = None
     decoder: Stack | None = None
     init: float = 0.02
 
     def __post_init__(self) -> None:
-        if (self.encoder is None) == (self.decoder is None):
-            raise ModeledgeError("E-CONFIG", "a model here is one encoder or one decoder", where="encoder, decoder")
+        if self.encoder is None and self.decoder is None:
+            what = "a model has an encoder, a decoder, or both"
+            raise ModeledgeError("E-CONFIG", what, where="encoder, decoder")
+        if self.target_embed is not None and not self.both:
+            what = "a second table of tokens is for an encoder and a decoder together"
+            raise ModeledgeError("E-CONFIG", what, where="model.target_embed")
+        if isinstance(self.embed, Patches) and (
+            self.decoder is not None or not isinstance(self.stack.position, Learned)
+        ):
+            what = "patches are read by an encoder with learned positions"
+            raise ModeledgeError("E-CONFIG", what, where="model.embed")
         check_numbers(self)
-        check_stack(self.stack, self.width)
+        for stack in (self.encoder, self.decoder):
+            if stack is not None:
+                check_stack(stack, self.width)
+
+    @property
+    def both(self) -> bool:
+        """Does a decoder read an encoder?"""
+        return self.encoder is not None and self.decoder is not None
 
     @property
     def stack(self) -> Stack:
@@ -134,37 +183,73 @@ class TransformerConfig:
         return stack
 
     @property
+    def table(self) -> Tokens:
+        """The token embeddings that stand on the side the heads read. Images have none (`E-USAGE`)."""
+        table = self.target_embed or self.embed
+        if isinstance(table, Patches):
+            raise ModeledgeError("E-USAGE", "a model of images has no table of tokens")
+        return table
+
+    @property
     def positions(self) -> int | None:
-        """How many positions the model knows; `None` where there is no limit."""
-        position = self.stack.position
-        return position.length if isinstance(position, Learned) else None
+        """How many positions the model knows on each side; `None` where there is no limit."""
+        known = [s.position for s in (self.encoder, self.decoder) if s is not None]
+        return min((p.length - p.offset for p in known if isinstance(p, Learned)), default=None)
 
 
 def check_numbers(config: TransformerConfig) -> None:
     """Refuse numbers that no model can have (`E-CONFIG`); what is not a number (NaN) fits no rule either."""
-    stack, attention, position = config.stack, config.stack.attention, config.stack.position
-    sizes = {
-        "width": config.width,
-        "layers": stack.layers,
-        "attention.heads": attention.heads,
-        "attention.kv_heads": attention.kv_heads,
-        "attention.head_width": attention.head_width,
-        "attention.windows": min((w for w in attention.windows if w is not None), default=None),
-        "feedforward.width": stack.feedforward.width,
-        "embed.vocab": config.embed.vocab,
-        "position.length": config.positions,
-    }
-    rates = {f"dropout.{name}": rate for name, rate in dataclasses.asdict(stack.dropout).items()}
-    above = {"attention.softcap": attention.softcap}
-    if isinstance(position, Rotary | Sinusoidal):
-        above["position.base"] = position.base
-    from_zero = {"embed.types": config.embed.types, "norm.eps": stack.norm.eps, "init": config.init}
-    rules: tuple[tuple[str, Mapping[str, float | None], Callable[[float], bool]], ...] = (
-        ("must be at least 1", sizes, lambda x: x >= 1),
-        ("must be at least 0 and below 1", rates, lambda x: 0 <= x < 1),
-        ("must be above 0", above, lambda x: 0 < x < math.inf),
-        ("must be at least 0", from_zero, lambda x: 0 <= x < math.inf),
-    )
+    sizes: dict[str, float | None] = {"width": config.width}
+    from_zero: dict[str, float | None] = {"init": config.init}
+    above: dict[str, float | None] = {}
+    rates: dict[str, float | None] = {}
+    for name, table in (("embed", config.embed), ("target_embed", config.target_embed)):
+        if isinstance(table, Tokens):
+            sizes |= {f"{name}.vocab": table.vocab, f"{name}.width": table.width}
+            from_zero[f"{name}.types"] = table.types
+            above[f"{name}.scale"] = table.scale
+        elif table is not None:
+            sizes |= {f"{name}.{size}": getattr(table, size) for size in ("image", "patch", "channels", "leading")}
+    for stack in (config.encoder, config.decoder):
+        if stack is None:
+            continue
+        attention, position = stack.attention, stack.position
+        sizes |= {
+            "layers": stack.layers,
+            "attention.heads": attention.heads,
+            "attention.kv_heads": attention.kv_heads,
+            "attention.head_width": attention.head_width,
+            "attention.windows": min((w for w in attention.windows if w is not None), default=None),
+            "feedforward.width": stack.feedforward.width,
+        }
+        rates |= {f"dropout.{name}": rate for name, rate in dataclasses.asdict(stack.dropout).items()}
+        above |= {"attention.softcap": attention.softcap, "attention.scale": attention.scale}
+        from_zero["norm.eps"] = stack.norm.eps
+        match position:
+            case Learned():
+                sizes["position.length"], from_zero["position.offset"] = position.length, position.offset
+                sizes["position.length − offset"] = position.length - position.offset
+            case Sinusoidal():
+                above["position.base"] = position.base
+            case Rotary():
+                above |= {"position.base": position.base, "position.local_base": position.local_base}
+                above["position.fraction"] = position.fraction
+                if position.stretch is not None:
+                    above |= {f"stretch.{n}": getattr(position.stretch, n) for n in ("factor", "high", "original")}
+            case Buckets():
+                sizes["position.count"], above["position.distance"] = (
+                    position.count,
+                    position.distance - position.count / 4,
+                )
+        _hold(
+            ("must be at least 1", sizes, lambda x: x >= 1),
+            ("must be at least 0 and below 1", rates, lambda x: 0 <= x < 1),
+            ("must be above 0", above, lambda x: 0 < x < math.inf),
+            ("must be at least 0", from_zero, lambda x: 0 <= x < math.inf),
+        )
+
+
+def _hold(*rules: tuple[str, Mapping[str, float | None], Callable[[float], bool]]) -> None:
     for rule, values, holds in rules:
         for name, value in values.items():
             if value is not None and not holds(value):
@@ -181,76 +266,11 @@ def check_stack(stack: Stack, width: int) -> None:
         what = f"{attention.kv_heads} kv_heads do not divide {attention.heads} heads"
         raise ModeledgeError("E-CONFIG", what, where="model.attention.kv_heads")
     head_width = attention.head_width or width // attention.heads
-    if isinstance(stack.position, Rotary) and head_width % 2:
-        raise ModeledgeError("E-CONFIG", f"rotary positions need an even head width, not {head_width}", where="model")
-
-
-# ---- plain values in and out, for config.json and recipes ---------------------------------------------------------
-
-_POSITIONS: dict[str, type[Learned] | type[Sinusoidal] | type[Rotary]] = {
-    "learned": Learned,
-    "sinusoidal": Sinusoidal,
-    "rotary": Rotary,
-}
-_PARTS: dict[str, Any] = {
-    "embed": Tokens,
-    "encoder": Stack,
-    "decoder": Stack,
-    "attention": Attention,
-    "feedforward": FeedForward,
-    "norm": Norm,
-    "dropout": Dropout,
-}
-
-
-def as_plain(config: TransformerConfig) -> dict[str, Any]:
-    """The configuration as JSON values; `from_plain` is its inverse."""
-    return dataclasses.asdict(config)
-
-
-def from_plain(values: Mapping[str, Any]) -> TransformerConfig:
-    """A configuration out of JSON or TOML values; an unknown key is `E-CONFIG-KEY`, a wrong value `E-CONFIG-VALUE`."""
-    built = _build(TransformerConfig, values, "model")
-    assert isinstance(built, TransformerConfig)
-    return built
-
-
-def _build(kind: Any, values: Mapping[str, Any], path: str) -> Any:
-    known = get_type_hints(kind)
-    arguments: dict[str, Any] = {}
-    for key, value in values.items():
-        where = f"{path}.{key}"
-        if key not in known:
-            raise ModeledgeError("E-CONFIG-KEY", f"unknown key {key!r}", where=where, remedy=nearest(key, known))
-        if key == "position" and isinstance(value, Mapping):
-            name = str(value.get("kind"))
-            if name not in _POSITIONS:
-                raise ModeledgeError(
-                    "E-CONFIG-VALUE", f"unknown position {name!r}", where=where, remedy=nearest(name, _POSITIONS)
-                )
-            value = _build(_POSITIONS[name], value, where)
-        elif key in _PARTS and isinstance(value, Mapping) and not (kind is Tokens and key == "norm"):
-            value = _build(_PARTS[key], value, where)
-        elif isinstance(value, list):
-            value = tuple(value)
-        if not _fits(value, known[key]):
-            allowed = get_args(known[key])
-            remedy = nearest(str(value), [a for a in allowed if isinstance(a, str)]) if isinstance(value, str) else ""
-            raise ModeledgeError("E-CONFIG-VALUE", f"{key} is {value!r}", where=where, remedy=remedy)
-        arguments[key] = value
-    try:
-        return kind(**arguments)
-    except TypeError as error:
-        raise ModeledgeError("E-CONFIG-VALUE", str(error).split("__init__() ")[-1], where=path) from error
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Is a value what its field declares? A whole number passes as a float; parts were built before."""
-    match get_origin(hint):
-        case kind if kind is Literal:
-            return value in get_args(hint)
-        case kind if kind in (Union, UnionType):
-            return any(_fits(value, part) for part in get_args(hint))
-        case kind if kind is tuple:
-            return isinstance(value, tuple) and value != () and all(_fits(v, get_args(hint)[0]) for v in value)
-    return type(value) in ((int, float) if hint is float else (hint,))
+    if isinstance(stack.position, Rotary):
+        turned = int(head_width * stack.position.fraction)
+        if turned % 2 or not 0 < turned <= head_width:
+            what = f"rotary positions turn an even part of a head's numbers, not {turned} of {head_width}"
+            raise ModeledgeError("E-CONFIG", what, where="model.position")
+    if stack.parallel and stack.norm.place != "pre":
+        what = f"parallel sub-layers read states that were normed before; norm.place is {stack.norm.place!r}"
+        raise ModeledgeError("E-CONFIG", what, where="model.norm.place")

@@ -73,6 +73,8 @@ class Draw:
         return Mask(_zero_or_one(torch.from_numpy(raw), dropped, like), 256 / (256 - dropped))
 
 
+NOTHING = Draw(None)  # no mask is drawn: nothing is dropped
+
 _ONE = {
     torch.bfloat16: (torch.int16, 0x3F80),
     torch.float16: (torch.int16, 0x3C00),

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modeledge.model import config as shapes
+from modeledge.model.draw import NOTHING, Draw, dropped
 from modeledge.model.linear import Linear
 
 
 class FeedForward(nn.Module):
     """Widen, activate, narrow (Vaswani et al. 2017, equation 2; gated: Shazeer 2020)."""
 
-    def __init__(self, config: shapes.FeedForward, width: int) -> None:
+    def __init__(self, config: shapes.FeedForward, width: int, rate: float = 0.0) -> None:
         super().__init__()
-        self.kind, self.activation = config.kind, plain_activation(config.kind)
-        self.gate = Linear(width, config.width, bias=config.bias) if config.kind in ("swiglu", "geglu") else None
+        self.rate = rate
+        self.kind, self.activation = config.kind, activation(config.kind)
+        self.gate = Linear(width, config.width, bias=config.bias) if config.gated else None
         self.up = Linear(width, config.width, bias=config.bias)
         self.down = Linear(config.width, width, bias=config.bias, residual=True)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, draw: Draw = NOTHING) -> Tensor:
         """States `[rows, seq, width]` → the same shape."""
-        if self.gate is not None:
-            gate = self.gate(x)
-            return self.down((F.silu(gate) if self.kind == "swiglu" else F.gelu(gate)) * self.up(x))  # type: ignore[no-any-return]
-        return self.down(self.activation(self.up(x)))  # type: ignore[no-any-return]
+        inner = self.activation(self.up(x) if self.gate is None else self.gate(x))
+        inner = inner if self.gate is None else inner * self.up(x)
+        return self.down(dropped(inner, draw.mask(inner, self.rate, "inner")))  # type: ignore[no-any-return]
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
@@ -34,8 +36,16 @@ def gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
-def plain_activation(kind: str) -> Callable[[Tensor], Tensor]:
-    """The activation of a feed-forward without a gate; GELU where there is one (for a head beside it)."""
-    if kind == "gelu_tanh":
-        return gelu_tanh
-    return F.relu if kind == "relu" else F.gelu
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": gelu_tanh,
+    "relu": F.relu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+}
+GATES = {"swiglu": "silu", "geglu": "gelu", "geglu_tanh": "gelu_tanh", "reglu": "relu"}
+
+
+def activation(kind: str) -> Callable[[Tensor], Tensor]:
+    """The activation of a feed-forward, which for a gated one acts on the gate."""
+    return ACTIVATIONS[GATES.get(kind, kind)]

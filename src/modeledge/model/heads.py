@@ -9,22 +9,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modeledge.errors import ModeledgeError
 from modeledge.model.batch import Batch
 from modeledge.model.config import TransformerConfig
 from modeledge.model.draw import Draw, dropped
-from modeledge.model.feedforward import plain_activation
+from modeledge.model.feedforward import ACTIVATIONS, activation
 from modeledge.model.linear import Linear, build_norm
 
 Pool: TypeAlias = Literal["first", "last", "mean", "max"]
+Activation: TypeAlias = Literal["tanh", "relu", "gelu", "gelu_tanh", "silu"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LMHead:
-    """Scores over the vocabulary. `transform` is BERT's dense, activation, norm before it; `tie` shares the table."""
+    """Scores over the vocabulary. `transform` is BERT's dense, activation, norm before it (`transform_bias`: has the
+    dense layer one); `tie` shares the table of tokens. States are multiplied by `scale` (T5: 1/√width), scores bounded
+    by softcap · tanh(scores / softcap) (Gemma 2)."""
 
     transform: bool = False
+    transform_bias: bool = True
     bias: bool = False
     tie: bool = True
+    scale: float = 1.0
+    softcap: float | None = None
 
     def build(self, config: TransformerConfig) -> LanguageModelling:
         return LanguageModelling(self, config)
@@ -32,13 +39,22 @@ class LMHead:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassHead:
-    """Scores over classes from one pooled vector an example; `hidden` adds BERT's dense–tanh pooler before them."""
+    """Scores over classes from one pooled vector an example.
+
+    `hidden` puts a dense layer with an `activation` before them: BERT's dense–tanh pooler. `norm` adds the stack's norm
+    behind it, `hidden_bias` says whether it has a bias. `dropout` stands before the scores, `first_dropout` before the
+    dense layer.
+    """
 
     outputs: int
     pool: Pool = "first"
     hidden: bool = False
+    hidden_bias: bool = True
+    activation: Activation = "tanh"
+    norm: bool = False
     bias: bool = True
     dropout: float = 0.0
+    first_dropout: float = 0.0
 
     def build(self, config: TransformerConfig) -> Classification:
         return Classification(self, config)
@@ -56,7 +72,24 @@ class ValueHead:
         return Value(self, config)
 
 
-Head: TypeAlias = LMHead | ClassHead | ValueHead
+@dataclass(frozen=True, kw_only=True)
+class TokenHead:
+    """Scores for each token: tags, the start and end of an answer, original or replaced. `hidden` puts a dense layer
+    with an `activation` (and with `norm` the stack's norm) before them."""
+
+    outputs: int
+    hidden: bool = False
+    hidden_bias: bool = True
+    activation: Activation = "gelu"
+    norm: bool = False
+    bias: bool = True
+    dropout: float = 0.0
+
+    def build(self, config: TransformerConfig) -> Tagging:
+        return Tagging(self, config)
+
+
+Head: TypeAlias = LMHead | ClassHead | ValueHead | TokenHead
 
 
 class LanguageModelling(nn.Module):
@@ -64,27 +97,36 @@ class LanguageModelling(nn.Module):
 
     def __init__(self, spec: LMHead, config: TransformerConfig) -> None:
         super().__init__()
-        width, norm = config.width, config.stack.norm
-        self.activation = plain_activation(config.stack.feedforward.kind)
-        self.dense = Linear(width, width) if spec.transform else None
-        self.norm = build_norm(norm.kind, width, norm.eps) if spec.transform else None
-        self.weight = None if spec.tie else nn.Parameter(torch.empty(config.embed.vocab, width))
-        self.bias = nn.Parameter(torch.empty(config.embed.vocab)) if spec.bias else None
+        self.spec, width, table = spec, config.width, config.table
+        inner = table.width or width
+        if inner != width and not spec.transform:
+            what = f"the table of tokens is {inner} wide, the states {width}"
+            raise ModeledgeError("E-CONFIG", what, where="heads.lm", remedy="give the head a transform")
+        self.activation = activation(config.stack.feedforward.kind)
+        self.dense = Linear(width, inner, bias=spec.transform_bias) if spec.transform else None
+        self.norm = build_norm(config.stack.norm, inner) if spec.transform else None
+        self.weight = None if spec.tie else nn.Parameter(torch.empty(table.vocab, inner))
+        self.bias = nn.Parameter(torch.empty(table.vocab)) if spec.bias else None
 
     def hidden(self, states: Tensor) -> Tensor:
-        """What is multiplied by the vocabulary table: `[n, width]` → `[n, width]`."""
-        if self.dense is None or self.norm is None:
-            return states
-        return self.norm(self.activation(self.dense(states)))  # type: ignore[no-any-return]
+        """What is multiplied by the vocabulary table: `[n, width]` → `[n, width of the table]`."""
+        if self.dense is not None and self.norm is not None:
+            states = self.norm(self.activation(self.dense(states)))
+        return states if self.spec.scale == 1.0 else states * self.spec.scale
 
-    def table(self, embedding: Tensor) -> Tensor:
+    def weights(self, embedding: Tensor) -> Tensor:
         """The vocabulary table `[vocab, width]`: the embedding where the head is tied to it."""
         return embedding if self.weight is None else self.weight
 
     def forward(self, states: Tensor, embedding: Tensor) -> Tensor:
         """States `[..., width]` → scores `[..., vocab]`."""
         bias = None if self.bias is None else self.bias.to(states.dtype)
-        return F.linear(self.hidden(states), self.table(embedding).to(states.dtype), bias)
+        return self.capped(F.linear(self.hidden(states), self.weights(embedding).to(states.dtype), bias))
+
+    def capped(self, scores: Tensor) -> Tensor:
+        """The scores within the head's bounds, where it has any."""
+        cap = self.spec.softcap
+        return scores if cap is None else cap * torch.tanh(scores / cap)
 
 
 class Classification(nn.Module):
@@ -92,15 +134,20 @@ class Classification(nn.Module):
 
     def __init__(self, spec: ClassHead, config: TransformerConfig) -> None:
         super().__init__()
-        self.pool, self.rate = spec.pool, spec.dropout
-        self.dense = Linear(config.width, config.width) if spec.hidden else None
+        self.spec, self.pool = spec, spec.pool
+        self.activation = ACTIVATIONS[spec.activation]
+        self.dense = Linear(config.width, config.width, bias=spec.hidden_bias) if spec.hidden else None
+        self.norm = build_norm(config.stack.norm, config.width) if spec.hidden and spec.norm else None
         self.output = Linear(config.width, spec.outputs, bias=spec.bias)
 
     def forward(self, states: Tensor, batch: Batch) -> Tensor:
         """States `[rows, seq, width]` → scores `[examples, outputs]`."""
-        x = pooled(states, batch, self.pool)
-        x = x if self.dense is None else torch.tanh(self.dense(x))
-        return self.output(dropped(x, Draw.current(self.training).mask(x, self.rate, "head")))  # type: ignore[no-any-return]
+        draw, x = Draw.current(self.training), pooled(states, batch, self.pool)
+        if self.dense is not None:
+            x = dropped(x, draw.mask(x, self.spec.first_dropout, "head input"))
+            x = self.activation(self.dense(x))
+            x = x if self.norm is None else self.norm(x)
+        return self.output(dropped(x, draw.mask(x, self.spec.dropout, "head")))  # type: ignore[no-any-return]
 
 
 class Value(nn.Module):
@@ -108,7 +155,7 @@ class Value(nn.Module):
 
     def __init__(self, spec: ValueHead, config: TransformerConfig) -> None:
         super().__init__()
-        self.pool, self.rate = spec.pool, spec.dropout
+        self.spec, self.pool = spec, spec.pool
         self.dense = Linear(config.width, config.width) if spec.hidden else None
         self.output = Linear(config.width, 1)
 
@@ -116,7 +163,26 @@ class Value(nn.Module):
         """States `[rows, seq, width]` → `[examples]`, or `[rows, seq]` without pooling."""
         x = states if self.pool is None else pooled(states, batch, self.pool)
         x = x if self.dense is None else torch.tanh(self.dense(x))
-        return self.output(dropped(x, Draw.current(self.training).mask(x, self.rate, "head"))).squeeze(-1)  # type: ignore[no-any-return]
+        mask = Draw.current(self.training).mask(x, self.spec.dropout, "head")
+        return self.output(dropped(x, mask)).squeeze(-1)  # type: ignore[no-any-return]
+
+
+class Tagging(nn.Module):
+    """States → scores for each token."""
+
+    def __init__(self, spec: TokenHead, config: TransformerConfig) -> None:
+        super().__init__()
+        self.spec, self.activation = spec, ACTIVATIONS[spec.activation]
+        self.dense = Linear(config.width, config.width, bias=spec.hidden_bias) if spec.hidden else None
+        self.norm = build_norm(config.stack.norm, config.width) if spec.hidden and spec.norm else None
+        self.output = Linear(config.width, spec.outputs, bias=spec.bias)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """States `[..., width]` → scores `[..., outputs]`."""
+        if self.dense is not None:
+            states = self.activation(self.dense(states))
+            states = states if self.norm is None else self.norm(states)
+        return self.output(dropped(states, Draw.current(self.training).mask(states, self.spec.dropout, "head")))  # type: ignore[no-any-return]
 
 
 def pooled(states: Tensor, batch: Batch, pool: Pool) -> Tensor:

@@ -18,7 +18,14 @@ CHUNK = 256  # rows whose scores stay in a core's cache: a tenth faster than 1,0
 class _TokenLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, weights: Tensor, smoothing: float
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        labels: Tensor,
+        weights: Tensor,
+        smoothing: float,
+        softcap: float | None,
     ) -> Tensor:
         working = weight.detach().to(states.dtype)
         wide = torch.float64 if states.dtype is torch.float64 else torch.float32
@@ -33,6 +40,10 @@ class _TokenLoss(torch.autograd.Function):
             scores = (inputs @ working.T).to(wide)
             if bias is not None:
                 scores += bias.detach().to(wide)
+            inside = None
+            if softcap is not None:
+                inside = torch.tanh(scores / softcap)
+                scores = inside * softcap
             scores -= scores.amax(-1, keepdim=True)
             right = scores.gather(1, labels[piece, None]).squeeze(1)
             mean = scores.mean(-1) if smoothing else None
@@ -47,6 +58,8 @@ class _TokenLoss(torch.autograd.Function):
             if smoothing:
                 slope -= (share * (smoothing / slope.shape[1]))[:, None]
             slope[torch.arange(len(slope), device=slope.device), labels[piece]] -= (1 - smoothing) * share
+            if inside is not None:
+                slope *= 1 - inside**2
             if grad_bias is not None:
                 grad_bias += slope.sum(0)
             narrow = slope.to(states.dtype)
@@ -67,7 +80,7 @@ class _TokenLoss(torch.autograd.Function):
         out = [
             (next(held) * scale).to(dtype) if kept else None for kept, dtype in zip(ctx.held, ctx.dtypes, strict=True)
         ]
-        return (*out, None, None, None)
+        return (*out, None, None, None, None)
 
 
 def token_loss(
@@ -78,15 +91,17 @@ def token_loss(
     *,
     bias: Tensor | None = None,
     smoothing: float = 0.0,
+    softcap: float | None = None,
 ) -> Tensor:
     """Σ weightsᵢ · −log softmax(statesᵢ weightᵀ + bias)[labelsᵢ], a scalar.
 
     states `[n, width]`, weight `[vocab, width]`, labels `[n]` int, weights `[n]`. `smoothing` spreads that share of the
-    target evenly over the vocabulary (Szegedy et al. 2016, section 7). The product is computed in the dtype of the
+    target evenly over the vocabulary (Szegedy et al. 2016, section 7), `softcap` bounds the scores by a tanh (Gemma 2).
+    The product is computed in the dtype of the
     states, the softmax and the sum in fp32 (fp64 for fp64 states). Under `torch.no_grad()` no gradient is computed.
     """
     if not torch.is_grad_enabled():  # `forward` cannot know: there `needs_input_grad` still says what leaves want
         states, weight, bias = states.detach(), weight.detach(), None if bias is None else bias.detach()
-    total = _TokenLoss.apply(states, weight, bias, labels, weights, smoothing)  # type: ignore[no-untyped-call]
+    total = _TokenLoss.apply(states, weight, bias, labels, weights, smoothing, softcap)  # type: ignore[no-untyped-call]
     assert isinstance(total, Tensor)
     return total

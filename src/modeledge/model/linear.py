@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modeledge.model.config import Norm
+
 
 class Linear(nn.Module):
     """y = x Wᵀ + b with `weight [outputs, inputs]`, cast to the dtype of x for the product.
@@ -30,29 +32,34 @@ class Linear(nn.Module):
 class LayerNorm(nn.Module):
     """(x − mean) / √(variance + eps) · weight + bias over the last dimension."""
 
-    def __init__(self, width: int, eps: float) -> None:
+    def __init__(self, width: int, eps: float, *, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width))
-        self.bias = nn.Parameter(torch.empty(width))
+        self.bias = nn.Parameter(torch.empty(width)) if bias else None
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type == "cpu":  # CPUs take bf16 states with fp32 weights as they are
             return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
-        return F.layer_norm(x, self.weight.shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.layer_norm(x, self.weight.shape, self.weight.to(x.dtype), bias, self.eps)
 
 
 class RMSNorm(nn.Module):
-    """x / √(mean(x²) + eps) · weight over the last dimension."""
+    """x / √(mean(x²) + eps) · weight over the last dimension; `around_one` holds weight − 1 in its place."""
 
-    def __init__(self, width: int, eps: float) -> None:
+    def __init__(self, width: int, eps: float, *, around_one: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width))
-        self.eps = eps
+        self.eps, self.around_one = eps, around_one
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+        weight = self.weight + 1 if self.around_one else self.weight
+        return F.rms_norm(x, weight.shape, weight.to(x.dtype), self.eps)
 
 
-def build_norm(kind: str, width: int, eps: float) -> LayerNorm | RMSNorm:
-    return LayerNorm(width, eps) if kind == "layer" else RMSNorm(width, eps)
+def build_norm(norm: Norm, width: int) -> LayerNorm | RMSNorm:
+    """The norm of a stack over `width` numbers."""
+    if norm.kind == "layer":
+        return LayerNorm(width, norm.eps, bias=norm.bias)
+    return RMSNorm(width, norm.eps, around_one=norm.around_one)

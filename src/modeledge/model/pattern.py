@@ -22,6 +22,12 @@ class Marks:
     def of(side: Side) -> Marks:
         return Marks(side.positions, side.segments, side.prefix)
 
+    def rows(self, chosen: Tensor) -> Marks:
+        """The marks of some rows alone."""
+        return Marks(
+            self.positions[chosen], self.segments[chosen], None if self.prefix is None else self.prefix[chosen]
+        )
+
 
 @dataclass(frozen=True)
 class Pattern:
@@ -30,7 +36,8 @@ class Pattern:
     In full: (segment_i = segment_j ≠ 0, or j is the padding token i itself), and (not `causal`, or position_j ≤
     position_i, or both stand in the prefix), and |position_i − position_j| < `window`; the first `shared` keys belong
     to no text and are seen by every query but padding, whatever direction and window say. The queries are the last
-    ones of the keys where the two differ (a cache). `whole` promises one full segment a row.
+    ones of the keys where the two differ (a cache); with `cross` they stand on another side than the keys, where an
+    example has the same number, and padding sees nothing. `whole` promises one full segment a row.
     """
 
     causal: bool
@@ -39,6 +46,7 @@ class Pattern:
     keys: Marks
     shared: int = 0
     whole: bool = False
+    cross: bool = False
     _made: dict[tuple[torch.dtype, int], Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -55,8 +63,10 @@ class Pattern:
         segment_i, segment_j = queries.segments[rows, :, None], keys.segments[rows, None, :]
         count_i, count_j = position_i.shape[1], position_j.shape[2]
         number = torch.arange(count_j, device=position_j.device)
-        itself = number[None, :] == (number[count_j - count_i :])[:, None]
-        sees = ((segment_i == segment_j) & (segment_i != 0)) | (itself & (segment_i == 0))
+        sees = (segment_i == segment_j) & (segment_i != 0)
+        if not self.cross:
+            itself = number[None, :] == (number[count_j - count_i :])[:, None]
+            sees = sees | (itself & (segment_i == 0))
         if self.causal:
             before = position_j <= position_i
             if queries.prefix is not None and keys.prefix is not None:

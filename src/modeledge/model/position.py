@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from modeledge.errors import ModeledgeError
-from modeledge.model.config import Learned, PositionConfig, Rotary, Sinusoidal
+from modeledge.model.kinds import Buckets, Learned, PositionConfig, Rotary, Sinusoidal, Stretch
+from modeledge.model.pattern import Marks
 
 Angles: TypeAlias = tuple[Tensor, Tensor]
 
@@ -22,25 +23,37 @@ class Position(nn.Module):
         """Act on embeddings `[rows, seq, width]`."""
         return states
 
-    def angles(self, positions: Tensor, dtype: torch.dtype) -> Angles | None:
-        """Cosines and sines `[rows, seq, 1, head_width]`, made once a forward pass for all layers."""
+    def turns(self, layer: int) -> bool:
+        """Are this layer's queries and keys turned?"""
+        return False
+
+    def angles(self, positions: Tensor, dtype: torch.dtype, *, local: bool = False) -> Angles:
+        """Cosines and sines `[rows, seq, 1, turned]`, made once a forward pass for all layers with a window (`local`)
+        and once for all without."""
+        raise NotImplementedError
+
+    def score(self, queries: Marks, keys: Marks, *, whole: bool, causal: bool) -> Tensor | None:
+        """What is added to the scores of all layers, `[1 or rows, heads, queries, keys]`; one row for `whole` rows,
+        which are all alike."""
         return None
 
 
 class LearnedPosition(Position):
     """One learned vector a position; longer rows than the table are `E-POSITION`."""
 
-    def __init__(self, length: int, width: int) -> None:
+    def __init__(self, config: Learned, width: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(length, width))
+        self.weight = nn.Parameter(torch.empty(config.length, width))
+        self.offset = config.offset
 
     def embed(self, states: Tensor, positions: Tensor) -> Tensor:
-        length = self.weight.shape[0]
+        length = self.weight.shape[0] - self.offset
         may_exceed = positions.shape[1] > length or positions.device.type == "cpu"  # elsewhere, looking costs a wait
         if may_exceed and int(positions.max()) >= length:
             what = f"position {int(positions.max())} is beyond the {length} that the model has learned"
             raise ModeledgeError("E-POSITION", what, remedy=f"keep examples within {length} tokens")
-        return states + nn.functional.embedding(positions, self.weight).to(states.dtype)
+        places = positions + self.offset if self.offset else positions
+        return states + nn.functional.embedding(places, self.weight).to(states.dtype)
 
 
 class SinusoidalPosition(Position):
@@ -58,19 +71,82 @@ class SinusoidalPosition(Position):
 
 
 class RotaryPosition(Position):
-    """Half-split rotary embedding: (x₁, x₂) → (x₁ cos − x₂ sin, x₂ cos + x₁ sin), angle p · base^(−2i/head_width)."""
+    """Half-split rotary embedding: (x₁, x₂) → (x₁ cos − x₂ sin, x₂ cos + x₁ sin), angle p · base^(−2i/turned)."""
 
-    def __init__(self, head_width: int, base: float) -> None:
+    def __init__(self, config: Rotary, head_width: int) -> None:
         super().__init__()
-        self.head_width, self.base = head_width, base
+        self.config, self.width = config, int(head_width * config.fraction)
 
-    def angles(self, positions: Tensor, dtype: torch.dtype) -> Angles | None:
-        even = torch.arange(0, self.head_width, 2, device=positions.device, dtype=torch.float32)
-        angle = positions[..., None, None].float() * torch.exp(even * (-math.log(self.base) / self.head_width))
+    def turns(self, layer: int) -> bool:
+        layers = self.config.layers
+        return layers[layer % len(layers)]
+
+    def angles(self, positions: Tensor, dtype: torch.dtype, *, local: bool = False) -> Angles:
+        config = self.config
+        even = torch.arange(0, self.width, 2, device=positions.device, dtype=torch.float32)
+        if local and config.local_base is not None:
+            speed, temper = 1.0 / config.local_base ** (even / self.width), 1.0
+        else:
+            speed = 1.0 / config.base ** (even / self.width)
+            temper = 1.0 if config.stretch is None else config.stretch.temper
+            speed = speed if config.stretch is None else stretched(speed, config.stretch, config.base)
+        angle = positions[..., None, None].float() * speed
         angle = torch.cat((angle, angle), -1)
-        sine = angle.sin()
-        sine[..., : self.head_width // 2].neg_()  # folded in, so that turning is two products and one sum
-        return angle.cos().to(dtype), sine.to(dtype)
+        cosine, sine = angle.cos(), angle.sin()
+        sine[..., : self.width // 2].neg_()  # folded in, so that turning is two products and one sum
+        if temper != 1.0:
+            cosine, sine = cosine * temper, sine * temper
+        return cosine.to(dtype), sine.to(dtype)
+
+
+class BucketPosition(Position):
+    """A learned number for each head and each bucket of signed distances (Raffel et al. 2020, section 2.1): near ones
+    have a bucket each, farther ones share buckets that widen logarithmically."""
+
+    def __init__(self, config: Buckets, heads: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(config.count, heads))
+        self.count, self.distance = config.count, config.distance
+
+    def score(self, queries: Marks, keys: Marks, *, whole: bool, causal: bool) -> Tensor | None:
+        rows = slice(0, 1) if whole else slice(None)
+        ahead = keys.positions[rows, None, :] - queries.positions[rows, :, None]
+        numbers = nn.functional.embedding(bucket(ahead, self.count, self.distance, causal=causal), self.weight)
+        return numbers.permute(0, 3, 1, 2)
+
+
+def bucket(ahead: Tensor, count: int, distance: int, *, causal: bool) -> Tensor:
+    """The bucket of each signed distance key − query; a decoder's keys are never ahead, so all buckets look back."""
+    if causal:
+        first, away = torch.zeros_like(ahead), (-ahead).clamp(min=0)
+    else:
+        count //= 2
+        first, away = (ahead > 0).long() * count, ahead.abs()
+    near = count // 2
+    steps = torch.log(away.clamp(min=1).float() / near) / math.log(distance / near) * (count - near)
+    far = (near + steps.long()).clamp(max=count - 1)
+    return first + torch.where(away < near, away, far)
+
+
+def stretched(speed: Tensor, how: Stretch, base: float) -> Tensor:
+    """Angles a position, slowed for longer texts: `[turned / 2]` → the same shape."""
+    slow = speed / how.factor
+    if how.kind == "linear":
+        return slow
+    if how.kind == "llama3":
+        turns = how.original * speed / (2 * math.pi)  # in the texts of the first training
+        blend = ((turns - how.low) / (how.high - how.low)).clamp(0, 1)
+        return (1 - blend) * slow + blend * speed
+    width = 2 * len(speed)
+
+    def dimension(turns: float) -> float:
+        return width * math.log(how.original / (turns * 2 * math.pi)) / (2 * math.log(base))
+
+    low = max(math.floor(dimension(how.high)), 0)
+    high = min(math.ceil(dimension(how.low)), width - 1)
+    ramp = (torch.arange(len(speed), device=speed.device) - low) / max(high - low, 0.001)
+    blend = 1 - ramp.clamp(0, 1)
+    return (1 - blend) * slow + blend * speed
 
 
 def turned(x: Tensor, angles: Angles | None) -> Tensor:
@@ -78,16 +154,22 @@ def turned(x: Tensor, angles: Angles | None) -> Tensor:
     if angles is None:
         return x
     cosine, sine = angles
-    return x * cosine + torch.roll(x, x.shape[-1] // 2, -1) * sine
+    width = cosine.shape[-1]
+    if width < x.shape[-1]:
+        return torch.cat((turned(x[..., :width], angles), x[..., width:]), -1)
+    return x * cosine + torch.roll(x, width // 2, -1) * sine
 
 
-def build_position(config: PositionConfig, width: int, head_width: int) -> Position:
+def build_position(config: PositionConfig, width: int, head_width: int, heads: int = 1) -> Position:
+    """The position of a stack; `width` is that of the embeddings."""
     match config:
         case Learned():
-            return LearnedPosition(config.length, width)
+            return LearnedPosition(config, width)
         case Sinusoidal():
             return SinusoidalPosition(width, config.base)
         case Rotary():
-            return RotaryPosition(head_width, config.base)
+            return RotaryPosition(config, head_width)
+        case Buckets():
+            return BucketPosition(config, heads)
         case _:
             return Position()

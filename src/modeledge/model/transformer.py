@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from modeledge.errors import ModeledgeError
 from modeledge.model.batch import Batch, Side
-from modeledge.model.block import Tower
+from modeledge.model.block import Source, Tower
 from modeledge.model.cache import Cache
-from modeledge.model.config import TransformerConfig
+from modeledge.model.config import Tokens, TransformerConfig
 from modeledge.model.draw import Draw, dropped
 from modeledge.model.heads import Head
 from modeledge.model.init import initialise
-from modeledge.model.linear import build_norm
+from modeledge.model.linear import Linear, build_norm
+from modeledge.model.pattern import Marks
 from modeledge.model.sites import Site, find_sites
 from modeledge.seed import Noise
 
@@ -34,8 +35,10 @@ class Keep:
 class States:
     """What a forward pass returns; only what `Keep` asked for is held.
 
-    `last [rows, seq, width]`; `layers`: the embeddings and each layer's output (the last one normed); `attention`: each
-    layer's weights `[rows, heads, queries, keys]`; `cache`: the next one, where one was given.
+    `last [rows, seq, width]`; `encoder`: the encoder's last states, where there is one; `layers`: the embeddings and
+    each layer's output (the last one normed), `encoder_layers` the same of an encoder that a decoder reads;
+    `attention`: each layer's weights `[rows, heads, queries, keys]`, in a decoder that reads an encoder each followed
+    by those over the source, `encoder_attention` likewise; `cache`: the next one, where one was given.
     """
 
     last: Tensor
@@ -43,6 +46,8 @@ class States:
     layers: tuple[Tensor, ...] = ()
     attention: tuple[Tensor, ...] = ()
     cache: Cache | None = None
+    encoder_layers: tuple[Tensor, ...] = ()
+    encoder_attention: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,10 +71,11 @@ class EmbedDropout(nn.Module):
 
 
 class Transformer(nn.Module):
-    """An encoder or a decoder over token embeddings, with named heads.
+    """An encoder, a decoder, or both, over token embeddings or image patches, with named heads.
 
-    Parameters are fp32 masters; `compute` is the dtype of the states and of all products. Fresh weights are a function
-    of (seed, parameter name).
+    `tower` is the stack whose states the heads read; `source_tower` is the encoder that a decoder reads. Parameters are
+    fp32 masters; `compute` is the dtype of the states and of all products. Fresh weights are a function of (seed,
+    parameter name).
     """
 
     def __init__(self, config: TransformerConfig, *, seed: int = 0) -> None:
@@ -77,14 +83,41 @@ class Transformer(nn.Module):
         self.config = config
         self.compute = torch.float32
         self.hf_names: dict[str, tuple[str, bool]] = {}
-        stack, embed = config.stack, config.embed
-        self.tokens = nn.Parameter(torch.empty(embed.vocab, config.width))
-        self.types = nn.Parameter(torch.empty(embed.types, config.width)) if embed.types else None
-        self.embed_norm = build_norm(stack.norm.kind, config.width, stack.norm.eps) if embed.norm else None
+        stack, embed, width = config.stack, config.embed, config.width
+        inner = width
+        self.types = self.embed_norm = self.project = self.patches = self.target_tokens = self.target_norm = None
+        if isinstance(embed, Tokens):
+            inner = embed.width or width
+            self.tokens = nn.Parameter(torch.empty(embed.vocab, inner))
+            self.types = nn.Parameter(torch.empty(embed.types, inner)) if embed.types else None
+            norm = config.encoder.norm if config.encoder is not None else stack.norm
+            self.embed_norm = build_norm(norm, inner) if embed.norm else None
+            self.project = Linear(inner, width) if embed.width is not None else None
+        else:
+            self.patches = Linear(embed.dim, width)
+            self.leading = nn.Parameter(torch.empty(embed.leading, width))
+        if config.both:
+            target = config.table
+            self.target_tokens = None if config.target_embed is None else nn.Parameter(torch.empty(target.vocab, width))
+            self.target_norm = build_norm(stack.norm, width) if target.norm else None
         self.embed_dropout = EmbedDropout(stack.dropout.embed)
-        self.tower = Tower(stack, config.width, causal=config.decoder is not None)
+        self.source_tower = None
+        if config.both:
+            assert config.encoder is not None
+            self.source_tower = Tower(config.encoder, width, causal=False)
+        self.tower = Tower(stack, width, causal=config.decoder is not None, cross=config.both, embed_width=inner)
         self.heads = nn.ModuleDict()
         initialise(self, Noise(seed), std=config.init, layers=stack.layers)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def table(self) -> Tensor:
+        """The token embeddings `[vocab, width]` that a tied head shares: those of the side it reads."""
+        return self.tokens if self.target_tokens is None else self.target_tokens
 
     def forward(
         self,
@@ -95,40 +128,91 @@ class Transformer(nn.Module):
     ) -> States:
         """Run the tower over the batch's side; with a cache, the side holds only the new tokens.
 
-        With a `start` the embeddings and the blocks before it are not run, and `layers` begins at its states.
+        With a `start` the embeddings and the blocks before it are not run, and `layers` begins at its states. Where a
+        decoder reads an encoder, the source runs first; with a cache it is given once, at the first call.
         """
         assert cache is None or start is None, "a cache holds the keys of every layer; a start skips some"
         side, draw = batch.side, Draw.current(self.training)
         cache = None if cache is None else cache.extended(side)
         layers: list[Tensor] | None = [] if keep.layers else None
         weights: list[Tensor] | None = [] if keep.attention else None
+        below: list[Tensor] | None = [] if keep.layers else None
+        below_weights: list[Tensor] | None = [] if keep.attention else None
+        source = None
+        if self.source_tower is not None:
+            source, cache = self._source(batch, draw.at("source"), cache, below, below_weights)
         first = 0 if start is None else start.layer
         states = self._embed(side, draw) if start is None else start.states.to(self.compute)
-        last = self.tower(states, side, draw, cache, layers, weights, first)
-        encoder = last if self.config.encoder is not None else None
-        return States(last, encoder, tuple(layers or ()), tuple(weights or ()), cache)
+        last = self.tower(states, side, draw, cache, layers, weights, first, source)
+        encoder = source.states if source is not None else last if self.config.encoder is not None else None
+        return States(
+            last,
+            encoder,
+            tuple(layers or ()),
+            tuple(weights or ()),
+            cache,
+            tuple(below or ()),
+            tuple(below_weights or ()),
+        )
+
+    def _source(
+        self,
+        batch: Batch,
+        draw: Draw,
+        cache: Cache | None,
+        layers: list[Tensor] | None,
+        weights: list[Tensor] | None,
+    ) -> tuple[Source, Cache | None]:
+        """The encoder's states of the batch's source, or what a cache still knows of it."""
+        assert self.source_tower is not None
+        if batch.source is None:
+            assert cache is not None, "a decoder that reads an encoder needs a source"
+            assert cache.source is not None, "the first call with a cache gives the source"
+            return Source(None, cache.source, cache.source_whole), cache
+        assert batch.target is not None, "a decoder that reads an encoder needs a target"
+        side = batch.source
+        states = self.source_tower(self._embed(side, draw, target=False), side, draw, None, layers, weights)
+        marks = Marks.of(side)
+        return Source(states, marks, side.whole), None if cache is None else cache.of_source(marks, side.whole)
 
     def states_at(self, batch: Batch, layer: int) -> Tensor:
         """The states that enter block `layer`, `[rows, seq, width]`; those of the last layer are not normed yet."""
+        assert self.source_tower is None, "the states of a decoder that reads an encoder depend on all below them"
         side, draw = batch.side, Draw.current(self.training)
         return self.tower.through(self._embed(side, draw), side, draw, range(layer))
 
-    def _embed(self, side: Side, draw: Draw) -> Tensor:
-        assert side.types is None or self.types is not None, "the model has no token types"
-        states = F.embedding(side.ids, self.tokens)
-        if self.types is not None:
-            states = states + (self.types[0] if side.types is None else F.embedding(side.types, self.types))
-        states = self.tower.position.embed(states, side.positions)
-        if self.embed_norm is not None:
-            states = self.embed_norm(states)
+    def _embed(self, side: Side, draw: Draw, *, target: bool = True) -> Tensor:
+        """One side's embeddings; `target` is the side that the heads read."""
+        beyond = target and self.source_tower is not None  # the decoder's side of two
+        tower = self.tower if target or self.source_tower is None else self.source_tower
+        if self.patches is not None:
+            states = self._patched(side)
+        else:
+            config = self.config.table if beyond else self.config.embed
+            assert isinstance(config, Tokens)
+            states = F.embedding(side.ids, self.table if beyond else self.tokens)
+            states = states if config.scale == 1.0 else states * config.scale
+            assert side.types is None or self.types is not None, "the model has no token types"
+            if self.types is not None and not beyond:
+                states = states + (self.types[0] if side.types is None else F.embedding(side.types, self.types))
+        states = tower.position.embed(states, side.positions)
+        norm = self.target_norm if beyond else self.embed_norm
+        states = states if norm is None else norm(states)
         embedded: Tensor = self.embed_dropout(states.to(self.compute), draw)
-        return embedded
+        return embedded if self.project is None else self.project(embedded)
+
+    def _patched(self, side: Side) -> Tensor:
+        """Patches `[rows, seq, channels · patch²]` → states; the leading positions are tokens of their own."""
+        assert self.patches is not None
+        leading = side.positions < len(self.leading)
+        first = F.embedding(side.positions.clamp(max=len(self.leading) - 1), self.leading)
+        return torch.where(leading[..., None], first, self.patches(side.ids.to(first.dtype)))
 
     def add_heads(self, heads: Mapping[str, Head], noise: Noise) -> None:
         """Add the heads that are not there yet, freshly drawn; a head that is there is kept as it is."""
         for name, head in heads.items():
             if name not in self.heads:
-                module = head.build(self.config).to(self.tokens.device)
+                module = head.build(self.config).to(self.device)
                 initialise(
                     module, noise, std=self.config.init, layers=self.config.stack.layers, prefix=f"heads.{name}."
                 )
@@ -136,7 +220,7 @@ class Transformer(nn.Module):
 
     def logits(self, states: Tensor, head: str = "lm") -> Tensor:
         """Scores over the vocabulary `[..., vocab]` for states `[..., width]`."""
-        return self.heads[head](states, self.tokens)  # type: ignore[no-any-return]
+        return self.heads[head](states, self.table)  # type: ignore[no-any-return]
 
     def sites(self, kind: str) -> Sequence[Site]:
         """Where an adapter of this kind may act: see `modeledge.model.sites`."""
@@ -144,7 +228,9 @@ class Transformer(nn.Module):
 
     def checkpoint_blocks(self, on: bool = True) -> None:
         """Recompute each block in the backward pass instead of holding its inner states."""
-        self.tower.checkpointing = on
+        for tower in (self.tower, self.source_tower):
+            if tower is not None:
+                tower.checkpointing = on
 
     def check_length(self, length: int) -> None:
         """Refuse examples longer than the positions that the model knows (`E-POSITION`)."""

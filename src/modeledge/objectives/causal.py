@@ -9,7 +9,7 @@ import numpy as np
 
 from modeledge.errors import ModeledgeError
 from modeledge.model.batch import Batch
-from modeledge.model.heads import Head, LMHead
+from modeledge.model.heads import Head, LanguageModelling, LMHead
 from modeledge.model.likelihood import token_loss
 from modeledge.model.transformer import Transformer
 from modeledge.objectives.objective import Loss, Objective, Term
@@ -53,10 +53,13 @@ class CausalLM(Objective):
 def vocabulary_term(model: Transformer, batch: Batch, name: str) -> Term:
     """Cross-entropy of head `name` at the positions it reads: only the scores that are asked for are made."""
     head = model.heads[name]
+    assert isinstance(head, LanguageModelling)
     states = model(batch).last
     read = states.reshape(-1, states.shape[-1])
     if len(batch.reads[name]) != len(read):
         read = read[batch.reads[name]]
     labels, weights = batch.labels[name], batch.weights[name]
-    total = token_loss(head.hidden(read), head.table(model.tokens), labels, weights, bias=head.bias)  # type: ignore[operator,arg-type]
+    total = token_loss(
+        head.hidden(read), head.weights(model.table), labels, weights, bias=head.bias, softcap=head.spec.softcap
+    )
     return Term(total, weights.sum())

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from modeledge.model.config import (
-    Attention,
-    Dropout,
-    FeedForward,
-    Learned,
-    Norm,
-    Rotary,
-    Stack,
-    Tokens,
-    TransformerConfig,
-)
+from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Stack, Tokens, TransformerConfig
+from modeledge.model.kinds import Learned, Rotary
 
 
 def modern(width: int, layers: int, *, dropout: float = 0.0) -> Stack:
@@ -23,7 +14,7 @@ def modern(width: int, layers: int, *, dropout: float = 0.0) -> Stack:
     LayerNorm and not RMSNorm: torch has a fused kernel for the first alone on CPUs."""
     return Stack(
         layers=layers,
-        attention=Attention(heads=max(1, width // 64), bias=False, qk_norm=True),
+        attention=Attention(heads=max(1, width // 64), bias=False, qk_norm="head"),
         feedforward=FeedForward(width=4 * width, kind="gelu", bias=False),
         norm=Norm(kind="layer", place="pre", eps=1e-6),
         position=Rotary(),

@@ -16,7 +16,8 @@ from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.families import load_model, save_model
-from modeledge.model.config import TransformerConfig, from_plain
+from modeledge.model.config import TransformerConfig
+from modeledge.model.plain import from_plain
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import CausalLM, MaskedLM, MaskedPrepare, Objective, Step
 from modeledge.recipes.folder import finished, model_folder, run_folder
@@ -188,8 +189,8 @@ def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
     """The model to start from, or fresh weights that are a function of the seed."""
     if recipe.model.start is not None:
         model = load_model(model_folder(recipe.model.start))
-        if tokenizer.vocab_size > model.config.embed.vocab:
-            what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.embed.vocab} rows"
+        if tokenizer.vocab_size > model.config.table.vocab:
+            what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.table.vocab} rows"
             raise ModeledgeError("E-VOCAB-SIZE", what)
         return model
     return Transformer(shape(recipe.model.preset, recipe.model.shape, tokenizer.vocab_size), seed=recipe.seed)

@@ -95,7 +95,7 @@ class Model:
             for start in range(0, len(order), 256):
                 pieces = [(e.index, prepare.piece(e)) for e in order[start : start + 256]]
                 ready = [Prepared(n, **{prepare.side: piece}) for n, piece in pieces]  # type: ignore[arg-type]
-                batch = collate(ready, Shape(prepare.length)).to(self.transformer.tokens.device)
+                batch = collate(ready, Shape(prepare.length)).to(self.transformer.device)
                 vectors = pooled(self.transformer(batch).last, batch, pool)
                 out[batch.indices.cpu().numpy()] = vectors.float().cpu().numpy()
         return out
@@ -135,7 +135,7 @@ class Model:
         length = length if config.positions is None else min(length, config.positions)
         if config.encoder is None:
             return LabelPrepare("target", length, "class")
-        return LabelPrepare("source", length, "class", specials.cls, None, specials.sep, config.embed.types > 1)
+        return LabelPrepare("source", length, "class", specials.cls, None, specials.sep, config.table.types > 1)
 
     def _named(self, rows: Any) -> Any:
         """Bare texts as rows of the task's text column; everything else as it is."""

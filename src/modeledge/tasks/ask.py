@@ -29,7 +29,7 @@ def answers(task: LabelTask, model: Transformer, examples: Sequence[Example], si
     try:
         told: dict[int, Answer] = {}
         for batch in batches(task, examples, size):
-            told |= {a.index: a for a in task.predict(model, batch.to(model.tokens.device))}
+            told |= {a.index: a for a in task.predict(model, batch.to(model.device))}
     finally:
         model.train(training)
     return [told[example.index] for example in examples]

@@ -44,8 +44,8 @@ class LabelTask:
     ) -> None:
         self.labels, self.tokenizer = labels, tokenizer
         self.columns = (text, pair, label)
-        if tokenizer.vocab_size > config.embed.vocab:
-            what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {config.embed.vocab} rows"
+        if tokenizer.vocab_size > config.table.vocab:
+            what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {config.table.vocab} rows"
             raise ModeledgeError("E-VOCAB-SIZE", what)
         encoder = config.encoder is not None
         prepare = shape_for(tokenizer, config, labels.kind, length, tuple(class_weights))
@@ -122,7 +122,7 @@ def shape_for(
         raise ModeledgeError("E-POSITION", f"length {length} is beyond the model's {limit} positions")
     if config.encoder is not None:
         cls, sep = tokenizer.need("cls"), tokenizer.need("sep")
-        return LabelPrepare("source", length, kind, cls, sep, sep, config.embed.types > 1, class_weights)
+        return LabelPrepare("source", length, kind, cls, sep, sep, config.table.types > 1, class_weights)
     between = specials.sep if specials.sep is not None else specials.eos
     last = specials.cls if specials.cls is not None else specials.eos
     return LabelPrepare("target", length, kind, specials.bos, between, last, class_weights=class_weights)

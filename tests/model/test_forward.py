@@ -36,6 +36,7 @@ def gelu(x):
 
 
 ACTIVATIONS = {
+    "silu": lambda v: v / (1 + np.exp(-v)),
     "gelu": gelu,
     "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))),
     "relu": lambda x: np.maximum(x, 0),

@@ -85,6 +85,7 @@ def read_documents(
     root = os.path.commonpath([os.path.abspath(source.path.parent) for source in files])
 
     def documents(source: Source, records: Iterable[Record]) -> Iterator[Document]:
+        short = printable(Path(os.path.relpath(source.path, root)).as_posix())
         for record in complete(records, needed, intake):
             try:
                 document = _document(

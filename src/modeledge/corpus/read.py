@@ -88,9 +88,7 @@ def read_documents(
         short = printable(Path(os.path.relpath(source.path, root)).as_posix())
         for record in complete(records, needed, intake):
             try:
-                document = _document(
-                    record, config, source.name, printable(Path(os.path.relpath(source.path, root)).as_posix())
-                )
+                document = _document(record, config, source.name, short)
             except ModeledgeError as error:
                 set_aside(error, record, intake)
                 continue

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-NEW, PROMPT = 128, 32
+NEW, PROMPT = 256, 32
 
 
 def hf_model(bf16: bool) -> Any:

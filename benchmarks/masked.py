@@ -82,7 +82,8 @@ def ours(dropout: float) -> Any:
             value = loss.value({"lm": weights.sum()})
             value.backward()
             norm = torch.nn.utils.get_total_norm([p.grad for p in step.parameters() if p.grad is not None])
-            torch.nn.utils.clip_grads_with_norm_(step.parameters(), 1.0, norm)
+            if float(norm) > 1.0:  # as the trainer does
+                torch.nn.utils.clip_grads_with_norm_(step.parameters(), 1.0, norm)
             optimizer.update(1e-4, moving)
             optimizer.zero_grad()
             done += 1

@@ -74,6 +74,15 @@ def test_each_format_gives_texts_places_and_fields(tmp_path: Path, monkeypatch: 
     assert [d.id for d in got] == [d.where for d in got]
 
 
+def test_ids_stay_where_the_files_are_moved(tmp_path: Path) -> None:
+    seen = []
+    for place in ("here", "there/deeper"):
+        for name in ("en/a.txt", "fr/a.txt"):
+            put(tmp_path / place / name, f"{name}\n")
+        seen.append([d.id for d in documents(tmp_path / place / "en", tmp_path / place / "fr")])
+    assert seen == [["en/a.txt:1", "fr/a.txt:1"]] * 2
+
+
 def test_every_reader_is_covered() -> None:
     assert {Path(name).suffix[1:] for name in CONTENTS} | {"parquet"} == set(READERS)
 

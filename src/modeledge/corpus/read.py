@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from modeledge.corpus.filter import size
@@ -22,7 +23,7 @@ from modeledge.corpus.jsonl import json_records, jsonl_records
 from modeledge.corpus.parquet import parquet_records, refuse_other_columns
 from modeledge.corpus.plain import txt_records
 from modeledge.corpus.tables import csv_records
-from modeledge.errors import ModeledgeError, nearest
+from modeledge.errors import ModeledgeError, nearest, printable
 from modeledge.records import Document, Ledger
 
 __all__ = ["READERS", "Quarantined", "ReadConfig", "Record", "expand", "read_documents", "read_records"]
@@ -69,8 +70,10 @@ def read_documents(
     ledger: Ledger,
     quarantine: Callable[[Quarantined], None] | None = None,
 ) -> Iterator[Document]:
-    """The documents of files: field `config.text` is the text, `config.id` the id (`file:line` without one).
+    """The documents of files: field `config.text` is the text, `config.id` the id.
 
+    Without an id field it is `file:line`, the file as seen from the folder that holds them all: it stays the same when
+    that folder is moved.
     Counted as read by the bytes of their text, as the pipeline counts them further on; what is set aside by its bytes
     in the file. Raises, beside the errors of `read_records`, `E-MISSING-FIELD` (told once for a whole file; in
     quarantine mode only where no record has the field) and `E-FIELD-TYPE`.
@@ -79,11 +82,13 @@ def read_documents(
         raise ModeledgeError("E-CONFIG-VALUE", "text = None: documents need the name of the field that holds the text")
     files, intake = _accept(paths, config, ledger, quarantine)
     needed = [config.text, *([config.id] if config.id else [])]
+    root = os.path.commonpath([os.path.abspath(source.path.parent) for source in files])
 
     def documents(source: Source, records: Iterable[Record]) -> Iterator[Document]:
+        short = printable(Path(os.path.relpath(source.path, root)).as_posix())
         for record in complete(records, needed, intake):
             try:
-                document = _document(record, config)
+                document = _document(record, config, source.name, short)
             except ModeledgeError as error:
                 set_aside(error, record, intake)
                 continue
@@ -174,12 +179,12 @@ def _each(
         intake.write_notes()
 
 
-def _document(record: Record, config: ReadConfig) -> Document:
+def _document(record: Record, config: ReadConfig, name: str, short: str) -> Document:
     fields: dict[str, Any] = dict(record.fields)
     text = fields.pop(config.text or "text")
     if not isinstance(text, str):
         raise _wrong_type(config.text, "text", text, record.where)
-    id = fields.pop(config.id) if config.id else record.where
+    id = fields.pop(config.id) if config.id else short + record.where.removeprefix(name)
     if isinstance(id, bool) or not isinstance(id, str | int):
         raise _wrong_type(config.id, "a string or an integer", id, record.where)
     return Document(text, str(id), record.where, fields)

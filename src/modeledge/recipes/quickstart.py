@@ -58,11 +58,13 @@ def quickstart(
     with run_folder(out, to_toml(recipe)):
         write_environment(out, seed)
         tokenizer = prepare(out, say)
-        models = {kind: train_one(out, kind, recipe, say, progress) for kind in ("decoder", "encoder")}
+        trained = {kind: train_one(out, kind, recipe, say, progress) for kind in ("decoder", "encoder")}
+        models, steps = ({kind: pair[i] for kind, pair in trained.items()} for i in (0, 1))
         plan = WHOLE if full else QUICK
         say("fine-tuning and comparing")
         cells = [*classical(plan, say), *neural(models, tokenizer, plan, say)]
         results = {
+            "steps": steps,
             "cells": [cell.as_plain() for cell in cells],
             "gains": [story.gain_as_plain(gain) for gain in gains(cells)],
             "held_out": held_out(out, models["decoder"], tokenizer, say),
@@ -70,9 +72,9 @@ def quickstart(
             "gaps": [[text, fill_text(models["encoder"], tokenizer, text)] for text in GAPS],
             "minutes": round((time.perf_counter() - began) / 60, 2),
         }
-        results |= {"table": story.table(cells), "findings": [text for text, _ in story.verdicts(gains(cells))]}
+        results |= {"table": story.table(cells), "findings": [text for text, _ in story.verdicts(gains(cells), steps)]}
         files.write_json(out / "results.json", results)
-        story.write(out, recipe.full, cells, gains(cells), results)
+        story.write(out, command(recipe), cells, gains(cells), results)
         say(f"{results['minutes']} minutes")
         return results
 
@@ -88,8 +90,8 @@ def prepare(out: Path, say: Say) -> Tokenizer:
     return tokenizer
 
 
-def train_one(out: Path, kind: str, recipe: QuickstartRecipe, say: Say, progress: Progress) -> Transformer:
-    """Pre-train one model for its share of the minutes; the number of steps is measured first and then kept."""
+def train_one(out: Path, kind: str, recipe: QuickstartRecipe, say: Say, progress: Progress) -> tuple[Transformer, int]:
+    """Pre-train one model for its share of the minutes; the number of steps is measured first, then kept and told."""
     objective = ObjectiveRecipe(kind="causal" if kind == "decoder" else "masked", rate=0.15)
     train = TrainConfig(batch=BATCH, length=LENGTH, learning_rate=2e-3, weight_decay=0.05, warmup=0.05, save_every=200)
     asked = PretrainRecipe(
@@ -105,7 +107,7 @@ def train_one(out: Path, kind: str, recipe: QuickstartRecipe, say: Say, progress
     say(f"pre-training the {kind}: {steps} steps of {BATCH * LENGTH:,} tokens")
     with progress(f"pre-training the {kind}") as listen:
         folder = pretrain(asked, out / kind, listeners=[listen], say=say)
-    return load_model(folder).eval()
+    return load_model(folder).eval(), steps
 
 
 def steps_in(recipe: PretrainRecipe, seconds: float) -> int:
@@ -118,6 +120,12 @@ def steps_in(recipe: PretrainRecipe, seconds: float) -> int:
     trainer = build_trainer(recipe, *pair)
     times = sorted(trainer.step().seconds for _ in range(24))
     return max(20, int(seconds / times[len(times) // 4]))
+
+
+def command(recipe: QuickstartRecipe) -> str:
+    """What to type for the same run again."""
+    words = f"modeledge quickstart --minutes {recipe.minutes:g} --seed {recipe.seed}"
+    return f"{words} --full" if recipe.full else words
 
 
 def held_out(out: Path, decoder: Transformer, tokenizer: Tokenizer, say: Say) -> dict[str, float]:

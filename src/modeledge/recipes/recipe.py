@@ -77,6 +77,14 @@ class PretrainRecipe(Settings):
     train: TrainConfig = TrainConfig()
     family: str | None = None
 
+    @model_validator(mode="after")
+    def _consistent(self) -> PretrainRecipe:
+        given = "tokenizer.path" if self.tokenizer.path else "model.start" if self.model.start else None
+        fresh = self.tokenizer.model_copy(update={"path": None}) != TokenizerRecipe()
+        if given and fresh:
+            raise ValueError(f"no tokenizer is trained where {given} brings one; leave its kind and sizes out")
+        return self
+
 
 class StrategyRecipe(Settings):
     """Which weights move: a row of `STRATEGIES` and its fields."""

@@ -34,6 +34,7 @@ from modeledge.report import (
 )
 from modeledge.report.blocks import Tone
 
+ENOUGH = 500  # steps of the small presets from which something transfers: docs/decisions/0007
 TASKS = {
     "section": "Which section of the canon is this verse from? (8 classes, chance 12.5 %)",
     "pair": "Do these two sentences translate the same verse, or neighbouring ones? (chance 50 %)",
@@ -56,9 +57,15 @@ def table(cells: Sequence[Cell]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def verdicts(gained: Sequence[Gain]) -> list[tuple[str, Tone]]:
-    """What the figures say, a sentence a finding: what pre-training bought, and where a classical baseline is ahead."""
+def verdicts(gained: Sequence[Gain], steps: Mapping[str, int]) -> list[tuple[str, Tone]]:
+    """What the figures say, a sentence a finding: what pre-training bought, and where a classical baseline is ahead.
+
+    `steps` of pre-training a model; where they are too few to judge by, that is said first.
+    """
     said: list[tuple[str, Tone]] = []
+    if short := [f"{kind}, {count:,} steps" for kind, count in steps.items() if count < ENOUGH]:
+        few = f"Pre-training was short ({'; '.join(short)}): below some {ENOUGH} steps little transfers."
+        said.append((f"{few} Give it more --minutes before you judge it.", "neutral"))
     for words, tone, chosen in (
         ("Pre-training helped", "good", [g for g in gained if g.over_scratch.low > 0]),
         ("Pre-training hurt", "bad", [g for g in gained if g.over_scratch.high < 0]),
@@ -85,14 +92,14 @@ def best_gain(gained: Sequence[Gain]) -> Headline:
     return Headline("best gain of pre-training", f"{100 * best.over_scratch.mean:+.1f} points", _place(best))
 
 
-def write(out: Path, full: bool, cells: Sequence[Cell], gained: Sequence[Gain], results: Mapping[str, Any]) -> Path:
+def write(out: Path, command: str, cells: Sequence[Cell], gained: Sequence[Gain], results: Mapping[str, Any]) -> Path:
     """`report.html` of a quickstart."""
     sections = [
-        Section("What pre-training bought", _verdicts(gained)),
+        Section("What pre-training bought", _verdicts(gained, results["steps"])),
         *[_task_section(task, [c for c in cells if c.task == task]) for task in dict.fromkeys(c.task for c in cells)],
         _pretraining(out, results),
         _writing(results),
-        _reproduce(out, full),
+        _reproduce(out, command),
     ]
     headlines = (
         best_gain(gained),
@@ -116,14 +123,14 @@ def gain_as_plain(gain: Gain) -> dict[str, Any]:
     }
 
 
-def _verdicts(gained: Sequence[Gain]) -> list[Any]:
+def _verdicts(gained: Sequence[Gain], steps: Mapping[str, int]) -> list[Any]:
     rows = [
         (g.model, g.task, g.labels, _points(g.over_scratch), _points(g.over_classical), g.best_classical)
         for g in gained
     ]
     columns = ("model", "task", "labels", "over the same model from scratch", "over the best classical", "which is")
     return [
-        *(Verdict(text, tone) for text, tone in verdicts(gained)),
+        *(Verdict(text, tone) for text, tone in verdicts(gained, steps)),
         Paragraph(
             "Each difference is paired: the same seeds, the same training rows and the same test rows on both sides, "
             "with a bootstrap over seeds and rows. A difference counts where its 95 % interval leaves out zero."
@@ -187,8 +194,7 @@ def _writing(results: Mapping[str, Any]) -> Section:
     )
 
 
-def _reproduce(out: Path, full: bool) -> Section:
-    command = "modeledge quickstart --full" if full else "modeledge quickstart"
+def _reproduce(out: Path, command: str) -> Section:
     return Section(
         "How to do this again",
         [

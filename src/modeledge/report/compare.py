@@ -71,7 +71,8 @@ def compare_scores(runs: Sequence[Run], names: Sequence[str]) -> list[Block]:
         ways = {row[metric].greater_is_better for row in found if metric in row}
         if len(here) > 1 and len(ways) == 1 and None not in ways:
             top = (max if True in ways else min)(value for value, _ in here)
-            best |= {(r, column) for value, r in here if value == top}
+            ahead = {(r, column) for value, r in here if value == top}
+            best |= ahead if len(ahead) < len(here) else set()
     rows = [[name, *(scored(row.get(metric)) for metric in metrics)] for name, row in zip(names, found, strict=True)]
     align: list[Align] = ["left"]
     align += ["right"] * len(metrics)

@@ -33,7 +33,7 @@ from modeledge.report.blocks import (
 )
 from modeledge.report.markup import DASH, number, together
 from modeledge.report.page import write_report
-from modeledge.report.plots import loss_curves, progress_panels
+from modeledge.report.plots import BUCKETS, loss_curves, progress_panels
 from modeledge.report.read import Run, broken, is_number, ledgers, read_run
 
 TAIL = 20  # steps whose mean is called the final loss: one step is noise
@@ -101,7 +101,8 @@ def training_blocks(run: Run) -> list[Block]:
     blocks: list[Block] = []
     if run.series("loss")[0]:
         hollow = " Hollow dots: loss on the evaluation data." if "loss" in run.eval_series() else ""
-        caption = f"Training loss; the band spans the least and greatest loss of neighbouring steps.{hollow}"
+        band = "; the band spans the least and greatest loss of neighbouring steps" if thinning(run) else ""
+        caption = f"Training loss{band}.{hollow}"
         blocks.append(Figure(loss_curves([run]), caption))
     else:
         blocks.append(Paragraph("No training step was recorded."))
@@ -116,14 +117,21 @@ def training_blocks(run: Run) -> list[Block]:
     return blocks
 
 
+def thinning(run: Run) -> bool:
+    """Has the run more steps than a curve has points?"""
+    return len(run.series("loss")[0]) > BUCKETS
+
+
 def score_blocks(run: Run) -> list[Block]:
     """Final scores with their intervals, the evaluations along the way, and other results."""
     blocks: list[Block] = []
     found = marks(run)
     if found:
-        rows: list[list[Cell]] = [[m.name, *m.words(), m.n, m.signature or None] for m in found]
-        align: tuple[Align, ...] = ("left", "right", "right", "right", "left")
-        blocks.append(Table(("Metric", "Value", "95 % interval", "Items", "Signature"), rows, align, "Final scores."))
+        rows: list[list[Cell]] = [[m.name, *m.words(), m.n] for m in found]
+        align: tuple[Align, ...] = ("left", "right", "right", "right")
+        blocks.append(Table(("Metric", "Value", "95 % interval", "Items"), rows, align, "Final scores."))
+        if signed := {m.name: m.signature for m in found if m.signature}:
+            blocks.append(Details("How each score was computed", [KeyValues(signed)]))
     series = run.eval_series()
     if series:
         rows = [[name, values[-1], min(values), max(values), steps[-1]] for name, (steps, values) in series.items()]

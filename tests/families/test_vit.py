@@ -1,4 +1,4 @@
-"""What is special in ViT and DeiT: published configurations, two spellings of the layers, squares, and what is refused."""
+"""What is special in ViT and DeiT: published configurations, two spellings, squares, and what is refused."""
 
 from __future__ import annotations
 

@@ -87,6 +87,7 @@ CATALOGUE: dict[str, Entry] = {
     "E-UNSAFE-FORMAT": Entry(DATA, "the format can run code when it is read", "convert it to safetensors"),
     "E-UNSAFE-PATH": Entry(DATA, "a file names a path outside its folder", "do not use this artifact"),
     "E-SAFETENSORS": Entry(DATA, "the safetensors file is damaged", "fetch or write it again"),
+    "E-GGUF": Entry(DATA, "the GGUF file is damaged, or of a kind not read here", "fetch it again, or convert it"),
     "E-KEYS": Entry(DATA, "weights are missing or unexpected", "load into the architecture that they were saved from"),
     "E-FAMILY": Entry(CONFIG, "the architecture is not known here", "see `modeledge families`"),
     "E-OUTSIDE-FAMILY": Entry(CONFIG, "the model cannot be written in this format", "write the native format"),

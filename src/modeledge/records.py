@@ -42,9 +42,10 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one stack reads of one example: ids `[n]`, and optionally token types `[n]` and a both-ways prefix `[n]`."""
+    """What one stack reads of one example: ids `[n]` or patches of a picture `[n, dim]`, and optionally token types
+    `[n]` and a both-ways prefix `[n]`."""
 
-    ids: IntArray
+    ids: IntArray | FloatArray
     types: IntArray | None = None
     prefix: npt.NDArray[np.bool_] | None = None
 

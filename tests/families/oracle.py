@@ -26,7 +26,7 @@ class Architecture:
     """One configuration class of the reference library and the tiny shape that all its cases share.
 
     `side` is what it reads; `types`: it takes token types; `width` of its last states. `pad` is an id that texts never
-    hold. `image` is the side of its pictures.
+    hold. `image` is the side of its pictures, cut into squares of `patch`, `leading` learned tokens before them.
     """
 
     config: str
@@ -37,6 +37,14 @@ class Architecture:
     pad: int = 0
     image: int = 8
     patch: int = 4
+    channels: int = 3
+    leading: int = 1
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Positions of each example."""
+        picture = self.leading + (self.image // self.patch) ** 2
+        return (picture,) * len(LENGTHS) if self.side == "image" else LENGTHS
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,23 @@ def build(hf: Any, case: Case) -> Any:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
+    if case.of.side == "image":
+        show_last_states_normed(model)
     return model.train()
+
+
+def show_last_states_normed(model: Any) -> None:
+    """Text models of the reference library list their last hidden states after the last norm, models of pictures
+    before it: show them the first way, as ours are."""
+    normed: list[Tensor] = []
+    model.base_model.layernorm.register_forward_hook(lambda module, read, out: normed.append(out))
+
+    def put_in(module: Any, read: Any, out: Any) -> Any:
+        if out.hidden_states is not None:
+            out.hidden_states = (*out.hidden_states[:-1], normed[-1])
+        return out
+
+    model.register_forward_hook(put_in)
 
 
 def examples(case: Case) -> list[Prepared]:
@@ -96,11 +120,26 @@ def examples(case: Case) -> list[Prepared]:
 
 
 def picture(of: Architecture, draw: np.random.Generator) -> Piece:
-    raise NotImplementedError("images come with their family")
+    """Random patches behind rows of zeros, where the learned tokens stand."""
+    cut = draw.normal(size=(of.lengths[0], of.channels * of.patch**2)).astype(np.float32)
+    cut[: of.leading] = 0
+    return Piece(cut)
+
+
+def unfolded(of: Architecture, pieces: list[Any]) -> Tensor:
+    """Patches put together to pictures `[n, channels, image, image]` by torch's own inverse of cutting; what no patch
+    covers is noise, which a convolution does not read."""
+    cut = torch.stack([torch.as_tensor(p.ids[of.leading :]) for p in pieces])
+    side = of.image // of.patch * of.patch
+    whole = torch.randn(len(pieces), of.channels, of.image, of.image, generator=torch.Generator().manual_seed(4))
+    whole[:, :, :side, :side] = torch.nn.functional.fold(cut.transpose(1, 2), side, of.patch, stride=of.patch)
+    return whole
 
 
 def given(case: Case, prepared: list[Prepared]) -> dict[str, Tensor]:
-    """What the reference library is given: padded ids, masks, types."""
+    """What the reference library is given: padded ids, masks, types; or pictures."""
+    if case.of.side == "image":
+        return {"pixel_values": unfolded(case.of, [p.source for p in prepared])}
     sides = {"encoder": "source", "decoder": "target", "both": "source"}
     ids, mask, types = padded([getattr(p, sides[case.of.side]) for p in prepared], case.of.pad)
     out = {"input_ids": ids, "attention_mask": mask}
@@ -160,7 +199,7 @@ def their_answers(case: Case, out: Any, order: list[int]) -> Tensor:
     ):
         return torch.stack([told[i] for i in order])
     told = told[..., None] if told.ndim == 2 else told
-    return torch.cat([told[i, : LENGTHS[i]] for i in order])
+    return torch.cat([told[i, : case.of.lengths[i]] for i in order])
 
 
 def hidden(out: Any, case: Case) -> tuple[Any, Any]:

@@ -177,7 +177,7 @@ def test_a_model_of_our_own_of_this_shape_is_written_in_this_format(
     again, told = getattr(hf, case.name).from_pretrained(
         tmp_path, output_loading_info=True, attn_implementation="eager"
     )
-    assert not told["missing_keys"]
+    assert not [name for name in told["missing_keys"] if "pooler" not in name]  # a bare body of ours has none
     assert not told["unexpected_keys"]
     again.config.pad_token_id = case.of.pad  # a model of our own does not know which id its tokenizer pads with
     prepared = examples(case)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from modeledge.errors import ModeledgeError
 from modeledge.families.rules import (
+    Join,
     Keep,
     Rename,
     Rule,
@@ -105,3 +106,28 @@ def test_shapes_that_do_not_fit_a_rule_are_refused() -> None:
         with pytest.raises(ModeledgeError, match="a ") as caught:
             read_tensors((rule,), {"a": torch.zeros(shape)})
         assert caught.value.code == "E-KEYS"
+
+
+@settings(max_examples=40, deadline=None)
+@given(parts=sizes, width=st.integers(1, 4), deep=st.booleans(), seed=st.integers(0, 9999))
+def test_joined_tensors_come_apart_as_they_were(parts: list[int], width: int, deep: bool, seed: int) -> None:
+    """Rows below rows; or tokens of their own, stored as `[1, 1, width]` each."""
+    parts = [1] * len(parts) if deep else parts
+    names = tuple(f"part.{n}" for n in range(len(parts)))
+    shape = (1, 1, width) if deep else None
+    rules = (Join(names, "whole", tuple(parts), shape),)
+    theirs = {name: any_bits(shape or (rows, width), seed + rows) for name, rows in zip(names, parts, strict=True)}
+    reading = read_tensors(rules, theirs)
+    assert reading.ours["whole"].shape == (sum(parts), width)
+    for name, row in zip(names, reading.ours["whole"].split(parts), strict=True):
+        assert same_bits(row, theirs[name].reshape(row.shape))
+    back = write_tensors(rules, reading.ours, kept={}, copies=())
+    assert back.keys() == theirs.keys()
+    assert all(same_bits(back[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (3,), (), (2, 1, 3), (1, 1, 4), (1, 3, 1)])
+def test_a_joined_tensor_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    rules = (Join(("a", "b"), "whole", (1, 1), (1, 1, 3)),)
+    with pytest.raises(ModeledgeError, match=r"b is .* and must be \[1, 1, 3\]"):
+        read_tensors(rules, {"a": torch.zeros(1, 1, 3), "b": torch.zeros(shape)})

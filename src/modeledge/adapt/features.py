@@ -96,7 +96,7 @@ class FeatureCache:
         """The states of a batch `[rows, seq, width]` out of its examples', zero where there is no token."""
         prints = digests(batch)
         pieces = torch.cat([self.get(index, prints[index]) for index in batch.indices.tolist()])
-        rows, seq = batch.side.ids.shape
+        rows, seq = batch.side.positions.shape
         _, position = members(batch, seq)
         flat = pieces.new_zeros(rows * seq, pieces.shape[1])
         return flat.index_copy_(0, position.to(pieces.device), pieces).view(rows, seq, -1)
@@ -109,7 +109,7 @@ def split(batch: Batch, states: Tensor) -> dict[int, Tensor]:
 
 
 def digests(batch: Batch) -> dict[int, bytes]:
-    """A digest of what the model reads of each example: ids, token types, prefix."""
+    """A digest of what the model reads of each example: ids or patches, token types, prefix."""
     side = batch.side
     read = [x.cpu().numpy() for x in (side.ids, side.types, side.prefix) if x is not None]
     out: dict[int, bytes] = {}

@@ -2,6 +2,7 @@
 
 from modeledge.families.checkpoint import load_model, save_model
 from modeledge.families.family import Extra, Family, Origin, origin_of
+from modeledge.families.gguf import load_gguf
 from modeledge.families.rules import Keep, Rename, Rule, Split, Tie, Transpose
 from modeledge.families.table import FAMILIES, find_family
 
@@ -17,6 +18,7 @@ __all__ = [
     "Tie",
     "Transpose",
     "find_family",
+    "load_gguf",
     "load_model",
     "origin_of",
     "save_model",

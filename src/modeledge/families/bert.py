@@ -26,7 +26,7 @@ from modeledge.families.keys import (
     rate,
 )
 from modeledge.families.rules import Keep, Rename, Rule, Tie
-from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Stack, Tokens, TransformerConfig
+from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Patches, Stack, Tokens, TransformerConfig
 from modeledge.model.heads import ClassHead, Head, LMHead, ValueHead
 from modeledge.model.kinds import Learned
 
@@ -214,8 +214,8 @@ def _both(theirs: str, ours: str) -> list[Rename]:
 
 def lacks(config: TransformerConfig, heads: Mapping[str, Head]) -> list[str]:
     """What a model has that a BERT checkpoint cannot say."""
-    if config.encoder is None:
-        return ["it is a decoder"]
+    if config.encoder is None or isinstance(config.embed, Patches):
+        return ["it is a decoder, or it reads images"]
     stack, dropout = config.encoder, config.encoder.dropout
     facts = [
         (stack.norm.place != "post", "its norms stand before the sums"),

@@ -66,17 +66,28 @@ def load_model(folder: str | Path) -> Transformer:
         check_vocabulary(config, tokenizer_ids(folder))
     stored, notes = read_folder_weights(folder)
     with located(folder):
-        canonical = family.spelling(said, stored.keys())
-        heads = family.heads(said, canonical.values())
-        check_depth(config, len(stored))
-        rules = family.rules(config, heads)
-        theirs = {canonical[name]: tensor for name, tensor in stored.items()}
-        names = {new: old for old, new in canonical.items()}
-        check_names(rules, names)
-        reading = read_tensors(rules, theirs)
-        dtypes = {name: theirs[name].dtype for name in needed(rules)}
-        check_dtypes(dtypes)
-        model = build(config, heads, reading.ours)
+        return assemble(family, config, said, stored, notes)
+
+
+def assemble(
+    family: Family,
+    config: TransformerConfig,
+    said: dict[str, Any],
+    stored: Mapping[str, Tensor],
+    notes: dict[str, str],
+) -> Transformer:
+    """A model out of what a file said and stored, which it remembers. Raises `E-KEYS`, `E-VOCAB-SIZE`."""
+    canonical = family.spelling(said, stored.keys())
+    heads = family.heads(said, canonical.values())
+    check_depth(config, len(stored))
+    rules = family.rules(config, heads)
+    theirs = {canonical[name]: tensor for name, tensor in stored.items()}
+    names = {new: old for old, new in canonical.items()}
+    check_names(rules, names)
+    reading = read_tensors(rules, theirs)
+    dtypes = {name: theirs[name].dtype for name in needed(rules)}
+    check_dtypes(dtypes)
+    model = build(config, heads, reading.ours)
     kept = {name: tensor.clone() for name, tensor in reading.kept.items()}
     origin = Origin(family.model_type, said, heads, names, kept, reading.copies, dtypes, notes)
     remember(model, origin, family, rules)

@@ -30,8 +30,9 @@ RUNS_CODE = frozenset(
 INERT = frozenset(
     {
         # where it came from
-        "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "architectures", "dtype", "finetuning_task",
-        "model_type", "name_or_path", "tokenizer_class", "torch_dtype", "transformers_version",
+        "_attn_implementation_autoset", "_commit_hash", "_model_name_or_path", "_name_or_path", "architectures",
+        "dtype", "finetuning_task", "model_type", "name_or_path", "tokenizer_class", "torch_dtype",
+        "transformers_version",
         # labels and losses
         "_num_labels", "id2label", "label2id", "num_labels", "problem_type", "task_specific_params",
         # what is returned and how memory is used
@@ -44,7 +45,7 @@ INERT = frozenset(
         "exponential_decay_length_penalty", "forced_bos_token_id", "forced_eos_token_id", "length_penalty",
         "max_length", "min_length", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences",
         "pad_token_id", "prefix", "remove_invalid_values", "repetition_penalty", "sep_token_id", "suppress_tokens",
-        "temperature", "top_k", "top_p", "typical_p",
+        "temperature", "top_k", "top_p", "typical_p", "unk_token_id",
     }
 )  # fmt: skip
 

@@ -112,21 +112,34 @@ class Interleave:
 
 @dataclass(frozen=True)
 class Join:
-    """Several of their tensors are one of ours, one below the other; each has `sizes` of our rows."""
+    """Several of their tensors are one of ours, one below the other; each has `sizes` of our rows.
+
+    `shape` is that of each of theirs where it has more dimensions than ours: leading ones of length 1.
+    """
 
     theirs: tuple[str, ...]
     ours: str
     sizes: tuple[int, ...]
+    shape: tuple[int, ...] | None = None
 
     def read(self, theirs: Tensors) -> dict[str, Tensor]:
         parts = [theirs[name] for name in self.theirs]
+        if self.shape is not None:
+            parts = [self._flat(name, part) for name, part in zip(self.theirs, parts, strict=True)]
         for name, part, size in zip(self.theirs, parts, self.sizes, strict=True):
             if part.ndim == 0 or part.shape[0] != size:
                 raise ModeledgeError("E-KEYS", f"{name} {list(part.shape)} must have {size} rows")
         return {self.ours: torch.cat(parts)}
 
     def write(self, ours: Tensors) -> dict[str, Tensor]:
-        return dict(zip(self.theirs, torch.split(ours[self.ours], list(self.sizes)), strict=True))
+        parts = torch.split(ours[self.ours], list(self.sizes))
+        shaped = parts if self.shape is None else [part.reshape(self.shape) for part in parts]
+        return dict(zip(self.theirs, shaped, strict=True))
+
+    def _flat(self, name: str, part: Tensor) -> Tensor:
+        if tuple(part.shape) != self.shape:
+            raise ModeledgeError("E-KEYS", f"{name} is {list(part.shape)} and must be {list(self.shape or ())}")
+        return part.reshape(-1, part.shape[-1])
 
     def modules(self) -> dict[str, tuple[str, bool]]:
         return {}

@@ -11,8 +11,16 @@ from modeledge.families.family import Family
 from modeledge.families.gpt2 import GPT2
 from modeledge.families.llama import LLAMA
 from modeledge.families.native import NATIVE
+from modeledge.families.vit import DEIT, VIT
 
-FAMILIES: dict[str, Family] = {"bert": BERT, "gpt2": GPT2, "llama": LLAMA, "modeledge": NATIVE}
+FAMILIES: dict[str, Family] = {
+    "bert": BERT,
+    "deit": DEIT,
+    "gpt2": GPT2,
+    "llama": LLAMA,
+    "vit": VIT,
+    "modeledge": NATIVE,
+}
 
 
 def find_family(name: Any) -> Family:

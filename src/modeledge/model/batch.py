@@ -12,7 +12,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Side:
-    """One stack's input. All tensors are `[rows, seq]`.
+    """One stack's input. All tensors are `[rows, seq]`, but for patches of pictures: these are `[rows, seq, dim]` in
+    the place of ids.
 
     `positions` restart at 0 in each segment. `segments` number the examples of a row from 1; 0 is padding, which sees
     itself alone. `prefix` marks tokens that are read both ways in a causal stack; `types` are token type ids. `whole`
@@ -28,11 +29,12 @@ class Side:
 
     @staticmethod
     def of(ids: Tensor, lengths: Tensor | None = None) -> Side:
-        """One example a row: ids `[rows, seq]`, each row's first `lengths[row]` tokens being real."""
-        positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        """One example a row: ids `[rows, seq]` (patches `[rows, seq, dim]`), each row's first `lengths[row]` tokens
+        being real."""
+        positions = torch.arange(ids.shape[1], device=ids.device).expand(ids.shape[:2])
         if lengths is None:
-            return Side(ids, positions, torch.ones_like(ids), whole=True)
-        return Side(ids, positions, (positions < lengths[:, None]).to(ids.dtype))
+            return Side(ids, positions, torch.ones_like(positions), whole=True)
+        return Side(ids, positions, (positions < lengths[:, None]).long())
 
 
 @dataclass(frozen=True)

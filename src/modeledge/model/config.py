@@ -210,6 +210,7 @@ def check_numbers(config: TransformerConfig) -> None:
             above[f"{name}.scale"] = table.scale
         elif table is not None:
             sizes |= {f"{name}.{size}": getattr(table, size) for size in ("image", "patch", "channels", "leading")}
+            from_zero[f"{name}.image − patch"] = table.image - table.patch
     for stack in (config.encoder, config.decoder):
         if stack is None:
             continue

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from modeledge.errors import ModeledgeError
 from modeledge.model.batch import Batch
-from modeledge.model.config import TransformerConfig
+from modeledge.model.config import Patches, TransformerConfig
 from modeledge.model.draw import Draw, dropped
 from modeledge.model.feedforward import ACTIVATIONS, activation
 from modeledge.model.linear import Linear, build_norm
@@ -43,7 +43,8 @@ class ClassHead:
 
     `hidden` puts a dense layer with an `activation` before them: BERT's dense–tanh pooler. `norm` adds the stack's norm
     behind it, `hidden_bias` says whether it has a bias. `dropout` stands before the scores, `first_dropout` before the
-    dense layer.
+    dense layer. `distilled` adds a second set of scores, read at the second position, where DeiT learned from a
+    teacher; the answer is the mean of both (Touvron et al. 2021, section 4).
     """
 
     outputs: int
@@ -55,6 +56,7 @@ class ClassHead:
     bias: bool = True
     dropout: float = 0.0
     first_dropout: float = 0.0
+    distilled: bool = False
 
     def build(self, config: TransformerConfig) -> Classification:
         return Classification(self, config)
@@ -139,6 +141,12 @@ class Classification(nn.Module):
         self.dense = Linear(config.width, config.width, bias=spec.hidden_bias) if spec.hidden else None
         self.norm = build_norm(config.stack.norm, config.width) if spec.hidden and spec.norm else None
         self.output = Linear(config.width, spec.outputs, bias=spec.bias)
+        learned = config.embed.leading if isinstance(config.embed, Patches) else 0
+        if spec.distilled and (spec.hidden or spec.pool != "first" or learned < 2):
+            what = "a distilled head reads the first two positions of a picture as they are"
+            remedy = 'embed.leading = 2, pool = "first", hidden = false'
+            raise ModeledgeError("E-CONFIG", what, where="heads.class", remedy=remedy)
+        self.teacher = Linear(config.width, spec.outputs, bias=spec.bias) if spec.distilled else None
 
     def forward(self, states: Tensor, batch: Batch) -> Tensor:
         """States `[rows, seq, width]` → scores `[examples, outputs]`."""
@@ -147,7 +155,13 @@ class Classification(nn.Module):
             x = dropped(x, draw.mask(x, self.spec.first_dropout, "head input"))
             x = self.activation(self.dense(x))
             x = x if self.norm is None else self.norm(x)
-        return self.output(dropped(x, draw.mask(x, self.spec.dropout, "head")))  # type: ignore[no-any-return]
+        told: Tensor = self.output(dropped(x, draw.mask(x, self.spec.dropout, "head")))
+        if self.teacher is None:
+            return told
+        row, start, _ = batch.spans.unbind(1)
+        second = states[row, start + 1]
+        taught: Tensor = self.teacher(dropped(second, draw.mask(second, self.spec.dropout, "teacher")))
+        return (told + taught) / 2
 
 
 class Value(nn.Module):

@@ -2,6 +2,7 @@
 
 from modeledge.objectives.causal import CausalLM, CausalPrepare
 from modeledge.objectives.collate import Shape, collate, fill, plan
+from modeledge.objectives.image import PicturePrepare, patches
 from modeledge.objectives.label import Classify, LabelPrepare, Regress
 from modeledge.objectives.masked import MaskedLM, MaskedPrepare
 from modeledge.objectives.objective import Loss, Objective, Prepare, Step, Term, prepared
@@ -23,6 +24,7 @@ __all__ = [
     "MaskedLM",
     "MaskedPrepare",
     "Objective",
+    "PicturePrepare",
     "Prepare",
     "Regress",
     "Shape",
@@ -30,6 +32,7 @@ __all__ = [
     "Term",
     "collate",
     "fill",
+    "patches",
     "plan",
     "prepared",
 ]

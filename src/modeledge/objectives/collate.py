@@ -84,7 +84,8 @@ def _side(
     """One stack's rows and where each example starts in its row."""
     if all(piece is None for _, piece in pieces):
         return None, []
-    ids, positions, segments, types = (np.zeros((rows, width), dtype=np.int64) for _ in range(4))
+    positions, segments, types = (np.zeros((rows, width), dtype=np.int64) for _ in range(3))
+    ids = empty_ids([piece for _, piece in pieces if piece is not None], rows, width)
     prefix = np.zeros((rows, width), dtype=np.bool_)
     used, members = [0] * rows, [0] * rows
     starts: list[int] = []
@@ -114,6 +115,14 @@ def _side(
         torch.from_numpy(types) if has_types else None,
         whole,
     ), starts
+
+
+def empty_ids(pieces: Sequence[Piece], rows: int, width: int) -> AnyArray:
+    """Padding for token ids `[rows, width]`, or for patches of pictures `[rows, width, dim]` in their own dtype."""
+    dims = {piece.ids.shape[1:] for piece in pieces}
+    assert len(dims) == 1, "all examples of a batch are texts, or pictures in patches of one size"
+    floats = {piece.ids.dtype for piece in pieces if piece.ids.ndim > 1}
+    return np.zeros((rows, width, *dims.pop()), dtype=np.result_type(*floats) if floats else np.int64)
 
 
 def _names(prepared: Sequence[Prepared], field: str) -> list[str]:

@@ -18,7 +18,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.model.batch import Batch
 from modeledge.model.heads import ClassHead, Head, ValueHead
 from modeledge.model.transformer import Transformer
-from modeledge.objectives.objective import Loss, Objective, Term
+from modeledge.objectives.objective import Loss, Objective, Prepare, Term
 from modeledge.records import Example, IntArray, Piece, Prepared
 from modeledge.seed import Noise
 
@@ -99,7 +99,7 @@ class LabelPrepare:
 class Classify(Objective):
     """−log softmax(scores)[label] an example, with label smoothing and class weights where they are asked for."""
 
-    def __init__(self, prepare: LabelPrepare, head: ClassHead, *, smoothing: float = 0.0) -> None:
+    def __init__(self, prepare: Prepare, head: ClassHead, *, smoothing: float = 0.0) -> None:
         super().__init__()
         self.prepare, self.smoothing = prepare, smoothing
         self.heads: Mapping[str, Head] = {"class": head}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.model import Attention, ClassHead, FeedForward, Rotary, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import Classify, LabelPrepare, Step
 from modeledge.records import Example
-from modeledge.train import TrainConfig, Trainer
+from modeledge.train import TrainConfig, Trainer, track
 
 
 def examples(count: int = 24) -> list[Example]:
@@ -85,3 +88,29 @@ def test_an_unknown_tracker_extra_says_what_to_install(tmp_path: object) -> None
 
     with pytest.raises(ModeledgeError, match="E-EXTRA"):
         TRACKERS["trackio"](tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "trackio"])
+def test_trackers_are_told_each_step(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-ins with the calls of the real packages; each of them was tried by hand."""
+    told: list[tuple[int, float]] = []
+
+    class Writer:
+        def add_scalar(self, key: str, value: float, step: int) -> None:
+            told.extend([(step, value)] if key == "loss" else [])
+
+        def flush(self) -> None: ...
+
+    def log(values: dict[str, float], step: int) -> None:
+        told.append((step, values["loss"]))
+
+    package = SimpleNamespace(
+        SummaryWriter=lambda folder: Writer(), init=lambda **words: SimpleNamespace(log=log), log=log
+    )
+    monkeypatch.setattr(track, "_needed", lambda name: package)
+    listen = track.TRACKERS[name](tmp_path)
+    run = trainer(monkeypatch, torch.float32)
+    for _ in range(3):
+        listen(run.step())
+    assert [step for step, _ in told] == [1, 2, 3]
+    assert all(loss > 0 for _, loss in told)

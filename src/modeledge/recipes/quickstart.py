@@ -59,7 +59,8 @@ def quickstart(
         write_environment(out, seed)
         tokenizer = prepare(out, say)
         trained = {kind: train_one(out, kind, recipe, say, progress) for kind in ("decoder", "encoder")}
-        models, steps = ({kind: pair[i] for kind, pair in trained.items()} for i in (0, 1))
+        models = {kind: model for kind, (model, _) in trained.items()}
+        steps = {kind: count for kind, (_, count) in trained.items()}
         plan = WHOLE if full else QUICK
         say("fine-tuning and comparing")
         cells = [*classical(plan, say), *neural(models, tokenizer, plan, say)]

@@ -42,7 +42,7 @@ def trackio(folder: Path) -> Listener:
     """A Trackio run named like the folder; it keeps its data on this machine."""
     module = _needed("trackio")
     module.init(project="modeledge", name=folder.name)
-    return lambda record: module.log(scalars(record))
+    return lambda record: module.log(scalars(record), step=record.step)
 
 
 TRACKERS: dict[str, Callable[[Path], Listener]] = {"tensorboard": tensorboard, "wandb": wandb, "trackio": trackio}

@@ -166,9 +166,7 @@ def _queries(theirs: str, ours: str, config: TransformerConfig) -> list[Rule]:
 LIKE = TransformerConfig(
     width=2,
     embed=Tokens(vocab=1),
-    decoder=Stack(
-        layers=1, attention=Attention(heads=1), feedforward=FeedForward(width=1), position=Learned(length=1)
-    ),
+    decoder=Stack(layers=1, attention=Attention(heads=1), feedforward=FeedForward(width=1), position=Learned(length=1)),
 )
 EITHER = ("attention.qkv",)  # the rules write both ways of storing
 

@@ -55,7 +55,7 @@ KEYS = Keys(
         flag("tie_word_embeddings", False),
         *ROPE_KEYS,
     ),
-    fixed=FIXED,
+    fixed={**FIXED, "attention_probs_dropout_prob": (0, 0.0), "hidden_dropout_prob": (0, 0.0)},
     inert=INERT,
 )
 ARCHITECTURES: dict[str, str | None] = {
@@ -166,6 +166,4 @@ def spelling(said: Mapping[str, Any], names: Collection[str]) -> dict[str, str]:
     return {name: LM if new == "lm_head.weight" and LM not in names else new for name, new in found.items()}
 
 
-GPT_NEOX = Family(
-    "gpt_neox", read_config, write_config, heads, write_heads, rules, lacks, spelling, prefix="gpt_neox."
-)
+GPT_NEOX = Family("gpt_neox", read_config, write_config, heads, write_heads, rules, lacks, spelling, prefix="gpt_neox.")

@@ -10,10 +10,9 @@ activation and a norm before their scores, under the same names: a file holds on
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import Any, cast
 
-from modeledge.errors import ModeledgeError
+from modeledge.families.alternating import ALTERNATING_KEYS, plain_layers, read_angles, read_windows
 from modeledge.families.bert import named
 from modeledge.families.decoders import both
 from modeledge.families.family import Extra, Family, label_count, label_keys, respelled, unsayable
@@ -22,7 +21,6 @@ from modeledge.families.keys import (
     FIXED,
     INERT,
     SPELLED,
-    Key,
     Keys,
     changed,
     choice,
@@ -30,24 +28,17 @@ from modeledge.families.keys import (
     flag,
     positive,
     rate,
-    shown,
 )
-from modeledge.families.rope import ROPE_KEYS, plain_rope, read_one
 from modeledge.families.rules import Rename, Rule, Split, Tie
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Stack, Tokens, TransformerConfig
 from modeledge.model.feedforward import GATES
 from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead
 from modeledge.model.kinds import Rotary
 
-GLOBAL, LOCAL = "full_attention", "sliding_attention"
 GATED = {word: kind for kind, word in GATES.items()}  # the activation of the gate → the kind of feed-forward
 HEAD_ACTIVATIONS = {**ACTIVATIONS, "tanh": "tanh"}
 HEAD_SPELLED = {**SPELLED, "tanh": "tanh"}
 POOLS = {"cls": "first", "mean": "mean"}
-KINDS = Key("layer_types", None, lambda v: v is None or isinstance(v, list), "a list")
-LOCAL_BASE = Key(
-    "local_rope_theta", 10000.0, lambda v: v is None or (type(v) in (int, float) and v > 0), "a number above 0"
-)
 
 KEYS = Keys(
     shape=(
@@ -66,12 +57,7 @@ KEYS = Keys(
         rate("attention_dropout", 0.0),
         rate("embedding_dropout", 0.0),
         rate("mlp_dropout", 0.0),
-        count("local_attention", 128),
-        count("global_attn_every_n_layers", 3),
-        positive("global_rope_theta", 160000.0),
-        KINDS,
-        LOCAL_BASE,
-        *(key for key in ROPE_KEYS if key.name != "rope_theta"),
+        *ALTERNATING_KEYS,
         flag("decoder_bias", True),
         choice("classifier_pooling", "cls", POOLS),
         rate("classifier_dropout", 0.0),
@@ -99,6 +85,7 @@ ARCHITECTURES: dict[str, str | None] = {
     "ModernBertForSequenceClassification": "class",
     "ModernBertForTokenClassification": "tags",
     "ModernBertForQuestionAnswering": "span",
+    "ModernBertForMultipleChoice": "choice",
 }
 TABLE = "model.embeddings.tok_embeddings.weight"
 
@@ -106,7 +93,7 @@ TABLE = "model.embeddings.tok_embeddings.weight"
 def read_config(said: Mapping[str, Any]) -> tuple[TransformerConfig, Extra]:
     """`config.json` → the shape of the body."""
     v = KEYS.read(said)
-    windows = _windows(v)
+    windows = read_windows(v)
     stack = Stack(
         layers=v["num_hidden_layers"],
         attention=Attention(heads=v["num_attention_heads"], qkv="fused", bias=v["attention_bias"], windows=windows),
@@ -116,7 +103,7 @@ def read_config(said: Mapping[str, Any]) -> tuple[TransformerConfig, Extra]:
             bias=v["mlp_bias"],
         ),
         norm=Norm(eps=v["norm_eps"], bias=v["norm_bias"], first=False),
-        position=_rope(v, local=any(windows)),
+        position=read_angles(v, local=any(windows)),
         dropout=Dropout(
             embed=v["embedding_dropout"],
             attention=v["attention_dropout"],
@@ -130,42 +117,6 @@ def read_config(said: Mapping[str, Any]) -> tuple[TransformerConfig, Extra]:
     )
 
 
-def _windows(v: Mapping[str, Any]) -> tuple[int | None, ...]:
-    """The window of each layer, as the shortest row that repeats: a local query sees itself and half a window around."""
-    layers, kinds, every = v["num_hidden_layers"], v["layer_types"], v["global_attn_every_n_layers"]
-    if kinds is None:
-        kinds = [LOCAL if n % every else GLOBAL for n in range(min(layers, every))] * -(-layers // every)
-        kinds = kinds[:layers]
-    if len(kinds) != layers or any(kind not in (GLOBAL, LOCAL) for kind in kinds):
-        what = f"layer_types must say {GLOBAL!r} or {LOCAL!r} for each of {layers} layers, not {shown(kinds)}"
-        raise ModeledgeError("E-CONFIG-VALUE", what, where="layer_types")
-    size = next(n for n in range(1, layers + 1) if all(kinds[i] == kinds[i % n] for i in range(layers)))
-    return tuple(v["local_attention"] // 2 + 1 if kind == LOCAL else None for kind in kinds[:size])
-
-
-def _rope(v: Mapping[str, Any], *, local: bool) -> Rotary:
-    """The angles of global layers, and the base of local ones where it is another."""
-    said, longest = v["rope_parameters"] or {}, v["max_position_embeddings"]
-    for name, part in said.items():
-        if name not in (GLOBAL, LOCAL) or not isinstance(part, Mapping | None):
-            what = f"rope_parameters must hold {GLOBAL!r} and {LOCAL!r}, each an object, not {shown(name)}"
-            raise ModeledgeError("E-CONFIG-VALUE", what, where="rope_parameters")
-    found = {}
-    bases = {GLOBAL: v["global_rope_theta"], LOCAL: v["local_rope_theta"] or v["global_rope_theta"]}
-    for name, base in bases.items():
-        part = {**(said.get(name) or {}), **(v["rope_scaling"] or {})}
-        found[name] = read_one(part, f"rope_parameters.{name}", base=base, longest=longest)
-        if found[name].fraction != 1.0:
-            what = "partial_rotary_factor is not 1: whole heads turn"
-            raise ModeledgeError("E-CONFIG-VALUE", what, where=f"rope_parameters.{name}")
-    if not local or found[LOCAL] == found[GLOBAL]:
-        return found[GLOBAL]
-    if found[LOCAL].stretch is not None:
-        what = "the angles of local layers are stretched; only those of global layers can be"
-        raise ModeledgeError("E-CONFIG-VALUE", what, where=f"rope_parameters.{LOCAL}", remedy="use another checkpoint")
-    return replace(found[GLOBAL], local_base=found[LOCAL].base)
-
-
 def write_config(config: TransformerConfig, extra: Extra) -> dict[str, Any]:
     """The shape of the body → `config.json`; what has not changed stays as it was said."""
     if extra.said:
@@ -175,11 +126,7 @@ def write_config(config: TransformerConfig, extra: Extra) -> dict[str, Any]:
 
 
 def _plain(config: TransformerConfig) -> dict[str, Any]:
-    stack, attention, position = config.stack, config.stack.attention, config.stack.position
-    assert isinstance(position, Rotary)
-    windows = [attention.windows[n % len(attention.windows)] for n in range(stack.layers)]
-    local = next((window for window in windows if window is not None), None)
-    near = position if position.local_base is None else Rotary(base=position.local_base)
+    stack, attention = config.stack, config.stack.attention
     return {
         "vocab_size": config.table.vocab,
         "hidden_size": config.width,
@@ -195,9 +142,7 @@ def _plain(config: TransformerConfig) -> dict[str, Any]:
         "attention_dropout": stack.dropout.attention,
         "embedding_dropout": stack.dropout.embed,
         "mlp_dropout": stack.dropout.inner,
-        "layer_types": [GLOBAL if window is None else LOCAL for window in windows],
-        "rope_parameters": {GLOBAL: plain_rope(position), LOCAL: plain_rope(near)},
-        **({} if local is None else {"local_attention": max(1, 2 * (local - 1))}),
+        **plain_layers(stack),
     }
 
 
@@ -219,9 +164,11 @@ def heads(said: Mapping[str, Any], names: Collection[str]) -> dict[str, Head]:
         )
     dense = {"hidden": True, "hidden_bias": v["classifier_bias"], "activation": act, "norm": True}
     dense["dropout"] = v["classifier_dropout"]
+    pool = cast(Any, POOLS[v["classifier_pooling"]])
     if "class" in wanted:
-        pool = cast(Any, POOLS[v["classifier_pooling"]])
         found["class"] = ClassHead(outputs=label_count(said), pool=pool, **dense)
+    if "choice" in wanted:
+        found["choice"] = ClassHead(outputs=1, pool=pool, **dense)
     if "tags" in wanted:
         found["tags"] = TokenHead(outputs=label_count(said), **dense)
     if "span" in wanted:
@@ -241,7 +188,7 @@ def write_heads(config: TransformerConfig, heads: Mapping[str, Head]) -> dict[st
         elif isinstance(head, ClassHead | TokenHead):
             out |= {"classifier_bias": head.hidden_bias, "classifier_dropout": head.dropout}
             out["classifier_activation"] = HEAD_SPELLED[head.activation]
-            out |= label_keys(head.outputs, None) if name != "span" else {}
+            out |= label_keys(head.outputs, None) if name in ("class", "tags") else {}
         if isinstance(head, ClassHead):
             out["classifier_pooling"] = "mean" if head.pool == "mean" else "cls"
     return out

@@ -1,8 +1,8 @@
 """OPT (Zhang et al. 2022, arXiv 2205.01068): a decoder like GPT-2's with ReLU, three matrices for queries, keys and
 values, and learned positions that begin at row 2 of their table.
 
-Norms stand before each sub-layer; `do_layer_norm_before=False` puts them after the sums. The 350M model embeds tokens in
-fewer numbers than its layers have, and projects them in and out again: it is refused by name.
+Norms stand before each sub-layer; `do_layer_norm_before=False` puts them after the sums. The 350M model embeds tokens
+in fewer numbers than its layers have, and projects them in and out again: it is refused by name.
 """
 
 from __future__ import annotations

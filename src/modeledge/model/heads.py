@@ -23,8 +23,8 @@ Activation: TypeAlias = Literal["tanh", "relu", "gelu", "gelu_tanh", "silu"]
 @dataclass(frozen=True, kw_only=True)
 class LMHead:
     """Scores over the vocabulary. `transform` is BERT's dense, activation, norm before it (`transform_bias`: has the
-    dense layer one; `activation`: that of the stack where it is not said); `tie` shares the table of tokens. States are multiplied by `scale` (T5: 1/√width), scores bounded
-    by softcap · tanh(scores / softcap) (Gemma 2)."""
+    dense layer one; `activation`: that of the stack where it is not said); `tie` shares the table of tokens. States are
+    multiplied by `scale` (T5: 1/√width), scores bounded by softcap · tanh(scores / softcap) (Gemma 2)."""
 
     transform: bool = False
     transform_bias: bool = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from modeledge.families import load_model, save_model
 from modeledge.families.family import blank
 from modeledge.families.rules import needed
 from modeledge.families.table import FAMILIES, family_of
-from modeledge.model import Dropout, Rotary, Transformer
+from modeledge.model import ClassHead, Dropout, LMHead, Rotary, TokenHead, Transformer
 from modeledge.seed import Noise
 
 CONFIGS = {"gpt_neox": "GPTNeoXConfig", "opt": "OPTConfig", "openai-gpt": "OpenAIGPTConfig"}
@@ -139,6 +140,36 @@ def test_another_summary_matters_to_the_class_with_two_heads_alone(summary: dict
     assert list(FAMILIES["gpt2"].heads(said, [])) == ["lm"]
     with pytest.raises(ModeledgeError, match=next(iter(summary))):
         FAMILIES["gpt2"].heads({**said, "architectures": ["GPT2DoubleHeadsModel"]}, [])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "pythia-70m"])
+def test_the_rate_before_tags_is_read_and_written(name: str) -> None:
+    said = {**PUBLISHED[name], "architectures": ["GPTNeoXForTokenClassification"]}
+    said["architectures"] = said["architectures"] if name == "pythia-70m" else ["GPT2ForTokenClassification"]
+    family = family_of(said)
+    assert family.heads(said, []) == {"tags": TokenHead(outputs=2, dropout=0.1)}
+    other = family.heads({**said, "classifier_dropout": 0.3}, [])
+    assert other == {"tags": TokenHead(outputs=2, dropout=0.3)}
+    assert family.write_heads(family.read_config(said)[0], other)["classifier_dropout"] == 0.3
+
+
+def test_the_rate_before_the_number_of_an_ending_is_read_and_written() -> None:
+    family, said = FAMILIES["openai-gpt"], {**PUBLISHED["openai-gpt"], "architectures": ["OpenAIGPTDoubleHeadsModel"]}
+    found = family.heads({**said, "summary_first_dropout": 0.3}, [])
+    assert found == {"lm": LMHead(), "choice": ClassHead(outputs=1, pool="last", dropout=0.3)}
+    written = family.write_heads(family.read_config(said)[0], found)
+    assert written["summary_first_dropout"] == 0.3
+    assert written["architectures"] == said["architectures"]
+
+
+def test_a_value_that_a_page_refuses_is_a_reason_not_to_write_it(tmp_path: Path) -> None:
+    """Weights that all begin at 0 are a model of ours; these formats want a number above 0."""
+    config, _ = FAMILIES["gpt_neox"].read_config({"num_hidden_layers": 1, "hidden_size": 512, "vocab_size": 9})
+    zero = replace(config, init=0.0)
+    assert not FAMILIES["gpt_neox"].lacks(config, {})
+    assert "initializer_range is 0.0" in FAMILIES["gpt_neox"].lacks(zero, {})[0]
+    save_model(Transformer(zero), tmp_path)
+    assert load_model(tmp_path).config == zero
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def check_summary(values: Mapping[str, Any]) -> None:
 def written_heads(known: Mapping[str, str | None], heads: Mapping[str, Head]) -> dict[str, Any]:
     """The keys that say which heads a file holds: the inverse of `read_heads`."""
     covered = {"lm"} if "choice" in heads else set()
-    classes = [name for name, head in reversed(known.items()) if head in heads.keys() - covered]
+    classes = [name for name, head in reversed(list(known.items())) if head in heads.keys() - covered]
     out: dict[str, Any] = {"architectures": classes or [name for name, head in known.items() if head is None]}
     for name, head in heads.items():
         if isinstance(head, LMHead):

@@ -16,7 +16,7 @@ from modeledge.families.gpt2 import EITHER, LIKE, layer_rules
 from modeledge.families.keys import FIXED, INERT, Keys, changed, choice, count, flag, positive, rate
 from modeledge.families.rules import Keep, Rename, Rule
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Stack, Tokens, TransformerConfig
-from modeledge.model.heads import Head, LMHead
+from modeledge.model.heads import Head
 from modeledge.model.kinds import Learned
 
 ACTIVATIONS = {"gelu": "gelu_tanh", "relu": "relu", "silu": "silu", "swish": "silu"}
@@ -128,21 +128,6 @@ def spelling(said: Mapping[str, Any], names: Collection[str]) -> dict[str, str]:
     return found | {LM: TABLE} if tied else found
 
 
-def called(heads: Mapping[str, Head], name: str) -> str:
-    """The class with two heads stores their tied table as the head."""
-    lm = heads.get("lm")
-    return LM if "choice" in heads and name == TABLE and isinstance(lm, LMHead) and lm.tie else name
-
-
 GPT1 = Family(
-    "openai-gpt",
-    read_config,
-    write_config,
-    heads,
-    write_heads,
-    rules,
-    lacks,
-    spelling,
-    prefix="transformer.",
-    called=called,
+    "openai-gpt", read_config, write_config, heads, write_heads, rules, lacks, spelling, prefix="transformer."
 )

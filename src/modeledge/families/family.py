@@ -169,7 +169,10 @@ def unsayable(
     if wrong:
         return wrong
     said = page.write_config(config, Extra())
-    again = page.read_config(said)[0]
+    try:
+        again = page.read_config(said)[0]
+    except ModeledgeError as error:  # a value that the page refuses
+        return [error.what]
     found = [
         f"{path} is {ours!r}, and would be read as {theirs!r}"
         for path, ours, theirs in differences(dataclasses.asdict(config), dataclasses.asdict(again))

@@ -1,8 +1,8 @@
 """GPT-2 (Radford et al. 2019): a decoder with learned positions, norms before each sub-layer and one more at the end.
 
 Its layers were `Conv1D`, so matrices lie as `[inputs, outputs]`, and queries, keys and values are one matrix. Old files
-also store the causal mask as `attn.bias` and `attn.masked_bias`; they are carried, not used. The score head of the
-sequence classifier reads the last token and has no bias.
+also store the causal mask as `attn.bias` and `attn.masked_bias`; they are carried, not used. `layer_rules` are those of
+GPT, too.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, cast
 
-from modeledge.families.bert import named
-from modeledge.families.family import Extra, Family, beyond_learned, label_count, label_keys, respelled
+from modeledge.families.decoders import SUMMARY, TOPS, both, head_rules, read_heads, written_heads
+from modeledge.families.family import Extra, Family, beyond_learned, respelled, unsayable
 from modeledge.families.keys import (
     ACTIVATIONS,
     FIXED,
@@ -25,9 +25,9 @@ from modeledge.families.keys import (
     positive,
     rate,
 )
-from modeledge.families.rules import Keep, Rename, Rule, Split, Tie, Transpose
+from modeledge.families.rules import Keep, Rename, Rule, Split, Transpose
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Stack, Tokens, TransformerConfig
-from modeledge.model.heads import ClassHead, Head, LMHead
+from modeledge.model.heads import Head
 from modeledge.model.kinds import Learned
 
 KEYS = Keys(
@@ -42,9 +42,11 @@ KEYS = Keys(
         rate("resid_pdrop", 0.1),
         rate("embd_pdrop", 0.1),
         rate("attn_pdrop", 0.1),
+        rate("classifier_dropout", None),
         positive("layer_norm_epsilon", 1e-5),
         positive("initializer_range", 0.02),
         flag("tie_word_embeddings", True),
+        *SUMMARY,
     ),
     fixed={
         **FIXED,
@@ -52,21 +54,16 @@ KEYS = Keys(
         "scale_attn_by_inverse_layer_idx": (False,),
         "reorder_and_upcast_attn": (False,),
     },
-    inert=INERT
-    | {
-        "n_ctx",
-        "summary_activation",
-        "summary_first_dropout",
-        "summary_proj_to_labels",
-        "summary_type",
-        "summary_use_proj",
-    },
+    inert=INERT | {"n_ctx"},
 )
 
 ARCHITECTURES: dict[str, str | None] = {
     "GPT2Model": None,
     "GPT2LMHeadModel": "lm",
     "GPT2ForSequenceClassification": "class",
+    "GPT2ForTokenClassification": "tags",
+    "GPT2ForQuestionAnswering": "span",
+    "GPT2DoubleHeadsModel": "choice",
 }
 
 
@@ -117,61 +114,38 @@ def _plain(config: TransformerConfig) -> dict[str, Any]:
 
 
 def heads(said: Mapping[str, Any], names: Collection[str]) -> dict[str, Head]:
-    """The heads that a file holds; a class of the reference library that puts another head on is `E-FAMILY`.
-
-    A tied lm head leaves no tensor, so it is `architectures` that names it.
-    """
-    wanted = {ARCHITECTURES[name] for name in named(said, ARCHITECTURES)}
-    found: dict[str, Head] = {}
-    if "lm" in wanted or "lm_head.weight" in names:
-        found["lm"] = LMHead(tie=KEYS.read(said)["tie_word_embeddings"])
-    if "class" in wanted or "score.weight" in names:
-        found["class"] = ClassHead(outputs=label_count(said), pool="last", bias=False)
-    return found
+    """The heads that a file holds."""
+    return read_heads(KEYS.read(said), ARCHITECTURES, said, names)
 
 
 def write_heads(config: TransformerConfig, heads: Mapping[str, Head]) -> dict[str, Any]:
     """The keys that say which heads a file holds."""
-    classes = [
-        *(["GPT2ForSequenceClassification"] if "class" in heads else []),
-        *(["GPT2LMHeadModel"] if "lm" in heads else []),
-    ]
-    out: dict[str, Any] = {"architectures": classes or ["GPT2Model"]}
-    for head in heads.values():
-        if isinstance(head, LMHead):
-            out["tie_word_embeddings"] = head.tie
-        elif isinstance(head, ClassHead):
-            out |= label_keys(head.outputs, None)
-    return out
+    return written_heads(ARCHITECTURES, heads)
 
 
 def rules(config: TransformerConfig, heads: Mapping[str, Head]) -> tuple[Rule, ...]:
     """How the names belong together."""
-    made: list[Rule] = [
-        Rename("transformer.wte.weight", "tokens"),
-        Rename("transformer.wpe.weight", "tower.position.weight"),
-    ]
+    table = "transformer.wte.weight"
+    made: list[Rule] = [Rename(table, "tokens"), Rename("transformer.wpe.weight", "tower.position.weight")]
     for n in range(config.stack.layers):
-        theirs, ours = f"transformer.h.{n}", f"tower.blocks.{n}"
-        made += _norm(f"{theirs}.ln_1", f"{ours}.attention_norm")
-        made += _queries(f"{theirs}.attn.c_attn", f"{ours}.attention", config)
-        made += _product(f"{theirs}.attn.c_proj", f"{ours}.attention.output")
-        made += _norm(f"{theirs}.ln_2", f"{ours}.feedforward_norm")
-        made += _product(f"{theirs}.mlp.c_fc", f"{ours}.feedforward.up")
-        made += _product(f"{theirs}.mlp.c_proj", f"{ours}.feedforward.down")
-        made += [Keep(f"{theirs}.attn.bias"), Keep(f"{theirs}.attn.masked_bias")]
-    made += _norm("transformer.ln_f", "tower.final_norm")
-    head = heads.get("lm")
-    if isinstance(head, LMHead):
-        table = "lm_head.weight"
-        made.append(Tie(table, "transformer.wte.weight") if head.tie else Rename(table, "heads.lm.weight"))
-    if "class" in heads:
-        made.append(Rename("score.weight", "heads.class.output.weight"))
-    return tuple(made)
+        made += layer_rules(n, config)
+    made += both("transformer.ln_f", "tower.final_norm")
+    return (*made, *head_rules(heads, table))
 
 
-def _norm(theirs: str, ours: str) -> list[Rule]:
-    return [Rename(f"{theirs}.{end}", f"{ours}.{end}") for end in ("weight", "bias")]
+def layer_rules(n: int, config: TransformerConfig) -> list[Rule]:
+    """One layer: two norms, queries with keys and values, output, the two matrices of the feed-forward."""
+    theirs, ours = f"transformer.h.{n}", f"tower.blocks.{n}"
+    return [
+        *both(f"{theirs}.ln_1", f"{ours}.attention_norm"),
+        *_queries(f"{theirs}.attn.c_attn", f"{ours}.attention", config),
+        *_product(f"{theirs}.attn.c_proj", f"{ours}.attention.output"),
+        *both(f"{theirs}.ln_2", f"{ours}.feedforward_norm"),
+        *_product(f"{theirs}.mlp.c_fc", f"{ours}.feedforward.up"),
+        *_product(f"{theirs}.mlp.c_proj", f"{ours}.feedforward.down"),
+        Keep(f"{theirs}.attn.bias"),
+        Keep(f"{theirs}.attn.masked_bias"),
+    ]
 
 
 def _product(theirs: str, ours: str) -> list[Rule]:
@@ -189,29 +163,24 @@ def _queries(theirs: str, ours: str, config: TransformerConfig) -> list[Rule]:
     ]
 
 
+LIKE = TransformerConfig(
+    width=2,
+    embed=Tokens(vocab=1),
+    decoder=Stack(layers=1, attention=Attention(heads=1), feedforward=FeedForward(width=1), position=Learned(length=1)),
+)
+EITHER = ("attention.qkv",)  # the rules write both ways of storing
+
+
 def lacks(config: TransformerConfig, heads: Mapping[str, Head]) -> list[str]:
     """What a model has that a GPT-2 checkpoint cannot say."""
     if config.decoder is None:
         return ["it is an encoder"]
-    facts = [
-        (config.decoder.norm.place != "pre", "its norms stand after the sums"),
-        (config.table.norm, "its embeddings are normed"),
-        (config.table.types > 0, "it has token types"),
-    ]
-    for name, head in heads.items():
-        if name == "lm" and isinstance(head, LMHead):
-            facts.append((head.transform or head.bias, "its lm head has a transform or a bias"))
-        elif name == "class" and isinstance(head, ClassHead):
-            plain = head.pool == "last" and not (head.hidden or head.bias or head.dropout)
-            facts.append((not plain, "its class head is not one matrix without bias over the last token"))
-        else:
-            facts.append((True, f"there is no head {name!r} of this kind"))
-    return beyond_learned(config) + [reason for true, reason in facts if true]
+    return beyond_learned(config) or unsayable(GPT2, config, heads, LIKE, EITHER)
 
 
 def spelling(said: Mapping[str, Any], names: Collection[str]) -> dict[str, str]:
     """File's name → canonical name: a bare body leaves out `transformer.`."""
-    return respelled(names, "transformer.", ("lm_head.", "score."))
+    return respelled(names, "transformer.", TOPS)
 
 
 GPT2 = Family("gpt2", read_config, write_config, heads, write_heads, rules, lacks, spelling, prefix="transformer.")

@@ -8,17 +8,29 @@ from typing import Any
 from modeledge.errors import ModeledgeError, nearest, printable
 from modeledge.families.bert import BERT
 from modeledge.families.family import Family
+from modeledge.families.gpt1 import GPT1
 from modeledge.families.gpt2 import GPT2
+from modeledge.families.gpt_neox import GPT_NEOX
 from modeledge.families.llama import LLAMA
+from modeledge.families.modernbert import MODERNBERT
 from modeledge.families.native import NATIVE
+from modeledge.families.opt import OPT
 from modeledge.families.vit import DEIT, VIT
 
 FAMILIES: dict[str, Family] = {
+    # encoders
     "bert": BERT,
-    "deit": DEIT,
+    "modernbert": MODERNBERT,
+    # decoders
     "gpt2": GPT2,
+    "gpt_neox": GPT_NEOX,
     "llama": LLAMA,
+    "openai-gpt": GPT1,
+    "opt": OPT,
+    # images
     "vit": VIT,
+    "deit": DEIT,
+    # our own, which holds everything
     "modeledge": NATIVE,
 }
 

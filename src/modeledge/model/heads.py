@@ -23,11 +23,12 @@ Activation: TypeAlias = Literal["tanh", "relu", "gelu", "gelu_tanh", "silu"]
 @dataclass(frozen=True, kw_only=True)
 class LMHead:
     """Scores over the vocabulary. `transform` is BERT's dense, activation, norm before it (`transform_bias`: has the
-    dense layer one); `tie` shares the table of tokens. States are multiplied by `scale` (T5: 1/√width), scores bounded
-    by softcap · tanh(scores / softcap) (Gemma 2)."""
+    dense layer one; `activation`: that of the stack where it is not said); `tie` shares the table of tokens. States are
+    multiplied by `scale` (T5: 1/√width), scores bounded by softcap · tanh(scores / softcap) (Gemma 2)."""
 
     transform: bool = False
     transform_bias: bool = True
+    activation: Activation | None = None
     bias: bool = False
     tie: bool = True
     scale: float = 1.0
@@ -104,7 +105,7 @@ class LanguageModelling(nn.Module):
         if inner != width and not spec.transform:
             what = f"the table of tokens is {inner} wide, the states {width}"
             raise ModeledgeError("E-CONFIG", what, where="heads.lm", remedy="give the head a transform")
-        self.activation = activation(config.stack.feedforward.kind)
+        self.activation = activation(spec.activation or config.stack.feedforward.kind)
         self.dense = Linear(width, inner, bias=spec.transform_bias) if spec.transform else None
         self.norm = build_norm(config.stack.norm, inner) if spec.transform else None
         self.weight = None if spec.tie else nn.Parameter(torch.empty(table.vocab, inner))

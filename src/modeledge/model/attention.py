@@ -198,7 +198,7 @@ class CrossAttention(nn.Module):
         self.scale = self.head_width**-0.5 if config.scale is None else config.scale
         self.softcap, self.rate = config.softcap, rate
         inner, inner_kv = self.heads * self.head_width, self.kv_heads * self.head_width
-        self.sizes = [inner, inner_kv, inner_kv]
+        self.sizes, self.fused = [inner, inner_kv, inner_kv], False
         self.query = Linear(width, inner, bias=config.bias)
         self.key = Linear(width, inner_kv, bias=config.bias)
         self.value = Linear(width, inner_kv, bias=config.bias)

@@ -29,8 +29,9 @@ class Site:
 
 
 def find_sites(model: nn.Module, kind: str, hf_names: dict[str, tuple[str, bool]]) -> list[Site]:
-    """All sites of one kind, in the order of the layers; an unknown kind is `E-SITE`."""
-    from modeledge.model.attention import SelfAttention
+    """All sites of one kind, in the order of the layers, an encoder's before those of the decoder that reads it, a
+    layer's attention over a source behind that over itself; an unknown kind is `E-SITE`."""
+    from modeledge.model.attention import CrossAttention, SelfAttention
     from modeledge.model.feedforward import FeedForward
 
     if kind not in KINDS:
@@ -43,12 +44,12 @@ def find_sites(model: nn.Module, kind: str, hf_names: dict[str, tuple[str, bool]
         found.append(Site(kind, path, module, rows, name, transposed))
 
     for path, module in model.named_modules():
-        if isinstance(module, SelfAttention) and kind in ("query", "key", "value"):
+        if isinstance(module, SelfAttention | CrossAttention) and kind in ("query", "key", "value"):
             number = ("query", "key", "value").index(kind)
             start = sum(module.sizes[:number]) if module.fused else 0
             name = "qkv" if module.fused else kind
             add(f"{path}.{name}", getattr(module, name), slice(start, start + module.sizes[number]))
-        elif isinstance(module, SelfAttention) and kind == "attention_output":
+        elif isinstance(module, SelfAttention | CrossAttention) and kind == "attention_output":
             add(f"{path}.output", module.output, slice(0, module.output.weight.shape[0]))
         elif isinstance(module, FeedForward) and kind in ("gate", "up", "down"):
             part = getattr(module, kind)

@@ -26,7 +26,8 @@ class Architecture:
     """One configuration class of the reference library and the tiny shape that all its cases share.
 
     `side` is what it reads; `types`: it takes token types; `width` of its last states. `pad` is an id that texts never
-    hold. `image` is the side of its pictures.
+    hold. `image` is the side of its pictures. Where both sides are read, a class is read where the source holds `eos`;
+    `buffers` are those that a file holds and that count; `unused` names what a file may lack.
     """
 
     config: str
@@ -35,6 +36,9 @@ class Architecture:
     types: bool = False
     width: int = 16
     pad: int = 0
+    eos: int = 1
+    buffers: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
     image: int = 8
     patch: int = 4
 
@@ -73,6 +77,9 @@ def build(hf: Any, case: Case) -> Any:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
+        for name, buffer in model.named_buffers():
+            if name in case.of.buffers:
+                buffer.add_(torch.randn_like(buffer))
     return model.train()
 
 
@@ -86,7 +93,10 @@ def examples(case: Case) -> list[Prepared]:
             continue
         ids, types = draw.integers(3, VOCAB - 1, length), draw.integers(0, 2, length)
         piece = Piece(ids, types if case.of.types else None)
-        if case.of.side == "both":
+        if case.of.side == "both" and case.head == "class":  # read at the end, where both sides stand side by side
+            shifted = np.concatenate(([case.of.pad], ids))
+            made.append(Prepared(number, source=Piece(np.append(ids, case.of.eos)), target=Piece(shifted)))
+        elif case.of.side == "both":
             source = draw.integers(3, VOCAB - 1, LENGTHS[-1 - number] + 1)
             made.append(Prepared(number, source=Piece(source), target=piece))
         else:

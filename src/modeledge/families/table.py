@@ -6,13 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from modeledge.errors import ModeledgeError, nearest, printable
+from modeledge.families.bart import BART
 from modeledge.families.bert import BERT
 from modeledge.families.family import Family
 from modeledge.families.gpt2 import GPT2
 from modeledge.families.llama import LLAMA
+from modeledge.families.mbart import MBART
 from modeledge.families.native import NATIVE
+from modeledge.families.t5 import MT5, T5
 
-FAMILIES: dict[str, Family] = {"bert": BERT, "gpt2": GPT2, "llama": LLAMA, "modeledge": NATIVE}
+FAMILIES: dict[str, Family] = {
+    "bert": BERT,
+    "gpt2": GPT2,
+    "llama": LLAMA,
+    "t5": T5,
+    "mt5": MT5,
+    "bart": BART,
+    "mbart": MBART,
+    "modeledge": NATIVE,
+}
 
 
 def find_family(name: Any) -> Family:

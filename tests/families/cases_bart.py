@@ -19,7 +19,7 @@ CASES = (
     Case(BART, "BartForConditionalGeneration", "lm", {"scale_embedding": True}, "scaled"),
     Case(UNTIED, "BartForConditionalGeneration", "lm", {"tie_word_embeddings": False}, "untied"),
     Case(BART, "BartForSequenceClassification", "class"),
-    Case(BART, "BartForSequenceClassification", "class", {"num_labels": 2}, "two"),
+    Case(BART, "BartForSequenceClassification", "class", {"num_labels": 5}, "five"),
     Case(BART, "BartForQuestionAnswering", "span"),
     Case(MBART, "MBartModel"),
     Case(MBART, "MBartForConditionalGeneration", "lm", {"scale_embedding": True}, "scaled"),

@@ -94,7 +94,7 @@ def examples(case: Case) -> list[Prepared]:
         ids, types = draw.integers(3, VOCAB - 1, length), draw.integers(0, 2, length)
         piece = Piece(ids, types if case.of.types else None)
         if case.of.side == "both" and case.head == "class":  # read at the end, where both sides stand side by side
-            shifted = np.concatenate(([case.of.pad], ids))
+            shifted = np.concatenate(([START], ids))
             made.append(Prepared(number, source=Piece(np.append(ids, case.of.eos)), target=Piece(shifted)))
         elif case.of.side == "both":
             source = draw.integers(3, VOCAB - 1, LENGTHS[-1 - number] + 1)

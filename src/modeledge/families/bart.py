@@ -3,8 +3,8 @@
 Norms stand after each sum, and one on the embeddings of each side. Positions are learned and counted from 2: the first
 two rows of their tables are never read. One table of tokens serves both sides and the head; a file may store it under
 up to four names. With `tie_word_embeddings: false` there are two tables and a head of its own, and `shared.weight` is
-carried along unread. `final_logits_bias` is added to the scores and was never learned (it is 0 in published files; where
-it is not, it counts). Classes are read from the decoder's last state: both sides are given the same text, the decoder
+carried along unread. `final_logits_bias` is added to the scores and never learned (0 in published files; where it is
+not, it counts). Classes are read from the decoder's last state: both sides are given the same text, the decoder
 one token later, so that its last token stands where the source ends.
 
 `Page` is what mBART (`modeledge.families.mbart`) shares: the same names around norms in other places.

@@ -200,7 +200,7 @@ def lacks(config: TransformerConfig, heads: Mapping[str, Head]) -> list[str]:
     ]
     for name, head in heads.items():
         if name == "lm" and isinstance(head, LMHead):
-            facts.append((head.transform or head.bias, "its lm head has a transform or a bias"))
+            facts.append((head.transform or head.bias is not False, "its lm head has a transform or a bias"))
         elif name == "class" and isinstance(head, ClassHead):
             plain = head.pool == "last" and not (head.hidden or head.bias or head.dropout)
             facts.append((not plain, "its class head is not one matrix without bias over the last token"))

@@ -12,8 +12,9 @@ from modeledge.families.family import Family
 from modeledge.families.gpt2 import GPT2
 from modeledge.families.llama import LLAMA
 from modeledge.families.mbart import MBART
+from modeledge.families.mt5 import MT5
 from modeledge.families.native import NATIVE
-from modeledge.families.t5 import MT5, T5
+from modeledge.families.t5 import T5
 
 FAMILIES: dict[str, Family] = {
     "bert": BERT,

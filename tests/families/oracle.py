@@ -6,12 +6,14 @@ A family's tests are a list of `Case`s in a file `cases_*.py`; `test_every_famil
 from __future__ import annotations
 
 import importlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from modeledge.model import Batch, Transformer
@@ -81,6 +83,22 @@ def build(hf: Any, case: Case) -> Any:
             if name in case.of.buffers:
                 buffer.add_(torch.randn_like(buffer))
     return model.train()
+
+
+def saved(hf: Any, folder: Path, case: Case) -> Any:
+    """A tiny model of the reference library, and what it wrote into the folder."""
+    reference = build(hf, case)
+    reference.save_pretrained(folder)
+    return reference
+
+
+def spoilt(folder: Path, keys: dict[str, Any], tensors: dict[str, torch.Tensor | None]) -> None:
+    """Other keys in the configuration and other tensors in the file; `None` takes one away."""
+    said = json.loads((folder / "config.json").read_text())
+    said = {key: value for key, value in {**said, **keys}.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(said))
+    held = {**load_file(folder / "model.safetensors"), **tensors}
+    save_file({n: t for n, t in held.items() if t is not None}, folder / "model.safetensors", {"format": "pt"})
 
 
 def examples(case: Case) -> list[Prepared]:

@@ -183,6 +183,7 @@ def test_a_model_of_our_own_of_this_shape_is_written_in_this_format(
     assert set(told["missing_keys"]) <= set(case.of.unused)
     assert not told["unexpected_keys"]
     again.config.pad_token_id = case.of.pad  # a model of our own does not know which id its tokenizer pads with
+    again.config.eos_token_id = case.of.eos  # and ends with
     prepared = examples(case)
     batch = batch_of(prepared, packed=False)
     out = again.eval()(**given(case, prepared), output_hidden_states=True)

@@ -3,7 +3,6 @@ without a decoder, and configurations as they were published."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from modeledge.errors import ModeledgeError
@@ -33,6 +33,7 @@ from modeledge.families.keys import (
     positive,
     rate,
 )
+from modeledge.families.llama import NO_IDS
 from modeledge.families.rules import Keep, Rename, Reshape, Rule, Tie
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Stack, Tokens, TransformerConfig
 from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead
@@ -42,6 +43,7 @@ OFFSET = 2  # rows of the position tables before the first position
 SIDES = ("encoder", "decoder")
 TABLE, HEAD, BIAS = "model.shared.weight", "lm_head.weight", "final_logits_bias"
 COPIES = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight")
+NO_START = {"decoder_start_token_id": None, "forced_eos_token_id": None}
 HEADS: dict[str, str | None] = {
     "Model": None,
     "ForConditionalGeneration": "lm",
@@ -99,7 +101,6 @@ class Page:
     keys: Keys
     labels: int
     starts: str | None = None  # the key of the token with which the decoder begins, where no other is said
-    said: Mapping[str, Any] = field(default_factory=dict)  # what a configuration of our own says beside the shape
 
     def family(self) -> Family:
         return Family(
@@ -155,7 +156,7 @@ class Page:
         if extra.said:
             now = changed(extra.said, plain(self.read_config(extra.said)[0]), plain(config))
             return now | ({"num_hidden_layers": now["encoder_layers"]} if "num_hidden_layers" in now else {})
-        return {"model_type": self.model_type, **self.said, **plain(config)}
+        return {"model_type": self.model_type, **NO_IDS, **NO_START, **plain(config)}
 
     def classes(self) -> dict[str, str | None]:
         """The classes of the reference library, and our names for their heads."""

@@ -24,6 +24,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.families.bert import named
 from modeledge.families.family import Extra, Family, label_count, label_keys, unsayable
 from modeledge.families.keys import FIXED, INERT, Key, Keys, changed, choice, count, flag, positive, rate
+from modeledge.families.llama import NO_IDS
 from modeledge.families.t5_names import HEAD, called, rules, spelling
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Stack, Tokens, TransformerConfig
 from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead
@@ -130,7 +131,7 @@ class Page:
         """The shape of the body → `config.json`; what has not changed stays as it was said."""
         if extra.said:
             return changed(extra.said, plain(self.read_config(extra.said)[0]), plain(config))
-        return {"model_type": self.model_type, "is_encoder_decoder": config.both, **plain(config)}
+        return {"model_type": self.model_type, **NO_IDS, "is_encoder_decoder": config.both, **plain(config)}
 
     def heads(self, said: Mapping[str, Any], names: Collection[str]) -> dict[str, Head]:
         """The heads that a file holds. A tied lm head leaves no tensor, so it is `architectures` that names it."""

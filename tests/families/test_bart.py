@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from modeledge.errors import ModeledgeError
 from modeledge.families import FAMILIES, load_model, save_model, start_of
 from modeledge.model import ClassHead, Learned, LMHead
+from modeledge.model.config import Dropout
 
 TABLE, HEAD, BIAS = "model.shared.weight", "lm_head.weight", "final_logits_bias"
 COPIES = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", HEAD)
@@ -128,8 +129,8 @@ def test_published_configurations(said: dict[str, Any], layers: int, place: str,
         assert stack is not None
         assert (stack.layers, stack.norm.place) == (layers, place)
         assert stack.position == Learned(length=1026, offset=2)
-        assert stack.dropout.inner == said["activation_dropout"]
-        assert stack.dropout.attention == said["attention_dropout"]
+        inner, attention = said["activation_dropout"], said["attention_dropout"]
+        assert stack.dropout == Dropout(embed=0.1, hidden=0.1, attention=attention, inner=inner)
     assert config.positions == 1024
     assert family.heads(said, ()) == ({} if place == "post" else {"lm": LMHead()})
     assert family.heads(said, (BIAS,)) == {"lm": LMHead(bias="fixed")}

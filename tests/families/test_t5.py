@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from modeledge.errors import ModeledgeError
 from modeledge.families import FAMILIES, load_model, save_model, start_of
 from modeledge.model import LMHead, TokenHead
+from modeledge.model.config import Dropout
 
 TABLE, HEAD = "shared.weight", "lm_head.weight"
 COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", HEAD)
@@ -139,6 +140,7 @@ def test_published_configurations(said: dict[str, Any], kind: str, inner: int, l
         assert stack is not None
         assert (stack.layers, stack.feedforward.kind, stack.feedforward.width) == (layers, kind, inner)
         assert stack.attention.scale == 1.0
+        assert stack.dropout == Dropout(embed=0.1, hidden=0.1, attention=0.1, inner=0.1, last=0.1)
     assert family.heads(said, ()) == {"lm": lm}
     assert family.write_config(config, extra) == said
     assert family.start(said) == 0

@@ -46,7 +46,8 @@ class Parts:
 
 def parts_of(model: Transformer) -> Parts:
     """Cut a model into its parts."""
-    own = Part(tuple(name for name, _ in model.named_parameters(recurse=False)), (model.embed_dropout,))
+    drops = tuple(drop for drop in (model.embed_dropout, model.source_dropout) if drop is not None)
+    own = Part(tuple(name for name, _ in model.named_parameters(recurse=False)), drops)
     towers = {"source_tower": model.source_tower, "tower": model.tower}
     there = {name: tower for name, tower in towers.items() if tower is not None}
     below = {name: getattr(model, name) for name in ("embed_norm", "target_norm", "project", "patches")}

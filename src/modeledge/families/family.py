@@ -37,7 +37,8 @@ class Family:
     `heads` says which heads a file holds, from its configuration and its names; `write_heads` is its inverse.
     `spelling` gives each name of a file its canonical form (the one of the class with a head on it). `lacks` names what
     a model has that this format cannot say; it is empty where the model can be written. `called` gives a canonical name
-    the form of the class that these heads make, where that one is spelled otherwise.
+    the form of the class that these heads make, where that one is spelled otherwise. `start` is the token with which a
+    decoder that reads an encoder begins.
     """
 
     model_type: str
@@ -50,6 +51,7 @@ class Family:
     spelling: Callable[[Mapping[str, Any], Collection[str]], dict[str, str]] = lambda said, names: {n: n for n in names}
     prefix: str = ""
     called: Callable[[Mapping[str, Head], str], str] = lambda heads, name: name
+    start: Callable[[Mapping[str, Any]], int | None] = lambda said: None
 
 
 @dataclass

@@ -83,6 +83,8 @@ def _fits(key: str, value: Any, kind: str) -> bool:
         return value in get_args(Pool) or (value is None and kind == "value")
     if key == "activation":
         return value in get_args(Activation) or (value is None and kind == "lm")
+    if key == "bias" and value == "fixed":
+        return kind == "lm"
     if key == "scale" or (key == "softcap" and value is not None):
         return type(value) in (int, float) and 0 < value < math.inf
     if key == "softcap":

@@ -79,7 +79,7 @@ class PretrainRecipe(Settings):
 
     @property
     def unused(self) -> str:
-        """What is said of a tokenizer to be trained where one is given: nothing is trained then; empty if nothing is."""
+        """What is said of a tokenizer to be trained where one is given, and none is trained; empty if nothing is."""
         given = "tokenizer.path" if self.tokenizer.path else "model.start" if self.model.start else ""
         fresh = self.tokenizer.model_copy(update={"path": None}) != TokenizerRecipe()
         return f"the other keys of [tokenizer] are not used: {given} brings one" if given and fresh else ""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from model_small import SHAPES, STACKS, batch_of, build, packed
+from model_small import SHAPES, STACKS, batch_of, build, config, packed
 
-from modeledge.model import Dropout, Marks, Pattern, dropping
+from modeledge.model import Dropout, Marks, Pattern, Transformer, dropping
 from modeledge.model.attention import attention
 from modeledge.model.draw import Draw, Mask, add_dropped, dropped
 from modeledge.seed import Noise
@@ -227,3 +228,15 @@ def test_blocks_and_places_draw_different_masks():
     finally:
         Draw.mask = kept
     assert len(seen) == len(set(seen)) == 2 + 4 * 2
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("mixed", [None, 0.0, 0.25])
+def test_the_output_of_attention_has_a_rate_of_its_own_where_it_is_given(monkeypatch, parallel, mixed):
+    """ModernBERT drops there as it drops attention weights, and nothing on the feed-forward's output."""
+    rates = {}
+    monkeypatch.setattr(Draw, "mask", lambda self, like, rate, site: rates.__setitem__(site, rate))
+    whole = config("gpt2", "decoder", Dropout(hidden=0.5, mixed=mixed))
+    model = Transformer(replace(whole, decoder=replace(whole.decoder, parallel=parallel)))
+    model(batch_of(packed([[5]], 6), "decoder"))
+    assert (rates["hidden"], rates["feedforward"]) == (0.5 if mixed is None else mixed, 0.5)

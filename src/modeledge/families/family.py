@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,6 +125,19 @@ def label_count(said: Mapping[str, Any]) -> int:
     return number
 
 
+def named(said: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    """The classes that `architectures` names; one that is not known here is `E-FAMILY`."""
+    listed = said.get("architectures") or []
+    if not isinstance(listed, list):
+        raise ModeledgeError("E-CONFIG-VALUE", "architectures must be a list of names", where="architectures")
+    for name in listed:
+        if name not in known:
+            remedy = "known: " + ", ".join(sorted(known))
+            what = f"the class {name!r} is not known here"
+            raise ModeledgeError("E-FAMILY", what, where="architectures", remedy=remedy)
+    return listed
+
+
 def label_keys(count: int, problem: str | None) -> dict[str, Any]:
     """The keys that say how many scores a class head has, with names that mean nothing."""
     return {
@@ -169,7 +183,10 @@ def unsayable(
     if wrong:
         return wrong
     said = page.write_config(config, Extra())
-    again = page.read_config(said)[0]
+    try:
+        again = page.read_config(said)[0]
+    except ModeledgeError as error:  # a value that the page refuses
+        return [error.what]
     found = [
         f"{path} is {ours!r}, and would be read as {theirs!r}"
         for path, ours, theirs in differences(dataclasses.asdict(config), dataclasses.asdict(again))
@@ -182,6 +199,9 @@ def unsayable(
         names = needed(page.rules(config, heads))
     except KeyError as error:
         return [f"there is no head {error}"]
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        return [f"two of its heads would be one weight, {twice[0]}"]
     told = page.heads({**said, **now}, names)
     return [
         f"head {name!r} would be lost or changed"

@@ -69,20 +69,20 @@ def _from_plain(value: Any, where: str) -> Head:
     for key, part in fields.items():
         if key not in known:
             raise ModeledgeError("E-CONFIG-KEY", f"unknown key {key!r}", where=where, remedy=nearest(key, known))
-        if not _fits(key, part, optional=kind == "value"):
+        if not _fits(key, part, kind):
             raise ModeledgeError("E-CONFIG-VALUE", f"{key} is {part!r}", where=f"{where}.{key}")
     if "outputs" in known and "outputs" not in fields:
         raise ModeledgeError("E-CONFIG-VALUE", "outputs is missing", where=where)
     return KINDS[kind](**fields)
 
 
-def _fits(key: str, value: Any, *, optional: bool) -> bool:
+def _fits(key: str, value: Any, kind: str) -> bool:
     if key == "outputs":
         return type(value) is int and value >= 1
     if key == "pool":
-        return value in get_args(Pool) or (value is None and optional)
+        return value in get_args(Pool) or (value is None and kind == "value")
     if key == "activation":
-        return value in get_args(Activation)
+        return value in get_args(Activation) or (value is None and kind == "lm")
     if key == "scale" or (key == "softcap" and value is not None):
         return type(value) in (int, float) and 0 < value < math.inf
     if key == "softcap":

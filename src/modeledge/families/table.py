@@ -6,13 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from modeledge.errors import ModeledgeError, nearest, printable
+from modeledge.families.albert import ALBERT
 from modeledge.families.bert import BERT
+from modeledge.families.distilbert import DISTILBERT
+from modeledge.families.electra import ELECTRA
 from modeledge.families.family import Family
 from modeledge.families.gpt2 import GPT2
 from modeledge.families.llama import LLAMA
 from modeledge.families.native import NATIVE
+from modeledge.families.roberta import ROBERTA, XLM_ROBERTA
 
-FAMILIES: dict[str, Family] = {"bert": BERT, "gpt2": GPT2, "llama": LLAMA, "modeledge": NATIVE}
+FAMILIES: dict[str, Family] = {
+    "bert": BERT,
+    "roberta": ROBERTA,
+    "xlm-roberta": XLM_ROBERTA,
+    "distilbert": DISTILBERT,
+    "albert": ALBERT,
+    "electra": ELECTRA,
+    "gpt2": GPT2,
+    "llama": LLAMA,
+    "modeledge": NATIVE,
+}
 
 
 def find_family(name: Any) -> Family:

@@ -44,6 +44,7 @@ class Block(nn.Module):
         super().__init__()
         norm, rate = stack.norm, stack.dropout.attention
         self.place, self.rate, self.parallel = norm.place, stack.dropout.hidden, stack.parallel
+        self.mixed = self.rate if stack.dropout.mixed is None else stack.dropout.mixed
         absent = norm.place == "pre" and not norm.first and layer == 0
         self.attention_norm = None if absent else build_norm(norm, width)
         self.attention = SelfAttention(stack.attention, width, rate, norm)
@@ -74,7 +75,7 @@ class Block(nn.Module):
         """x + attention(norm₁ x) + feedforward(norm₂ x) (Black et al. 2022, section 2.1)."""
         states, weights = self.attention(self._before(x, self.attention_norm), way)
         more = self.feedforward(self._before(x, self.feedforward_norm), way.draw)
-        x = add_dropped(x, states, way.draw.mask(states, self.rate, "hidden"))
+        x = add_dropped(x, states, way.draw.mask(states, self.mixed, "hidden"))
         return add_dropped(x, more, way.draw.mask(more, self.rate, "feedforward")), weights, None
 
     def _before(self, x: Tensor, norm: Callable[[Tensor], Tensor] | None) -> Tensor:
@@ -93,7 +94,8 @@ class Block(nn.Module):
             states = norm(states)
         elif after is not None:
             states = after(states)
-        x = add_dropped(x, states, way.draw.mask(states, self.rate, site))
+        rate = self.rate if site == "feedforward" else self.mixed
+        x = add_dropped(x, states, way.draw.mask(states, rate, site))
         return norm(x) if self.place == "post" and norm is not None else x
 
 

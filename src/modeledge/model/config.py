@@ -114,13 +114,15 @@ class Norm:
 @dataclass(frozen=True, kw_only=True)
 class Dropout:
     """Rates on the embeddings, on each sub-layer's output, on the attention weights, inside the feed-forward (T5, BART)
-    and after the last norm (T5)."""
+    and after the last norm (T5). `mixed` is the rate on the output of attention where it is not `hidden` (ModernBERT).
+    """
 
     embed: float = 0.0
     hidden: float = 0.0
     attention: float = 0.0
     inner: float = 0.0
     last: float = 0.0
+    mixed: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

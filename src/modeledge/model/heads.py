@@ -23,11 +23,12 @@ Activation: TypeAlias = Literal["tanh", "relu", "gelu", "gelu_tanh", "silu"]
 @dataclass(frozen=True, kw_only=True)
 class LMHead:
     """Scores over the vocabulary. `transform` is BERT's dense, activation, norm before it (`transform_bias`: has the
-    dense layer one); `tie` shares the table of tokens. States are multiplied by `scale` (T5: 1/√width), scores bounded
-    by softcap · tanh(scores / softcap) (Gemma 2)."""
+    dense layer one; `activation`: that of the stack where it is not said); `tie` shares the table of tokens. States are
+    multiplied by `scale` (T5: 1/√width), scores bounded by softcap · tanh(scores / softcap) (Gemma 2)."""
 
     transform: bool = False
     transform_bias: bool = True
+    activation: Activation | None = None
     bias: bool = False
     tie: bool = True
     scale: float = 1.0
@@ -62,11 +63,14 @@ class ClassHead:
 
 @dataclass(frozen=True, kw_only=True)
 class ValueHead:
-    """One number an example (regression), or one number a token with `pool=None` (the value model of PPO)."""
+    """One number an example (regression), or one number a token with `pool=None` (the value model of PPO). `hidden`,
+    `activation` and the two rates are as in `ClassHead`."""
 
     pool: Pool | None = "first"
     hidden: bool = False
+    activation: Activation = "tanh"
     dropout: float = 0.0
+    first_dropout: float = 0.0
 
     def build(self, config: TransformerConfig) -> Value:
         return Value(self, config)
@@ -102,7 +106,7 @@ class LanguageModelling(nn.Module):
         if inner != width and not spec.transform:
             what = f"the table of tokens is {inner} wide, the states {width}"
             raise ModeledgeError("E-CONFIG", what, where="heads.lm", remedy="give the head a transform")
-        self.activation = activation(config.stack.feedforward.kind)
+        self.activation = activation(spec.activation or config.stack.feedforward.kind)
         self.dense = Linear(width, inner, bias=spec.transform_bias) if spec.transform else None
         self.norm = build_norm(config.stack.norm, inner) if spec.transform else None
         self.weight = None if spec.tie else nn.Parameter(torch.empty(table.vocab, inner))
@@ -156,15 +160,16 @@ class Value(nn.Module):
     def __init__(self, spec: ValueHead, config: TransformerConfig) -> None:
         super().__init__()
         self.spec, self.pool = spec, spec.pool
+        self.activation = ACTIVATIONS[spec.activation]
         self.dense = Linear(config.width, config.width) if spec.hidden else None
         self.output = Linear(config.width, 1)
 
     def forward(self, states: Tensor, batch: Batch) -> Tensor:
         """States `[rows, seq, width]` → `[examples]`, or `[rows, seq]` without pooling."""
-        x = states if self.pool is None else pooled(states, batch, self.pool)
-        x = x if self.dense is None else torch.tanh(self.dense(x))
-        mask = Draw.current(self.training).mask(x, self.spec.dropout, "head")
-        return self.output(dropped(x, mask)).squeeze(-1)  # type: ignore[no-any-return]
+        draw, x = Draw.current(self.training), states if self.pool is None else pooled(states, batch, self.pool)
+        if self.dense is not None:
+            x = self.activation(self.dense(dropped(x, draw.mask(x, self.spec.first_dropout, "head input"))))
+        return self.output(dropped(x, draw.mask(x, self.spec.dropout, "head"))).squeeze(-1)  # type: ignore[no-any-return]
 
 
 class Tagging(nn.Module):

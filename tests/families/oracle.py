@@ -26,7 +26,7 @@ class Architecture:
     """One configuration class of the reference library and the tiny shape that all its cases share.
 
     `side` is what it reads; `types`: it takes token types; `width` of its last states. `pad` is an id that texts never
-    hold. `image` is the side of its pictures.
+    hold. `image` is the side of its pictures. `unused` names what a file may lack.
     """
 
     config: str
@@ -35,6 +35,7 @@ class Architecture:
     types: bool = False
     width: int = 16
     pad: int = 0
+    unused: tuple[str, ...] = ()
     image: int = 8
     patch: int = 4
 

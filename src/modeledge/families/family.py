@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -126,6 +127,19 @@ def label_count(said: Mapping[str, Any]) -> int:
     return number
 
 
+def named(said: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    """The classes that `architectures` names; one that is not known here is `E-FAMILY`."""
+    listed = said.get("architectures") or []
+    if not isinstance(listed, list):
+        raise ModeledgeError("E-CONFIG-VALUE", "architectures must be a list of names", where="architectures")
+    for name in listed:
+        if name not in known:
+            remedy = "known: " + ", ".join(sorted(known))
+            what = f"the class {name!r} is not known here"
+            raise ModeledgeError("E-FAMILY", what, where="architectures", remedy=remedy)
+    return listed
+
+
 def label_keys(count: int, problem: str | None) -> dict[str, Any]:
     """The keys that say how many scores a class head has, with names that mean nothing."""
     return {
@@ -187,6 +201,9 @@ def unsayable(
         names = needed(page.rules(config, heads))
     except KeyError as error:
         return [f"there is no head {error}"]
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        return [f"two of its heads would be one weight, {twice[0]}"]
     told = page.heads({**said, **now}, names)
     return [
         f"head {name!r} would be lost or changed"

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from modeledge.errors import ModeledgeError, nearest, printable
+from modeledge.families.albert import ALBERT
 from modeledge.families.bart import BART
 from modeledge.families.bert import BERT
+from modeledge.families.distilbert import DISTILBERT
+from modeledge.families.electra import ELECTRA
 from modeledge.families.family import Family
 from modeledge.families.gpt1 import GPT1
 from modeledge.families.gpt2 import GPT2
@@ -18,12 +21,18 @@ from modeledge.families.modernbert import MODERNBERT
 from modeledge.families.mt5 import MT5
 from modeledge.families.native import NATIVE
 from modeledge.families.opt import OPT
+from modeledge.families.roberta import ROBERTA, XLM_ROBERTA
 from modeledge.families.t5 import T5
 from modeledge.families.vit import DEIT, VIT
 
 FAMILIES: dict[str, Family] = {
     # encoders
     "bert": BERT,
+    "roberta": ROBERTA,
+    "xlm-roberta": XLM_ROBERTA,
+    "distilbert": DISTILBERT,
+    "albert": ALBERT,
+    "electra": ELECTRA,
     "modernbert": MODERNBERT,
     # decoders
     "gpt2": GPT2,

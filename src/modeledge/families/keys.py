@@ -80,9 +80,15 @@ class Key:
     wants: str
 
 
-def count(name: str, default: int | None) -> Key:
-    """A whole number of at least 1; `None` as default allows null."""
-    return Key(name, default, lambda v: _whole(v) or (v is None and default is None), "a whole number of at least 1")
+def count(name: str, default: int | None, *, null: bool = False) -> Key:
+    """A whole number of at least 1; `null`, or `None` as default, allows null."""
+    null = null or default is None
+    return Key(name, default, lambda v: _whole(v) or (v is None and null), "a whole number of at least 1")
+
+
+def whole(name: str, default: int) -> Key:
+    """A whole number of at least 0."""
+    return Key(name, default, lambda v: type(v) is int and v >= 0, "a whole number of at least 0")
 
 
 def rate(name: str, default: float | None) -> Key:
@@ -92,9 +98,10 @@ def rate(name: str, default: float | None) -> Key:
     )
 
 
-def positive(name: str, default: float) -> Key:
-    """A number above 0."""
-    return Key(name, default, lambda v: _number(v) and v > 0, "a number above 0")
+def positive(name: str, default: float | None, *, null: bool = False) -> Key:
+    """A number above 0; `null`, or `None` as default, allows null."""
+    null = null or default is None
+    return Key(name, default, lambda v: (_number(v) and v > 0) or (v is None and null), "a number above 0")
 
 
 def choice(name: str, default: str, words: Collection[str]) -> Key:
@@ -120,7 +127,7 @@ class Keys:
 
         Raises `E-CONFIG-UNSAFE` (a key that runs code), `E-CONFIG-KEY` (unknown), `E-CONFIG-VALUE`.
         """
-        refuse_code(said)
+        refuse_code({name: value for name, value in said.items() if value not in self.fixed.get(name, ())})
         known = {key.name: key for key in self.shape}
         for name, value in said.items():
             if name in self.fixed:

@@ -12,7 +12,7 @@ LINEAR = {
     "full_attention": {"rope_type": "linear", "rope_theta": 300.0, "factor": 2.0},
     "sliding_attention": {"rope_type": "default", "rope_theta": 20.0},
 }
-ALIKE = {kind: LINEAR["full_attention"] for kind in LINEAR}
+ALIKE = dict.fromkeys(LINEAR, LINEAR["full_attention"])
 
 CASES = (
     Case(GEMMA3, "Gemma3TextModel", None, {"rms_norm_eps": 1e-2, "query_pre_attn_scalar": 6}, "eps"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +12,11 @@ import torch
 from decoders_published import PUBLISHED
 
 from modeledge.errors import ModeledgeError
-from modeledge.families import FAMILIES
+from modeledge.families import FAMILIES, load_model
 from modeledge.families.family import Extra, blank, shortest
 from modeledge.families.rules import needed
 from modeledge.families.table import NOT_BUILT, find_family
-from modeledge.model import LMHead, Rotary, TokenHead, TransformerConfig
+from modeledge.model import Batch, LMHead, Rotary, Side, TokenHead, TransformerConfig
 
 KINDS = ("llama", "mistral", "qwen2", "qwen3", "smollm3", "olmo2", "phi3", "gemma", "gemma2", "gemma3_text")
 LINEAR = {"rope_type": "linear", "factor": 4.0}
@@ -95,6 +96,15 @@ def test_first_names_that_this_release_of_the_reference_no_longer_takes() -> Non
 
 
 REFUSED = [
+    *(({"model_type": kind, "num_hidden_layers": 10**9}, "num_hidden_layers", "from 1 to 1000") for kind in KINDS),
+    ({"model_type": "llama", "rope_theta": 10**400}, "rope_theta", "above 0"),
+    ({"model_type": "gemma", "hidden_size": 10**400}, "hidden_size", "at least 1"),
+    ({"model_type": "gemma2", "query_pre_attn_scalar": 10**400}, "query_pre_attn_scalar", "finite"),
+    (
+        {"model_type": "phi3", "original_max_position_embeddings": 1, "rope_scaling": LONG | {"type": "su"}},
+        "longrope",
+        "at least 2",
+    ),
     ({"model_type": "llama", "rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor", "whole"),
     ({"model_type": "llama", "rope_scaling": LINEAR, "rope_parameters": YARN}, "rope_scaling", "differ"),
     ({"model_type": "llama", "rope_scaling": {"type": "dynamic", "factor": 2.0}}, "dynamic", "longrope"),
@@ -206,8 +216,31 @@ def test_the_same_model_said_otherwise_is_written_all_the_same() -> None:
     long = replace(attention, windows=attention.windows * 3, scale=256**-0.5)
     again = replace(config, decoder=replace(config.decoder, attention=long))
     assert FAMILIES["gemma3_text"].lacks(again, {}) == []
+    position = config.decoder.position
+    assert isinstance(position, Rotary)
+    assert position.local_base == 10_000.0
+    same = replace(config, decoder=replace(config.decoder, position=replace(position, local_base=position.base)))
+    assert FAMILIES["gemma3_text"].lacks(same, {}) == []
+    unused = replace(config.decoder, attention=replace(attention, windows=(None,)), position=position)
+    assert FAMILIES["gemma3_text"].lacks(replace(config, decoder=unused), {}) == []
     wrong = replace(config, decoder=replace(config.decoder, attention=replace(attention, windows=(4096, 9))))
     assert FAMILIES["gemma3_text"].lacks(wrong, {})
+
+
+def test_the_text_body_of_a_multimodal_gemma_is_read_as_the_refusal_says(hf: Any, tmp_path: Path) -> None:
+    text = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 2, "head_dim": 8}
+    text |= {"num_attention_heads": 2, "num_key_value_heads": 1, "sliding_window": 3}
+    sight = {"hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sight |= {"image_size": 28, "patch_size": 14}
+    config = hf.Gemma3Config(text_config=text, vision_config=sight, image_token_index=60, mm_tokens_per_image=4)
+    whole = hf.Gemma3ForConditionalGeneration(config).eval()
+    whole.save_pretrained(tmp_path / "whole")
+    with pytest.raises(ModeledgeError, match=r"E-FAMILY.*images.*language_model"):
+        load_model(tmp_path / "whole")
+    whole.model.language_model.save_pretrained(tmp_path / "text")
+    ids = torch.randint(3, 50, (2, 7), generator=torch.Generator().manual_seed(0))
+    last = load_model(tmp_path / "text").eval()(Batch(target=Side.of(ids))).last
+    assert (last - whole.model(ids).last_hidden_state).abs().max() <= 1e-5
 
 
 def test_shortest() -> None:

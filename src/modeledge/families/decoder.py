@@ -26,6 +26,8 @@ CLASSES = {
     "tags": "ForTokenClassification",
     "span": "ForQuestionAnswering",
 }
+DEEPEST = 1000  # layers; DeepNet (Wang et al. 2022, arXiv 2203.00555) trained as many
+DEPTHS = f"a whole number from 1 to {DEEPEST}"
 NO_IDS: Mapping[str, None] = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 
 # for each place of the norms: their name in the file, and ours
@@ -68,7 +70,9 @@ def decoder_keys(
         "rms_norm_eps": 1e-6, "tie_word_embeddings": False,
     } | defaults  # fmt: skip
     shape = (
-        *(count(name, left[name]) for name in list(left)[:5]),
+        *(count(name, left[name]) for name in ("vocab_size", "hidden_size", "intermediate_size")),
+        Key("num_hidden_layers", left["num_hidden_layers"], lambda v: type(v) is int and 1 <= v <= DEEPEST, DEPTHS),
+        count("num_attention_heads", left["num_attention_heads"]),
         count("num_key_value_heads", left["num_key_value_heads"], null=True),
         count("head_dim", left["head_dim"], null=True),
         count("max_position_embeddings", left["max_position_embeddings"]),

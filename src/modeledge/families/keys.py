@@ -7,6 +7,7 @@ refused by a code of their own. An explicit list is longer than a guess, and nev
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,7 @@ ACTIVATIONS = {
     "relu": "relu",
 }
 SPELLED = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
+LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Key:
 
 
 def count(name: str, default: int | None, *, null: bool = False) -> Key:
-    """A whole number of at least 1; `null`, or `None` as default, allows null."""
+    """A whole number of at least 1 that fits 64 bits; `null`, or `None` as default, allows null."""
     null = null or default is None
     return Key(name, default, lambda v: _whole(v) or (v is None and null), "a whole number of at least 1")
 
@@ -101,7 +103,9 @@ def rate(name: str, default: float | None) -> Key:
 def positive(name: str, default: float | None, *, null: bool = False) -> Key:
     """A number above 0; `null`, or `None` as default, allows null."""
     null = null or default is None
-    return Key(name, default, lambda v: (_number(v) and v > 0) or (v is None and null), "a number above 0")
+    return Key(
+        name, default, lambda v: (_number(v) and 0 < v <= LARGEST) or (v is None and null), "a finite number above 0"
+    )
 
 
 def choice(name: str, default: str, words: Collection[str]) -> Key:
@@ -190,7 +194,7 @@ def _keys(value: Any) -> Iterator[str]:
 
 
 def _whole(value: Any) -> bool:
-    return type(value) is int and value >= 1
+    return type(value) is int and 1 <= value < 1 << 63
 
 
 def _number(value: Any) -> bool:

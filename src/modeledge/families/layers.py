@@ -11,7 +11,7 @@ from typing import Any
 
 from modeledge.errors import ModeledgeError
 from modeledge.families.family import shortest
-from modeledge.families.keys import Key, flag, shown, whole
+from modeledge.families.keys import Key, count, flag, shown, whole
 from modeledge.model.config import TransformerConfig
 
 SLIDING, FULL = "sliding_attention", "full_attention"
@@ -25,9 +25,7 @@ TYPES = Key(
 
 def window_key(default: int | None) -> Key:
     """`sliding_window`: how many tokens, itself included, a token sees; null for all of them."""
-    return Key(
-        "sliding_window", default, lambda v: v is None or (type(v) is int and v >= 1), "a whole number of at least 1"
-    )
+    return count("sliding_window", default, null=True)
 
 
 def upper_layer_keys() -> tuple[Key, ...]:

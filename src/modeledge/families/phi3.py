@@ -21,7 +21,7 @@ from modeledge.families.decoder import (
     plain_decoder,
     product,
 )
-from modeledge.families.keys import count, positive, rate
+from modeledge.families.keys import count, positive, rate, shown
 from modeledge.families.layers import whole_window, window_key
 from modeledge.families.rope import plain_rope, read_rope
 from modeledge.families.rules import Keep, Rename, Rule, Split
@@ -58,7 +58,7 @@ def read_turns(v: dict[str, Any]) -> Rotary:
     said = dict(v[name] or {})
     kind = said.pop("rope_type", said.pop("type", None)) or "default"
     if kind not in ("default", "su", "longrope"):
-        what = f"rope_type is {kind!r}; known: default, longrope"
+        what = f"rope_type is {shown(kind)}; known: default, longrope"
         raise ModeledgeError("E-CONFIG-VALUE", what, where=name, remedy="use another checkpoint")
     if kind != "default":
         kind, said["original_max_position_embeddings"] = "longrope", v["original_max_position_embeddings"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modeledge.errors import ModeledgeError
-from modeledge.families.keys import Key, shown
+from modeledge.families.keys import LARGEST, Key, shown
 from modeledge.model.kinds import Rotary, Stretch
 
 ROPE_KEYS = (
@@ -112,8 +112,8 @@ def _longrope(said: Mapping[str, Any], where: str, longest: int | None) -> Stret
     """`longest` is the length that the factors reach; how far that is says how much the scores are tempered."""
     original = said.get("original_max_position_embeddings") or longest
     short, far = said.get("short_factor"), said.get("long_factor")
-    if type(original) is not int or longest is None or short is None or far is None:
-        what = "longrope needs short_factor, long_factor and original_max_position_embeddings"
+    if type(original) is not int or original < 2 or longest is None or short is None or far is None:
+        what = "longrope needs short_factor, long_factor and original_max_position_embeddings (at least 2)"
         raise ModeledgeError("E-CONFIG-VALUE", what, where=where)
     factor = said.get("factor") or longest / original
     temper = said.get("attention_factor")
@@ -144,7 +144,7 @@ def plain_rope(position: Rotary, *, fraction: bool = False) -> dict[str, Any]:
 
 
 def _above(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < math.inf
+    return type(value) in (int, float) and 0 < value <= LARGEST
 
 
 def _all_above(value: Any) -> bool:

@@ -59,7 +59,8 @@ NOT_BUILT: dict[str, str] = {
 }
 WRAP = "wrap it whole with HuggingFaceModel (extra `transformers`)"
 HINTS: dict[str, str] = {
-    "gemma3": "its text model alone is read as gemma3_text: save it with Gemma3ForCausalLM of transformers, or " + WRAP
+    "gemma3": "its text model alone is read: save Gemma3ForConditionalGeneration's `model.language_model` with "
+    "transformers (its lm head is the table of tokens), or " + WRAP
 }
 
 

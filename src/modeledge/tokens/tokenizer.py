@@ -19,7 +19,8 @@ import tokenizers
 from modeledge import files
 from modeledge.errors import ModeledgeError, printable
 from modeledge.records import IntArray
-from modeledge.tokens.load import ROLES, guess_names, read_tokenizer
+from modeledge.tokens.frame import Frame, frame_of
+from modeledge.tokens.load import ROLES, Reading, guess_names, read_tokenizer
 from modeledge.tokens.plain import plain_text_only
 
 REPLACEMENT = "\ufffd"  # Unicode's own sign for what cannot be shown
@@ -45,11 +46,18 @@ class Specials:
 class Tokenizer:
     """A trained tokenizer. Two with the same `fingerprint` give the same ids for every text.
 
-    `names` are the special tokens by role, `notes` what its training had to say, `vocab_size` the highest id and one.
+    `names` are the special tokens by role, `notes` what its training or reading had to say, `vocab_size` the highest id
+    and one, `frame` the special tokens that its family puts around a text, `templates` its chat templates by name.
     """
 
     def __init__(
-        self, core: tokenizers.Tokenizer, names: Mapping[str, str] | None = None, notes: Sequence[str] = ()
+        self,
+        core: tokenizers.Tokenizer,
+        names: Mapping[str, str] | None = None,
+        notes: Sequence[str] = (),
+        *,
+        templates: Mapping[str, str] | None = None,
+        kept: Mapping[str, bytes] | None = None,
     ) -> None:
         self._core = core
         self._core.no_truncation()
@@ -57,6 +65,9 @@ class Tokenizer:
         self._encoder = plain_text_only(core)
         self.names = dict(names) if names is not None else guess_names(core)
         self.notes = tuple(notes)
+        self.templates = dict(templates or {})
+        self._kept = dict(kept or {})
+        self.frame: Frame = frame_of(core)
         self.specials = Specials(**{role: core.token_to_id(name) for role, name in self.names.items()})
         ids = core.get_vocab(with_added_tokens=True).values()
         self.vocab_size = max(ids, default=-1) + 1
@@ -67,18 +78,29 @@ class Tokenizer:
 
     @staticmethod
     def load(path: str | Path) -> Tokenizer:
-        """Read `tokenizer.json`, BERT's `vocab.txt`, or GPT-2's `vocab.json` + `merges.txt`, from a file or its folder.
+        """Read `tokenizer.json`, `vocab.txt`, `vocab.json` + `merges.txt`, or a SentencePiece `.model`, from a file or
+        its folder, with the configuration beside it.
 
-        Raises `E-NO-FILE`, `E-PERMISSION`, `E-TOKENIZER` (unreadable), `E-UNSAFE-FORMAT` (pickle).
+        Raises `E-NO-FILE`, `E-PERMISSION`, `E-TOKENIZER` (unreadable, or of an unknown class), `E-DUP-KEY`,
+        `E-UNSAFE-FORMAT` (pickle).
         """
-        return Tokenizer(*read_tokenizer(Path(path)))
+        read: Reading = read_tokenizer(Path(path))
+        return Tokenizer(read.core, read.names, read.notes, templates=read.templates, kept=read.kept)
 
     def save(self, folder: Path) -> None:
-        """Write `tokenizer.json` and what transformers reads beside it; the same tokenizer gives the same bytes."""
-        files.write_text(folder / "tokenizer.json", self._json())
-        names = {f"{role}_token": self.names.get(role) for role in ROLES}
-        config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **names}
-        files.write_json(folder / "tokenizer_config.json", config)
+        """Write the files that were read, bit for bit, and those that transformers needs beside them.
+
+        A tokenizer that was read from a vocabulary gets a `tokenizer.json`, one without a `tokenizer_config.json`
+        that file. The same tokenizer gives the same bytes.
+        """
+        for name, data in self._kept.items():
+            files.write_bytes(folder / name, data)
+        if "tokenizer.json" not in self._kept:
+            files.write_text(folder / "tokenizer.json", self._json())
+        if "tokenizer_config.json" not in self._kept:
+            names = {f"{role}_token": self.names.get(role) for role in ROLES}
+            config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **names}
+            files.write_json(folder / "tokenizer_config.json", config)
 
     def encode(self, text: str) -> IntArray:
         """The ids of a text `[n]`, without special tokens.
@@ -86,6 +108,11 @@ class Tokenizer:
         Raises `E-SURROGATE` for half a surrogate pair, `E-SPECIAL-TOKEN` where an unknown word meets no unk token.
         """
         return np.array(self._coded(text).ids, dtype=np.int64)
+
+    def encode_spans(self, text: str) -> tuple[IntArray, IntArray]:
+        """The ids `[n]`, and from which to which character of the text each stands for, `[n, 2]`."""
+        coded = self._coded(text)
+        return np.array(coded.ids, dtype=np.int64), np.array(coded.offsets, dtype=np.int64).reshape(-1, 2)
 
     def encode_batch(self, texts: Sequence[str]) -> list[IntArray]:
         """The same for many texts, on all cores."""

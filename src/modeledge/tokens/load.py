@@ -64,8 +64,10 @@ def read_tokenizer(path: Path) -> Reading:
         names, notes = _names(core, config, name)
         templates = _templates(file, config, kept)
     except ModeledgeError as error:
-        raise error if error.where else ModeledgeError(
-            error.code, error.what, where=str(file), why=error.why, remedy=error.remedy
+        raise (
+            error
+            if error.where
+            else ModeledgeError(error.code, error.what, where=str(file), why=error.why, remedy=error.remedy)
         ) from error
     except BaseException as error:  # the library panics with a BaseException of its own
         if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -218,9 +220,7 @@ def _add(core: tokenizers.Tokenizer, row: Mapping[str, Any], known: set[str]) ->
         core.add_special_tokens([token]) if row.get("special") else core.add_tokens([token])
 
 
-def _names(
-    core: tokenizers.Tokenizer, config: Mapping[str, Any], name: str | None
-) -> tuple[dict[str, str], list[str]]:
+def _names(core: tokenizers.Tokenizer, config: Mapping[str, Any], name: str | None) -> tuple[dict[str, str], list[str]]:
     """The roles that the configuration names, over those of the class, or where no class is known those that the usual
     spellings suggest; null takes a role away. And a note for each token that is named and has no id."""
     layout = CLASSES.get(name) if name is not None else None

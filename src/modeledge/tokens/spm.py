@@ -87,9 +87,7 @@ def t5(model: SentencePieceModel, said: Said) -> tokenizers.Tokenizer:
 
 def albert(model: SentencePieceModel, said: Said) -> tokenizers.Tokenizer:
     """Lan et al. 2020 (arXiv 1909.11942)."""
-    core = _unigram(
-        model, [(p, s - COMMA_PENALTY if _digit_comma(p) else s) for p, s in _scores(model)], model.unk
-    )
+    core = _unigram(model, [(p, s - COMMA_PENALTY if _digit_comma(p) else s) for p, s in _scores(model)], model.unk)
     steps: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     if not said.get("keep_accents", False):
         steps += [normalizers.NFKD(), normalizers.StripAccents()]
@@ -133,8 +131,11 @@ def mbart(model: SentencePieceModel, said: Said) -> tokenizers.Tokenizer:
 
 
 def mbart50(model: SentencePieceModel, said: Said) -> tokenizers.Tokenizer:
-    """Tang et al. 2020 (arXiv 2008.00401): the language leads the text."""
+    """Tang et al. 2020 (arXiv 2008.00401): the language leads the text, and a space at its end is kept."""
     core, language = _fairseq(model, said, MBART50), said.get("src_lang") or "en_XX"
+    steps: list[Any] = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
+    core.normalizer = normalizers.Sequence([*steps, normalizers.Replace(Regex(" {2,}"), " ")])
+    core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     frame(core, said, f"={language} $A eos", f"={language} $A $B eos")
     return core
 

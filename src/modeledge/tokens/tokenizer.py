@@ -10,8 +10,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -19,6 +21,7 @@ import tokenizers
 from modeledge import files
 from modeledge.errors import ModeledgeError, printable
 from modeledge.records import IntArray
+from modeledge.tokens.chat import CLOCK, Chat, ChatEncoder, Message, render
 from modeledge.tokens.frame import Frame, frame_of
 from modeledge.tokens.load import ROLES, Reading, guess_names, read_tokenizer
 from modeledge.tokens.plain import plain_text_only
@@ -63,6 +66,7 @@ class Tokenizer:
         self._core.no_truncation()
         self._core.no_padding()
         self._encoder = plain_text_only(core)
+        self._chat: ChatEncoder | None = None
         self.names = dict(names) if names is not None else guess_names(core)
         self.notes = tuple(notes)
         self.templates = dict(templates or {})
@@ -127,6 +131,32 @@ class Tokenizer:
         coded = self._coded(text)
         words = [-1 if word is None else word for word in coded.word_ids]
         return np.array(coded.ids, dtype=np.int64), np.array(words, dtype=np.int64)
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = False,
+        template: str | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        now: datetime = CLOCK,
+    ) -> Chat:
+        """A conversation as ids, and who said which, by the tokenizer's own template or the one given.
+
+        Text of messages that looks like a special token is plain text. Raises `E-CHAT`, `E-TEMPLATE`, `E-EXTRA`.
+        """
+        chosen = "tool_use" if tools and "tool_use" in self.templates else "default"
+        source = template if template is not None else self.templates.get(chosen)
+        if source is None:
+            raise ModeledgeError("E-TEMPLATE", "the tokenizer has no chat template", remedy="pass template=")
+        specials = {f"{role}_token": name for role, name in self.names.items()}
+        asked = {**({} if tools is None else {"tools": list(tools)}), **(variables or {})}
+        prompt = add_generation_prompt
+        text = render(source, messages, specials=specials, add_generation_prompt=prompt, variables=asked, now=now)
+        check_text(str.__str__(text), 0)
+        self._chat = self._chat or ChatEncoder(self._core)
+        return self._chat.encode(text, [str(message["role"]) for message in messages])
 
     def decode(self, ids: Iterable[int] | IntArray, *, skip_specials: bool = True) -> str:
         """The text of ids. Runs of ids that are no token's (a model may have spare rows) become one U+FFFD each."""

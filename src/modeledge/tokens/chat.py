@@ -24,7 +24,7 @@ from modeledge.tokens.plain import renamed
 from modeledge.tokens.said import GENERATED, OWN, Said, speaker, turn_of
 
 if TYPE_CHECKING:
-    from modeledge.tokens.sandbox import Limits
+    from modeledge.tokens.meter import Limits
 
 Message = Mapping[str, Any]
 SPEAKERS = ("system", "developer", "user", "assistant", "tool", "function", "ipython", "documentation")
@@ -68,10 +68,10 @@ def render(
 ) -> Said:
     """The conversation as the template writes it, with a speaker for each character.
 
-    `specials` are `bos_token` and its like, `variables` what else the template may ask for (`tools`, `documents`: `None`
-    unless given). Raises `E-EXTRA` without
-    jinja2, `E-CHAT` for what is no conversation or is refused by the template, `E-TEMPLATE` for a template that is
-    broken, uses an undefined variable, reaches outside, or hits a limit.
+    `specials` are `bos_token` and its like, `variables` what else the template may ask for (`tools` and `documents` are
+    `None` unless given here). Raises `E-EXTRA` without jinja2, `E-CHAT` for what is no conversation or is refused by
+    the template, `E-TEMPLATE` for a template that is broken, uses an undefined variable, reaches outside, or hits a
+    limit.
     """
     check_jinja()
     from modeledge.tokens.render import rendered

@@ -12,8 +12,9 @@ from jinja2 import Template
 from jinja2.exceptions import TemplateSyntaxError
 
 from modeledge.errors import ModeledgeError, printable
+from modeledge.tokens.meter import METER, Limits, Meter, Refused
 from modeledge.tokens.said import Said, joined
-from modeledge.tokens.sandbox import METER, Limits, Meter, Refused, Sandbox
+from modeledge.tokens.sandbox import Sandbox
 
 
 def rendered(source: str, values: Mapping[str, Any], now: datetime, limits: Limits | None) -> Said:

@@ -131,9 +131,7 @@ def _roberta(file: Path, said: Said) -> tokenizers.Tokenizer:
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     core.decoder = decoders.ByteLevel()
     spm.add_roles(core, said, "bos", "eos", "sep", "cls", "unk", "pad", "mask")
-    ends = [(text(said, role), core.token_to_id(text(said, role))) for role in ("sep", "cls")]
-    if all(id is not None for _, id in ends):
-        core.post_processor = processors.RobertaProcessing(*ends, bool(said.get("trim_offsets", True)), prefix)
+    _between(core, said, ("sep", "cls"), bool(said.get("trim_offsets", True)), prefix)
     return core
 
 
@@ -160,8 +158,7 @@ def _clip(file: Path, said: Said) -> tokenizers.Tokenizer:
     core.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     core.decoder = decoders.ByteLevel()
     spm.add_roles(core, said, "unk", "bos", "eos", "pad")
-    ends = [(text(said, role), core.token_to_id(text(said, role))) for role in ("eos", "bos")]
-    core.post_processor = processors.RobertaProcessing(*ends, False, False)
+    _between(core, said, ("eos", "bos"), False, False)
     return core
 
 
@@ -173,6 +170,14 @@ def _gpt1(file: Path, said: Said) -> tokenizers.Tokenizer:
     core.decoder = decoders.BPEDecoder(suffix="</w>")
     spm.add_roles(core, said, "unk")
     return core
+
+
+def _between(core: tokenizers.Tokenizer, said: Said, roles: tuple[str, str], trim: bool, prefix: bool) -> None:
+    """RoBERTa's post-processor, with the tokens of two roles behind and before a text, where there are such."""
+    names = [text(said, role) for role in roles]
+    last, first = (core.token_to_id(name) for name in names)
+    if last is not None and first is not None:
+        core.post_processor = processors.RobertaProcessing((names[0], last), (names[1], first), trim, prefix)
 
 
 # ---- the table

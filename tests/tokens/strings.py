@@ -10,10 +10,11 @@ SPACES = [chr(c) for c in range(0x3001) if chr(c).isspace()] + ["\u200b", "\u206
 CONTROLS = [chr(c) for c in (*range(32), *range(127, 160), 0xAD, 0x200E, 0x202E, 0x2066, 0xFFF9, 0xE0001)]
 MARKS = [chr(c) for c in range(0x300, 0x1E00) if unicodedata.combining(chr(c))]
 EMOJI = ["👨‍👩‍👧‍👦", "🏳️‍🌈", "👍🏽", "🇩🇪", "1️⃣", "🧑🏿‍🚀", "❤️", "☺", "🫠"]
-WORDS = """
-the The THE don't we'll I'M 3.14 1,000 9, 2024-01-02 naïve Ångström ﬁnance İstanbul straße ΑΣ ﷽ ½ Ⅷ ㎏ ｆｕｌｌ हिन्दी ไทย
-日本語 한국어 العربية עברית https://a.b/?q=1&r=%20 foo_bar() ``quoted'' ... -- $5 #tag @me e\u0301 <0x0A> </w> ##s
-""".split()
+SAMPLES = """
+the The THE don't we'll I'M 3.14 1,000 9, 2024-01-02 naïve Ångström ﬁnance İstanbul straße ΑΣ ﷽ ½ Ⅷ ㎏ ｆｕｌｌ हिन्दी
+ไทย 日本語 한국어 العربية עברית https://a.b/?q=1&r=%20 foo_bar() ``quoted'' ... -- $5 #tag @me e\u0301 <0x0A> </w> ##s
+"""
+WORDS = SAMPLES.split()
 SPECIALS = [
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<s>", "</s>", "<pad>", "<unk>", "<mask>", "<|endoftext|>",
     "<|im_end|>", "<|padding|>", "<extra_id_0>", "<extra_id_99>", "en_XX", "<|begin_of_text|>", "[INST]",

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import tokenizers
+from tokenizers import models
 
 
 def plain_text_only(core: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
@@ -37,7 +38,11 @@ def renamed(core: tokenizers.Tokenizer) -> tuple[tokenizers.Tokenizer, dict[str,
     mark = uuid4().hex
     names = {t.content: f"\U0010ffff{mark}{id};" for id, t in core.get_added_tokens_decoder().items() if t.special}
     tree = _renamed(json.loads(core.to_str()), names)
-    return tokenizers.Tokenizer.from_str(json.dumps(tree)), names
+    copy, model = tokenizers.Tokenizer.from_str(json.dumps(tree)), tree["model"]
+    if isinstance(model["vocab"], list):  # the library reads the last digit of a score inexactly, and ties show it
+        scores = [(piece, score) for piece, score in model["vocab"]]
+        copy.model = models.Unigram(scores, unk_id=model["unk_id"], byte_fallback=model.get("byte_fallback", False))
+    return copy, names
 
 
 def _reached(core: tokenizers.Tokenizer, text: str, id: int) -> bool:

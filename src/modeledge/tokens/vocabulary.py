@@ -55,7 +55,22 @@ def from_vocabulary(file: Path, said: Said, name: str | None) -> tokenizers.Toke
         remedy = f"make its tokenizer.json with the library that wrote it; {nearest(str(name), known)}"
         raise ModeledgeError("E-TOKENIZER", what, where=str(file), remedy=remedy)
     said = {f"{role}_token": spelling for role, spelling in layout.roles.items()} | dict(said)
-    return layout.build(parse(file.read_bytes()) if kind == SENTENCEPIECE else file, said)
+    if kind != SENTENCEPIECE:
+        return layout.build(file, said)
+    return _settled(layout.build(parse(file.read_bytes()), said))
+
+
+def _settled(core: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """The pipeline that its own `tokenizer.json` gives back. The library reads a score's last digit inexactly, and
+    scores that differ in their last bit break ties differently: what is loaded now and what is loaded after it was
+    saved must be the same tokenizer."""
+    text = core.to_str()
+    for _ in range(9):
+        core = tokenizers.Tokenizer.from_str(text)
+        before, text = text, core.to_str()
+        if before == text:
+            break
+    return core
 
 
 # ---- WordPiece

@@ -446,7 +446,8 @@ def test_keys_that_would_run_code_are_carried_and_mean_nothing(key: str, tmp_pat
     [
         '{"added_tokens_decoder": [1]}', '{"added_tokens_decoder": {"x": {}}}', '{"added_tokens_decoder": {"2": {}}}',
         '{"added_tokens_decoder": {"99999999999": {"content": "b"}}}', '{"additional_special_tokens": 3}', "[]", "{",
-        '{"chat_template": 3}', '{"chat_template": [1]}', "[" * 100_000, '{"added_tokens_decoder": {"2": {"content": 5}}}',
+        '{"chat_template": 3}', '{"chat_template": [1]}', "[" * 100_000,
+        '{"added_tokens_decoder": {"2": {"content": 5}}}',
     ],
 )  # fmt: skip
 def test_hostile_configurations_are_errors(said: str, tmp_path: Path) -> None:

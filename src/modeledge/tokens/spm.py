@@ -158,18 +158,14 @@ def llama(model: SentencePieceModel, said: Said) -> tokenizers.Tokenizer:
 
 def alone(model: SentencePieceModel, said: Said) -> tokenizers.Tokenizer:
     """What the model says by itself: its own ids and normalisation, no special tokens around the text."""
-    scores = _scores(model)
-    core = _pairs(model) if model.algorithm == BPE else _unigram(model, scores, model.unk)
+    core = _pairs(model) if model.algorithm == BPE else _unigram(model, _scores(model), model.unk)
+    steps: list[Any] = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
     if model.trim:
-        core.normalizer = _charsmap(model)
-        _words(core, "always" if model.dummy_prefix else "never")
-    else:
-        steps: list[Any] = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
-        steps += [normalizers.Prepend(SPACE)] if model.dummy_prefix else []
-        core.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
-        last = [decoders.Strip(" ", 1, 0)] if model.dummy_prefix else []
-        steps = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *last]
-        core.decoder = decoders.Sequence(steps)
+        steps += [normalizers.Replace(Regex("^ +| +$"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
+    steps += [normalizers.Prepend(SPACE)] if model.dummy_prefix else []
+    core.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
+    first = [decoders.Strip(" ", 1, 0)] if model.dummy_prefix else []
+    core.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *first])
     special = (CONTROL, UNKNOWN)
     core.add_special_tokens([AddedToken(p.text, normalized=False) for p in model.pieces if p.kind in special])
     core.add_tokens([AddedToken(p.text, normalized=False) for p in model.pieces if p.kind == USER_DEFINED])
@@ -218,12 +214,12 @@ def _charsmap(model: SentencePieceModel) -> Any:
     return normalizers.Precompiled(model.charsmap) if model.charsmap else None
 
 
-def _words(core: tokenizers.Tokenizer, prefix: str = "always") -> None:
+def _words(core: tokenizers.Tokenizer) -> None:
     """White space separates words, and each word begins with one space."""
     core.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme=prefix)]
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
     )
-    core.decoder = decoders.Metaspace(prepend_scheme=prefix)
+    core.decoder = decoders.Metaspace(prepend_scheme="always")
 
 
 def _digit_comma(piece: str) -> bool:

@@ -122,7 +122,7 @@ class Tokenizer:
         """The same for many texts, on all cores."""
         try:
             coded = self._encoder.encode_batch_fast(list(texts), add_special_tokens=False)
-        except Exception as error:
+        except BaseException as error:
             raise self._refused(texts, error) from error
         return [np.array(c.ids, dtype=np.int64) for c in coded]
 
@@ -193,11 +193,14 @@ class Tokenizer:
     def _coded(self, text: str) -> tokenizers.Encoding:
         try:
             return self._encoder.encode(text, add_special_tokens=False)
-        except Exception as error:
+        except BaseException as error:
             raise self._refused([text], error) from error
 
-    def _refused(self, texts: Sequence[object], error: Exception) -> ModeledgeError:
-        """The error for what the library did not take: a text that is none, or one that needs an unk token."""
+    def _refused(self, texts: Sequence[object], error: BaseException) -> ModeledgeError:
+        """The error for what the library did not take: a text that is none, or one that needs an unk token. It panics
+        with a BaseException of its own."""
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise error
         try:
             for number, text in enumerate(texts):
                 check_text(text, number)

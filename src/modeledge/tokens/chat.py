@@ -157,12 +157,12 @@ class ChatEncoder:
         parts.append(str.__str__(text)[at:])
         who.append(text.who[at:])
         coded = self.core.encode("".join(parts), add_special_tokens=False)
-        signs, turns, marks = "".join(who), list[int](), list[bool]()
+        signs, turns, marks, last = "".join(who), list[int](), list[bool](), -1
         for id, (start, end) in zip(coded.ids, coded.offsets, strict=True):
             sign = signs[start:end]
             number = max(map(turn_of, sign), default=-1)
-            ends = id in self.special and number < 0 and turns and turns[-1] >= 0
-            turns.append(turns[-1] if ends else number)
+            turns.append(last if number < 0 and id in self.special else number)
+            last = number
             marks.append(any(ord(c) & GENERATED for c in sign))
         ids, owners = np.array(coded.ids, dtype=np.int64), np.array(turns, dtype=np.int64)
         return Chat(ids, owners, np.array(marks, dtype=np.bool_), tuple(roles), str.__str__(text))

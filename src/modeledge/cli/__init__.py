@@ -246,6 +246,23 @@ def generate(
 
 
 @app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="A model folder, a run folder, or org/name on a hub.")],
+    target: Annotated[Path, typer.Argument(help="A fresh folder.")],
+    to: Annotated[str, typer.Option(help="hf (what other libraries read) or modeledge (holds every model)")] = "hf",
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; as it was without.")] = None,
+    from_pickle: Annotated[bool, typer.Option("--from-pickle", help="Read .bin or .pt in a sandbox.")] = False,
+    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit on the hub.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="A mirror of the hub, as HF_ENDPOINT.")] = None,
+) -> None:
+    """Read a model of any family and write it in another form or dtype, with its tokenizer."""
+    from modeledge.recipes.convert import Wish
+    from modeledge.recipes.convert import convert as run
+
+    say(f"model: {run(source, target, Wish(to, dtype, from_pickle, revision, endpoint), say)}")
+
+
+@app.command()
 def resume(run: Path) -> None:
     """Go on with a run that was stopped or killed, exactly where its last good checkpoint is."""
     from modeledge.recipes.resume import resume as go_on

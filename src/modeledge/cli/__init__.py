@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from modeledge import __version__
+from modeledge.cli.models import convert
 from modeledge.cli.terminal import progress, say, show_scores
 from modeledge.errors import IO_ERROR, ModeledgeError
 from modeledge.machine import calm_threads
@@ -31,6 +32,7 @@ corpus_app = typer.Typer(help="Raw files → clean, packed token shards.", no_ar
 tokenizer_app = typer.Typer(help="Train and measure tokenizers.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(tokenizer_app, name="tokenizer")
+app.command()(convert)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, over the recipe")]
@@ -95,13 +97,8 @@ def corpus_build(
     from modeledge.recipes.build import build_shards
     from modeledge.recipes.recipe import CorpusRecipe
 
-    values = {
-        "paths": list(paths),
-        "text": text,
-        "encoding": encoding,
-        "format": format,
-        "on_bad_record": on_bad_record,
-    }
+    values = {"paths": list(paths), "text": text, "encoding": encoding, "format": format}
+    values |= {"on_bad_record": on_bad_record}
     build_shards(load_config(CorpusRecipe, None, keys or (), values=values), tokenizer, out, say)
 
 
@@ -243,23 +240,6 @@ def generate(
     )
     for text, continuation in zip(prompt, told, strict=True):
         print(text + continuation)
-
-
-@app.command()
-def convert(
-    source: Annotated[str, typer.Argument(help="A model folder, a run folder, or org/name on a hub.")],
-    target: Annotated[Path, typer.Argument(help="A fresh folder.")],
-    to: Annotated[str, typer.Option(help="hf (what other libraries read) or modeledge (holds every model)")] = "hf",
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; as it was without.")] = None,
-    from_pickle: Annotated[bool, typer.Option("--from-pickle", help="Read .bin or .pt in a sandbox.")] = False,
-    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit on the hub.")] = None,
-    endpoint: Annotated[str | None, typer.Option(help="A mirror of the hub, as HF_ENDPOINT.")] = None,
-) -> None:
-    """Read a model of any family and write it in another form or dtype, with its tokenizer."""
-    from modeledge.recipes.convert import Wish
-    from modeledge.recipes.convert import convert as run
-
-    say(f"model: {run(source, target, Wish(to, dtype, from_pickle, revision, endpoint), say)}")
 
 
 @app.command()

@@ -145,11 +145,12 @@ def _base(card: Card) -> list[str]:
 def _metrics(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if not scores:
         return ["None were measured."]
-    rows = [
-        f"| {plain(name)} | {s['value']:.4f} | {s['low']:.4f} … {s['high']:.4f} | {s['n']:,} |"
-        for name, s in scores.items()
-    ]
-    return ["| metric | value | 95 % interval | rows |", "|---|---|---|---|", *rows]
+    return ["| metric | value | 95 % interval | rows |", "|---|---|---|---|", *map(_metric, scores, scores.values())]
+
+
+def _metric(name: str, score: Mapping[str, Any]) -> str:
+    between = f"{score['low']:.4f} … {score['high']:.4f}" if "low" in score else "unknown"
+    return f"| {plain(name)} | {score['value']:.4f} | {between} | {score.get('n', 'unknown')} |"
 
 
 def _recipe(recipe: Mapping[str, Any]) -> list[str]:

@@ -7,19 +7,19 @@ a commit does not, so it is the commit that is remembered.
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 from modeledge.errors import ModeledgeError, printable
+from modeledge.families import origin_of
+from modeledge.model.transformer import Transformer
 from modeledge.recipes.folder import model_folder
+from modeledge.recipes.recipe import is_name
 
-NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 TOKENIZERS = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
     "vocab.json", "merges.txt", "*.model", "chat_template.jinja", "chat_template.json", "generation_config.json",
@@ -32,15 +32,10 @@ PICKLES = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 
 @dataclass(frozen=True)
 class Found:
-    """A model folder on this machine, and the name, revision and endpoint that it was fetched by (empty: it was not)."""
+    """A model folder here, and the name, revision and endpoint that it was fetched by (empty: it was not)."""
 
     folder: Path
     source: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-
-
-def is_name(source: str | Path) -> bool:
-    """Is this the name of a model on a hub: `org/name`, and no path that exists here?"""
-    return isinstance(source, str) and NAME.fullmatch(source) is not None and not os.path.exists(source)
 
 
 def find_model(
@@ -113,10 +108,14 @@ def without_secrets(address: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def remember_source(model: Any, source: Mapping[str, str]) -> None:
-    """Leave on a loaded model where it was fetched from."""
-    from modeledge.families import origin_of
+def source_of(model: Transformer) -> dict[str, str]:
+    """The name, revision and endpoint that a model was fetched by; empty where it was not."""
+    origin = origin_of(model)
+    return {} if origin is None else dict(origin.source)
 
+
+def remember_source(model: Transformer, source: Mapping[str, str]) -> None:
+    """Leave on a loaded model where it was fetched from."""
     origin = origin_of(model)
     if origin is not None:
         origin.source = dict(source)

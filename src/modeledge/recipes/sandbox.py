@@ -2,7 +2,7 @@
 
 A pickle is a program. `torch.load(weights_only=True)` runs a small, safe part of its language, and has had holes
 (CVE-2025-32434), so the reader is a process of its own (`unpickle.py`): without the environment's secrets, with limits
-on memory, time and what it writes, and with a hook that ends it when it opens another file, a socket or a program. What
+on memory and time, and with a hook that ends it when it opens a socket, starts a program or writes another file. What
 comes back is safetensors and is read as strictly as any other.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from modeledge import files
 from modeledge.errors import ModeledgeError, printable
 from modeledge.families.folder import CONFIG, INDEX, TOKENIZER, WEIGHTS, check_inside, check_link, read_json_object
-from modeledge.families.weights import PICKLES, damaged
+from modeledge.families.weights import PICKLES, damaged, open_weights
 
 BINARY, BINARY_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 SECONDS, SPEED = 60.0, 20e6  # to start, and the bytes a second that a slow disk reads
@@ -98,14 +98,10 @@ def unpickle(path: Path, target: Path, say: Callable[[str], None]) -> list[str]:
     left = [line.removeprefix("left ") for line in told if line.startswith("left ")]
     if left:
         say(f"left out of {path.name}: {', '.join(printable(word) for word in left[:8])} (no tensors)")
-    from modeledge.families.weights import open_weights
-
     with open_weights(target) as (stored, _):
         return list(stored)
 
 
 def _refused(path: Path, why: str) -> ModeledgeError:
-    remedy = "ask for the same weights as safetensors"
-    return ModeledgeError(
-        "E-UNSAFE-FORMAT", "the pickle was not read", where=str(path), why=printable(why), remedy=remedy
-    )
+    what, remedy = "the pickle was not read", "ask for the same weights as safetensors"
+    return ModeledgeError("E-UNSAFE-FORMAT", what, where=str(path), why=printable(why), remedy=remedy)

@@ -40,24 +40,19 @@ def build(
     shapes = {name: shape for part in moved(rules, outlines(theirs)) for name, shape in part.items()}
     check_shapes(model.state_dict(), shapes)
     dtype = torch.float64 if any(s.dtype is torch.float64 for s in shapes.values()) else torch.float32
-    model = model.to(dtype).to_empty(device="cpu")
     model.compute = dtype
-    places = model.state_dict(keep_vars=True)
     fresh = isinstance(theirs, OnDisk)  # what was read for us alone may be kept
-    with torch.no_grad():
-        for part in moved(rules, theirs):
-            for name, tensor in part.items():
-                put(places[name], tensor, keep=fresh)
+    ours = {n: settled(t, dtype, keep=fresh) for part in moved(rules, theirs) for n, t in part.items()}
+    model.load_state_dict(ours, assign=True)
     return model
 
 
-def put(place: Tensor, tensor: Tensor, *, keep: bool) -> None:
-    """Fill a weight; with `keep` the tensor itself may become it, where it has its dtype and its storage alone."""
+def settled(tensor: Tensor, dtype: torch.dtype, *, keep: bool) -> Tensor:
+    """A tensor as a weight: in the dtype, its elements in order, alone in its storage. With `keep` it may be itself."""
     alone = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
-    if keep and alone and tensor.dtype == place.dtype:
-        place.data = tensor
-    else:
-        place.copy_(tensor)
+    if keep and alone and tensor.dtype == dtype:
+        return tensor
+    return torch.empty(tensor.shape, dtype=dtype).copy_(tensor)
 
 
 def check_shapes(wanted: Mapping[str, Tensor], shapes: Mapping[str, Tensor]) -> None:

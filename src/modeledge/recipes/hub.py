@@ -69,6 +69,7 @@ def fetch(name: str, revision: str | None = None, endpoint: str | None = None, *
         folder = huggingface_hub.snapshot_download(
             name,
             revision=revision,
+            cache_dir=constants.HF_HUB_CACHE,
             endpoint=asked,
             allow_patterns=[*WANTED, *(PICKLES if pickles else ())],
             ignore_patterns=list(LEFT),

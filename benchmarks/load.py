@@ -1,10 +1,11 @@
 """Loading a model: memory at the peak, and the time until the first logits, beside transformers.
 
-    python benchmarks/load.py [--memory] [--model FOLDER ...] [--repeats 5] [--out FILE]
+    python benchmarks/load.py [--memory] [--model FOLDER ...] [--repeats 6] [--out FILE]
 
-Memory: a random Llama of 200 MB is written, and read by a fresh process that measures its largest resident size
-above the resident size after `import torch` (`VmHWM`: `ru_maxrss` would count the parent that it was forked from), for a file in fp32 and in bf16. The promise: at most 1.15
-times the bytes of the weights in memory, and one tensor more where the dtype changes.
+Memory: a random Llama of 200 MB is written, and read by a fresh process that measures its largest resident size above
+the resident size after `import torch`, for a file in fp32 and in bf16. It reads `VmHWM`: `ru_maxrss` would count the
+parent that it was forked from. The promise: at most 1.15 times the bytes of the weights in memory, and one tensor more
+where the dtype changes. (transformers maps a file in its own dtype and has not read most of it at that moment.)
 
 Time: processes that import nothing before, in turns (A B B A), from `import` to the first logits; the same clock for
 both, the caches of the disk warm. `--memory` leaves it out; run it on a quiet machine.
@@ -34,7 +35,8 @@ library = resident()
 model = load_model(sys.argv[1])
 peak = resident("VmHWM")
 weights = [t.nbytes for t in model.state_dict().values()]
-print(json.dumps({"before": before, "library": library, "peak": peak, "weights": sum(weights), "largest": max(weights)}))
+told = {"before": before, "library": library, "peak": peak, "weights": sum(weights), "largest": max(weights)}
+print(json.dumps(told))
 """
 THEIRS = """
 import json, sys
@@ -48,7 +50,8 @@ library = resident()
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32)
 peak = resident("VmHWM")
 weights = [t.nbytes for t in model.parameters()]
-print(json.dumps({"before": before, "library": library, "peak": peak, "weights": sum(weights), "largest": max(weights)}))
+told = {"before": before, "library": library, "peak": peak, "weights": sum(weights), "largest": max(weights)}
+print(json.dumps(told))
 """
 FIRST = {
     "modeledge": """
@@ -96,8 +99,17 @@ def run(code: str, folder: Path) -> str:
 def write_random(folder: Path, megabytes: float, dtype: str) -> None:
     """A random Llama of about this size in memory (fp32), stored in `dtype`."""
     from modeledge.families import save_model
-    from modeledge.model import Attention, FeedForward, LMHead, Norm, Rotary, Stack, Tokens, Transformer
-    from modeledge.model import TransformerConfig
+    from modeledge.model import (
+        Attention,
+        FeedForward,
+        LMHead,
+        Norm,
+        Rotary,
+        Stack,
+        Tokens,
+        Transformer,
+        TransformerConfig,
+    )
     from modeledge.recipes.models import dtype_of
     from modeledge.seed import Noise
 
@@ -109,12 +121,14 @@ def write_random(folder: Path, megabytes: float, dtype: str) -> None:
         norm=Norm(kind="rms"),
         position=Rotary(),
     )
-    model = Transformer(TransformerConfig(width=width, embed=Tokens(vocab=int(8000)), decoder=stack))
+    model = Transformer(TransformerConfig(width=width, embed=Tokens(vocab=8000), decoder=stack))
     model.add_heads({"lm": LMHead()}, Noise(0))
     save_model(model, folder, dtype=dtype_of(dtype))
 
 
-def memory(megabytes: float = 200.0, *, theirs: bool = False, dtypes: tuple[str, ...] = ("float32", "bfloat16")) -> dict[str, Any]:
+def memory(
+    megabytes: float = 200.0, *, theirs: bool = False, dtypes: tuple[str, ...] = ("float32", "bfloat16")
+) -> dict[str, Any]:
     """For each stored dtype: peak above `import torch` over the bytes of the weights in memory."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as room:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import mmap
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ KINDS = {
     "U16": torch.uint16, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I8": torch.int8,
     "F8_E8M0": torch.float8_e8m0fnu, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
+OWN_PAGES = 256 << 10  # bytes
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
@@ -52,7 +54,7 @@ class Stored:
 
     def read(self) -> Tensor:
         """The tensor, in memory of its own. A file that became shorter meanwhile is `E-SAFETENSORS`."""
-        tensor = torch.empty(self.shape, dtype=self.dtype)
+        tensor = empty(self.shape, self.dtype)
         if tensor.numel() == 0:
             return tensor
         room = memoryview(tensor.reshape(-1).view(torch.uint8).numpy().data)
@@ -89,6 +91,19 @@ class OnDisk(Mapping[str, Tensor]):
     def outlines(self) -> dict[str, Tensor]:
         """The same names with shape and dtype, and no memory behind them."""
         return {n: torch.empty(s.shape, dtype=s.dtype, device="meta") for n, s in self.stored.items()}
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Memory for a tensor; large ones have pages of their own, which go back at once when the tensor goes.
+
+    Among the blocks of malloc a tensor that is read, turned and let go would leave a hole, and the next one of its size
+    does not fit into it: the alignment is lost.
+    """
+    count = math.prod(shape)
+    if count * dtype.itemsize < OWN_PAGES:
+        return torch.empty(shape, dtype=dtype)
+    pages = mmap.mmap(-1, count * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(pages, dtype=dtype, count=count).view(shape)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
     import modeledge as me
 
+    me.load("org/name").generate("Once upon a time")
     me.pretrain("recipe.toml", "runs/pretrain")
     me.finetune("runs/pretrain/model", rows, "runs/finetune", text="review", label="stars")
     me.Model.load("runs/finetune").predict(rows)
@@ -25,9 +26,11 @@ _WHERE = {
     "Transformer": "modeledge.model",
     "TransformerConfig": "modeledge.model",
     "finetune": "modeledge.recipes.api",
+    "load": "modeledge.recipes.models",
     "load_model": "modeledge.families",
     "pretrain": "modeledge.recipes.api",
     "resume": "modeledge.recipes.api",
+    "save": "modeledge.recipes.models",
     "save_model": "modeledge.families",
     "train_tokenizer": "modeledge.tokens",
 }
@@ -41,9 +44,11 @@ __all__ = [
     "TransformerConfig",
     "__version__",
     "finetune",
+    "load",
     "load_model",
     "pretrain",
     "resume",
+    "save",
     "save_model",
     "train_tokenizer",
 ]
@@ -53,6 +58,7 @@ if TYPE_CHECKING:
     from modeledge.families import load_model, save_model
     from modeledge.model import Transformer, TransformerConfig
     from modeledge.recipes.api import finetune, pretrain, resume
+    from modeledge.recipes.models import load, save
     from modeledge.recipes.use import Model
     from modeledge.records import Document
     from modeledge.seed import Noise

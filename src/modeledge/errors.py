@@ -55,6 +55,7 @@ CATALOGUE: dict[str, Entry] = {
     "E-NOT-A-FILE": Entry(NO_INPUT, "the path is not a regular file", "name a file"),
     "E-NO-FILE": Entry(NO_INPUT, "the path does not exist", "check the path"),
     "E-PERMISSION": Entry(PERMISSION, "the file may not be read", "change its permissions"),
+    "E-OFFLINE": Entry(IO_ERROR, "the hub cannot be reached, and its cache lacks the model", "fetch it first"),
     "E-READ": Entry(IO_ERROR, "the disk or network refused a read", "check the disk and run again"),
     "E-INPUT-CHANGED": Entry(DATA, "the input changed while it was read", "run again when its writer is done"),
     "E-DUP-ID": Entry(DATA, "two records share an id", "make ids unique"),

@@ -219,7 +219,7 @@ def test_a_folder_without_a_configuration_is_not_whole(own: Path, monkeypatch: p
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("modeledge.families.checkpoint.files.write_json", full)
+    monkeypatch.setattr("modeledge.families.shards.files.write_json", full)
     with pytest.raises(OSError, match="No space"):
         save_model(model, own)
     refused(own, "E-NO-FILE", "config.json")

@@ -161,14 +161,6 @@ def test_sites_carry_the_names_of_the_checkpoint(saved: dict[str, Any]) -> None:
     assert bare.sites("down")[1].hf_name == "encoder.layer.1.output.dense"
 
 
-def test_shards_are_read(saved: dict[str, Any], tmp_path: Path) -> None:
-    reference, folder = saved[str(CASES[3])]
-    reference.save_pretrained(tmp_path / "shards", max_shard_size="5KB")
-    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 2
-    save_model(load_model(tmp_path / "shards"), tmp_path / "one")
-    assert_same(folder, tmp_path / "one")
-
-
 def test_a_copy_of_a_model_remembers_its_file(saved: dict[str, Any], tmp_path: Path) -> None:
     folder = saved[str(CASES[3])][1]
     save_model(copy.deepcopy(load_model(folder)), tmp_path)

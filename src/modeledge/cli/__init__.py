@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from modeledge import __version__
+from modeledge.cli.models import convert
 from modeledge.cli.terminal import progress, say, show_scores
 from modeledge.errors import IO_ERROR, ModeledgeError
 from modeledge.machine import calm_threads
@@ -31,6 +32,7 @@ corpus_app = typer.Typer(help="Raw files → clean, packed token shards.", no_ar
 tokenizer_app = typer.Typer(help="Train and measure tokenizers.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(tokenizer_app, name="tokenizer")
+app.command()(convert)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, over the recipe")]
@@ -95,13 +97,8 @@ def corpus_build(
     from modeledge.recipes.build import build_shards
     from modeledge.recipes.recipe import CorpusRecipe
 
-    values = {
-        "paths": list(paths),
-        "text": text,
-        "encoding": encoding,
-        "format": format,
-        "on_bad_record": on_bad_record,
-    }
+    values = {"paths": list(paths), "text": text, "encoding": encoding, "format": format}
+    values |= {"on_bad_record": on_bad_record}
     build_shards(load_config(CorpusRecipe, None, keys or (), values=values), tokenizer, out, say)
 
 

@@ -14,16 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modeledge import files
-from modeledge.errors import ModeledgeError, printable
+from modeledge.errors import ModeledgeError
 from modeledge.families.family import Family, Origin, blank, merged, origin_of
+from modeledge.families.fill import build, listing, outlines
 from modeledge.families.folder import (
     CONFIG,
     MAX_CONFIG,
-    WEIGHTS,
     check_folder,
     located,
-    read_folder_weights,
+    open_folder,
     read_json_object,
     tokenizer_ids,
 )
@@ -31,20 +30,20 @@ from modeledge.families.heads import described
 from modeledge.families.rules import (
     Rule,
     allowed,
+    carried,
     module_names,
     needed,
-    read_tensors,
     same_bits,
     write_tensors,
 )
+from modeledge.families.shards import SHARD_BYTES, write_folder
 from modeledge.families.table import FAMILIES, family_of, find_family
-from modeledge.families.weights import write_weights
+from modeledge.families.weights import OnDisk
 from modeledge.model.config import TransformerConfig
 from modeledge.model.heads import Head
 from modeledge.model.transformer import Transformer
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-LISTED = 8
 
 
 def load_model(folder: str | Path) -> Transformer:
@@ -64,9 +63,12 @@ def load_model(folder: str | Path) -> Transformer:
         family = family_of(said)
         config, _ = family.read_config(said)
         check_vocabulary(config, tokenizer_ids(folder))
-    stored, notes = read_folder_weights(folder)
-    with located(folder):
-        return assemble(family, config, said, stored, notes)
+    with open_folder(folder) as weights, located(folder):
+        model = assemble(family, config, said, weights.tensors, weights.notes)
+    origin = origin_of(model)
+    assert origin is not None
+    origin.placed = weights.placed
+    return model
 
 
 def assemble(
@@ -81,50 +83,41 @@ def assemble(
     heads = family.heads(said, canonical.values())
     check_depth(config, len(stored))
     rules = family.rules(config, heads)
-    theirs = {canonical[name]: tensor for name, tensor in stored.items()}
     names = {new: old for old, new in canonical.items()}
     check_names(rules, names)
-    reading = read_tensors(rules, theirs)
-    dtypes = {name: theirs[name].dtype for name in needed(rules)}
+    theirs = renamed(stored, canonical)
+    shapes = outlines(theirs)
+    dtypes = {name: shapes[name].dtype for name in needed(rules)}
     check_dtypes(dtypes)
-    model = build(config, heads, reading.ours)
-    kept = {name: tensor.clone() for name, tensor in reading.kept.items()}
-    origin = Origin(family.model_type, said, heads, names, kept, reading.copies, dtypes, notes)
-    remember(model, origin, family, rules)
+    kept, copies = carried(rules, theirs)
+    model = build(config, heads, rules, theirs)
+    kept = {name: tensor.clone() for name, tensor in kept.items()}
+    remember(model, Origin(family.model_type, said, heads, names, kept, copies, dtypes, notes), family, rules)
     return model
 
 
-def build(config: TransformerConfig, heads: Mapping[str, Head], ours: Mapping[str, Tensor]) -> Transformer:
-    """A model with these weights, copied. Shapes are compared before any memory is asked for."""
-    model = blank(config, heads)
-    wanted = model.state_dict()
-    rows = len(wanted["tokens"]) if "tokens" in wanted else 0
-    if rows and ours["tokens"].ndim == 2 and len(ours["tokens"]) != rows:
-        what = f"the configuration says {rows:,} ids, the embedding has {len(ours['tokens']):,} rows"
-        raise ModeledgeError("E-VOCAB-SIZE", what, remedy="restore the vocab_size that belongs to these weights")
-    wrong = [
-        f"{name} is {list(ours[name].shape)} and must be {list(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if ours[name].shape != tensor.shape
-    ]
-    if wrong:
-        raise ModeledgeError("E-KEYS", f"wrong shapes: {listing(wrong)}", why="configuration and weights disagree")
-    wide = any(tensor.dtype is torch.float64 for tensor in ours.values())
-    model = model.to(torch.float64 if wide else torch.float32).to_empty(device="cpu")
-    model.compute = torch.float64 if wide else torch.float32
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            tensor.copy_(ours[name])
-    return model
+def renamed(stored: Mapping[str, Tensor], canonical: Mapping[str, str]) -> Mapping[str, Tensor]:
+    """The same tensors under canonical names; those on the disk stay there."""
+    if isinstance(stored, OnDisk):
+        return OnDisk({canonical[name]: part for name, part in stored.stored.items()})
+    return {canonical[name]: tensor for name, tensor in stored.items()}
 
 
-def save_model(model: Transformer, folder: str | Path, *, family: str | None = None) -> None:
+def save_model(
+    model: Transformer,
+    folder: str | Path,
+    *,
+    family: str | None = None,
+    dtype: torch.dtype | None = None,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
     """Write a model folder that `load_model` and, for a family of theirs, Hugging Face libraries read.
 
     Without `family`: the one that the model came from, if that can hold it; else the first that gives back exactly the
     same model; else our own format. Each weight keeps the dtype of its file where that loses nothing; a model that has
-    learned more than its dtype holds is written in its own. Raises `E-FAMILY`, `E-OUTSIDE-FAMILY`, `E-OUTPUT`,
-    `E-DISK`.
+    learned more than its dtype holds is written in its own; `dtype` asks for one, whatever it loses. Above
+    `shard_bytes` the weights are cut into shards; those that came in shards keep them. Raises `E-FAMILY`,
+    `E-OUTSIDE-FAMILY`, `E-OUTPUT`, `E-DISK`, `E-CONFIG-VALUE` for a dtype that cannot hold a weight.
     """
     folder = Path(folder)
     if folder.is_file():
@@ -138,27 +131,13 @@ def save_model(model: Transformer, folder: str | Path, *, family: str | None = N
     kept, copies = ({}, frozenset[str]()) if origin is None else (origin.kept, origin.copies)
     theirs = write_tensors(rules, ours, kept=kept, copies=copies)
     said = merged(chosen, model.config, heads, origin)
-    theirs = stored_as(theirs, said, origin)
+    theirs = stored_as(theirs, said, origin) if dtype is None else cast_to(dtype, theirs, said, kept)
     names = origin.names if origin is not None and origin.heads.keys() == heads.keys() else {}
     bare = not heads and not names and chosen.prefix
     fresh = {n: n.removeprefix(chosen.prefix) if bare else chosen.called(heads, n) for n in theirs}
     spelled = {names.get(n) or fresh[n]: t for n, t in theirs.items()}
-    write_folder(folder, said, spelled, {"format": "pt"} if origin is None else origin.metadata)
-
-
-def write_folder(
-    folder: Path, said: Mapping[str, Any], tensors: Mapping[str, Tensor], notes: Mapping[str, str]
-) -> None:
-    """Weights first and the configuration last: a folder that has one is whole.
-
-    A model that was there stays until the new weights are on the disk, then its configuration goes before they come.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_weights(folder / WEIGHTS, tensors, notes, ready=lambda: (folder / CONFIG).unlink(missing_ok=True))
-    except OSError as error:
-        raise files.disk_error(folder, error) from error
-    files.write_json(folder / CONFIG, said)
+    notes, placed = ({"format": "pt"}, {}) if origin is None else (origin.metadata, origin.placed)
+    write_folder(folder, said, spelled, notes, limit=shard_bytes, before=placed)
 
 
 def choose(config: TransformerConfig, heads: Mapping[str, Head], origin: Origin | None, wanted: str | None) -> Family:
@@ -199,6 +178,20 @@ def stored_as(theirs: Mapping[str, Tensor], said: dict[str, Any], origin: Origin
         if key in said:
             said[key] = str(next(t.dtype for n, t in theirs.items() if n not in kept)).removeprefix("torch.")
     return dict(theirs)
+
+
+def cast_to(
+    dtype: torch.dtype, theirs: Mapping[str, Tensor], said: dict[str, Any], kept: Collection[str]
+) -> dict[str, Tensor]:
+    """Each weight in this dtype; one that would become infinite is `E-CONFIG-VALUE`. `said` names the dtype."""
+    name = str(dtype).removeprefix("torch.")
+    cast = {n: t.to(dtype) if t.is_floating_point() and n not in kept else t for n, t in theirs.items()}
+    lost = [n for n, t in cast.items() if t.isinf().sum() > theirs[n].isinf().sum()]
+    if lost:
+        what = f"{listing(lost)}: a weight beyond {torch.finfo(dtype).max:,.0f} would become infinite in {name}"
+        raise ModeledgeError("E-CONFIG-VALUE", what, where="dtype", remedy="ask for bfloat16 or float32")
+    said["dtype" if "dtype" in said else "torch_dtype"] = name
+    return cast
 
 
 def remember(model: Transformer, origin: Origin, family: Family, rules: Sequence[Rule]) -> None:
@@ -268,12 +261,6 @@ def check_writable(ours: Collection[str], config: TransformerConfig, heads: Mapp
         odd = sorted(set(ours) ^ wanted)
         what = f"the model has other weights than its configuration says: {listing(odd)}"
         raise ModeledgeError("E-OUTSIDE-FAMILY", what, remedy="merge or detach adapters first")
-
-
-def listing(words: Sequence[str]) -> str:
-    """The first few of many words, safe for a terminal."""
-    shown = ", ".join(printable(word) for word in words[:LISTED])
-    return shown + (f" and {len(words) - LISTED} more" if len(words) > LISTED else "")
 
 
 def _beside(name: str, others: Sequence[str]) -> str:

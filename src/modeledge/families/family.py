@@ -62,7 +62,9 @@ class Origin:
     """What a model remembers of its file, so that writing it untouched gives the same file.
 
     `names` maps canonical names to those of the file; `kept` holds tensors that nothing is computed with; `copies` the
-    tied tensors that were stored twice; `dtypes` what each tensor was stored as; `metadata` the file's own notes.
+    tied tensors that were stored twice; `dtypes` what each tensor was stored as; `metadata` the file's own notes;
+    `placed` which shard held which tensor (empty: one file did); `source` the name, revision and endpoint that it was
+    fetched by (empty: it was not).
     """
 
     family: str
@@ -73,6 +75,8 @@ class Origin:
     copies: frozenset[str]
     dtypes: dict[str, torch.dtype]
     metadata: dict[str, str]
+    placed: dict[str, str] = field(default_factory=dict)
+    source: dict[str, str] = field(default_factory=dict)
 
 
 def origin_of(model: Transformer) -> Origin | None:

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from torch import Tensor
-
 from modeledge.corpus.strictjson import Flaw, parse
 from modeledge.errors import ModeledgeError, printable
-from modeledge.families.weights import PICKLES, damaged, read_weights, unsafe
+from modeledge.families.weights import PICKLES, OnDisk, Stored, damaged, open_weights, unsafe
 
 CONFIG, WEIGHTS, INDEX, TOKENIZER = "config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json"
 MAX_CONFIG = 4 << 20  # bytes; the largest published ones, with 21,000 labels, have below 2 MiB
 MAX_INDEX = 64 << 20
+MAX_SHARDS = 500  # files that are open at once; the largest published models have some 200
+READ = (".json", ".safetensors", ".txt", ".model")  # what is read in a model folder
 
 
 @contextlib.contextmanager
@@ -39,6 +40,9 @@ def check_folder(folder: Path) -> None:
         raise ModeledgeError("E-NOT-A-FILE", "this is a file", where=str(folder), remedy="name the folder around it")
     if not folder.is_dir():
         raise ModeledgeError("E-NO-FILE", "there is no such model folder", where=str(folder))
+    for path in folder.iterdir():
+        if path.suffix in READ:
+            check_link(path, folder)
     if (folder / WEIGHTS).is_file() or (folder / INDEX).is_file():
         return
     pickles = sorted(p for p in folder.iterdir() if p.suffix in PICKLES)
@@ -51,6 +55,8 @@ def check_folder(folder: Path) -> None:
 def read_json_object(path: Path, limit: int) -> dict[str, Any]:
     """A JSON object from a file, read strictly: `E-NO-FILE`, `E-UTF8`, `E-JSON…`; `E-CONFIG-UNSAFE` above the limit."""
     try:
+        if path.exists() and not path.is_file():
+            raise ModeledgeError("E-NOT-A-FILE", f"{path.name} is no regular file", where=str(path))
         if path.stat().st_size > limit:
             raise ModeledgeError("E-CONFIG-UNSAFE", f"more than {limit:,} bytes", where=str(path))
         text = path.read_bytes().decode("utf-8")
@@ -69,41 +75,71 @@ def read_json_object(path: Path, limit: int) -> dict[str, Any]:
     return value
 
 
-def read_folder_weights(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors of a folder, from one file or from shards, and the notes of the (first) file."""
+@dataclass(frozen=True)
+class FolderWeights:
+    """All tensors of a folder, the notes of the (first) file, and which shard holds which tensor (none: one file)."""
+
+    tensors: OnDisk
+    notes: dict[str, str]
+    placed: dict[str, str]
+
+
+@contextlib.contextmanager
+def open_folder(folder: Path) -> Iterator[FolderWeights]:
+    """The weights of a folder, from one file or from shards, to be read while the block lasts."""
     if (folder / WEIGHTS).is_file():
-        return read_weights(folder / WEIGHTS)
+        with open_weights(folder / WEIGHTS) as (stored, notes):
+            yield FolderWeights(OnDisk(stored), notes, {})
+        return
     index = folder / INDEX
     placed = read_json_object(index, MAX_INDEX).get("weight_map")
     if not isinstance(placed, dict) or not placed or not all(isinstance(v, str) for v in placed.values()):
         damaged(index, "weight_map must map names to files")
-    for shard in sorted(set(placed.values())):
+    shards = sorted(set(placed.values()))
+    if len(shards) > MAX_SHARDS:
+        damaged(index, f"weight_map names {len(shards):,} files; {MAX_SHARDS} are allowed")
+    for shard in shards:
         check_inside(index, shard)
-    tensors: dict[str, Tensor] = {}
-    notes: dict[str, str] = {}
-    for shard in sorted(set(placed.values())):
-        if not (folder / shard).is_file():
-            raise ModeledgeError("E-NO-FILE", f"the shard {printable(shard)} is missing", where=str(index))
-        found, said = read_weights(folder / shard)
-        listed = {name for name, file in placed.items() if file == shard}
-        for name in sorted(listed ^ found.keys()):
-            what = "is not listed in weight_map" if name in found else "is not where weight_map says"
-            raise ModeledgeError("E-KEYS", f"{printable(name)} ({printable(shard)}) {what}", where=str(index))
-        tensors |= found
-        notes = notes or said
-    return tensors, notes
+    tensors: dict[str, Stored] = {}
+    first: dict[str, str] = {}
+    with contextlib.ExitStack() as stack:
+        for shard in shards:
+            check_link(folder / shard, folder)
+            if not (folder / shard).is_file():
+                raise ModeledgeError("E-NO-FILE", f"the shard {printable(shard)} is missing", where=str(index))
+            found, notes = stack.enter_context(open_weights(folder / shard))
+            listed = {name for name, file in placed.items() if file == shard}
+            for name in sorted(listed ^ found.keys()):
+                what = "is not listed in weight_map" if name in found else "is not where weight_map says"
+                raise ModeledgeError("E-KEYS", f"{printable(name)} ({printable(shard)}) {what}", where=str(index))
+            tensors |= found
+            first = first or notes
+        yield FolderWeights(OnDisk(tensors), first, placed)
 
 
-def check_inside(index: Path, name: str) -> None:
+def check_link(path: Path, folder: Path) -> None:
+    """Refuse a file that lies elsewhere (`E-UNSAFE-PATH`): in the folder, and for the hub's cache in the `blobs` of the
+    same repository, where its snapshots point to."""
+    try:
+        real, home = path.resolve(), folder.resolve()
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise ModeledgeError("E-UNSAFE-PATH", "the links lead nowhere", where=str(path)) from error
+    homes = [home, home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [home]
+    if not any(real.is_relative_to(h) for h in homes):
+        what, remedy = "the link leads out of the folder", "put the file itself into the folder, if you trust it"
+        raise ModeledgeError("E-UNSAFE-PATH", what, where=str(path), remedy=remedy)
+
+
+def check_inside(index: Path, name: str, kinds: tuple[str, ...] = (".safetensors",)) -> None:
     """Refuse a file name that leads out of the folder (`E-UNSAFE-PATH`), or to a pickle (`E-UNSAFE-FORMAT`)."""
     path = PureWindowsPath(name)  # knows both kinds of slashes and drives
     if not path.parts or path.drive or path.root or ".." in path.parts or "\0" in name:
         what = f"weight_map names {printable(name)!r}"
         raise ModeledgeError("E-UNSAFE-PATH", what, where=str(index), why="the path leads out of the folder")
-    if path.suffix in PICKLES:
+    if path.suffix in PICKLES and path.suffix not in kinds:
         unsafe(index.parent / name)
-    if path.suffix != ".safetensors":
-        damaged(index, f"weight_map names {name!r}, which is no safetensors file")
+    if path.suffix not in kinds:
+        damaged(index, f"weight_map names {name!r}, which is no {' or '.join(kinds)} file")
 
 
 def tokenizer_ids(folder: Path) -> int | None:

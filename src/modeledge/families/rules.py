@@ -12,7 +12,7 @@ is not built): it is carried verbatim and written back.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -221,21 +221,26 @@ def allowed(rules: Sequence[Rule]) -> frozenset[str]:
     return frozenset(name for rule in rules for name in ((rule.copy,) if isinstance(rule, Tie) else names_of(rule)))
 
 
+def moved(rules: Sequence[Rule], theirs: Tensors) -> Iterator[dict[str, Tensor]]:
+    """Ours, a rule at a time: tensors that are read from a file when asked for are never all held at once."""
+    for rule in rules:
+        if isinstance(rule, MOVING):
+            yield rule.read(theirs)
+
+
+def carried(rules: Sequence[Rule], theirs: Tensors) -> tuple[dict[str, Tensor], frozenset[str]]:
+    """What is kept verbatim, and which second copies were there; a copy that differs is `E-KEYS`."""
+    ties = [rule for rule in rules if isinstance(rule, Tie)]
+    for rule in ties:
+        rule.check(theirs)
+    kept = {r.theirs: theirs[r.theirs] for r in rules if isinstance(r, Keep) and r.theirs in theirs}
+    return kept, frozenset(rule.copy for rule in ties if rule.copy in theirs)
+
+
 def read_tensors(rules: Sequence[Rule], theirs: Tensors) -> Reading:
     """Theirs → ours. The names must have been checked against `needed` and `allowed` before."""
-    ours: dict[str, Tensor] = {}
-    kept: dict[str, Tensor] = {}
-    copies: set[str] = set()
-    for rule in rules:
-        match rule:
-            case Tie():
-                rule.check(theirs)
-                copies |= {rule.copy} & theirs.keys()
-            case Keep():
-                kept |= {rule.theirs: theirs[rule.theirs]} if rule.theirs in theirs else {}
-            case _:
-                ours |= rule.read(theirs)
-    return Reading(ours, kept, frozenset(copies))
+    kept, copies = carried(rules, theirs)
+    return Reading({name: tensor for part in moved(rules, theirs) for name, tensor in part.items()}, kept, copies)
 
 
 def write_tensors(rules: Sequence[Rule], ours: Tensors, *, kept: Tensors, copies: Container[str]) -> dict[str, Tensor]:

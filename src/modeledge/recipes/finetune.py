@@ -20,7 +20,9 @@ from modeledge.families import load_model
 from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import Regress, Step
-from modeledge.recipes.folder import model_folder, run_folder
+from modeledge.recipes.card import Card, base_of
+from modeledge.recipes.folder import run_folder
+from modeledge.recipes.hub import find_model, remember_source
 from modeledge.recipes.pretrain import finish
 from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe, absolute
 from modeledge.records import Example
@@ -73,9 +75,13 @@ def finetune(
     """
     recipe = absolute(recipe)
     parts = split_rows(recipe, rows, test_rows)
+    found = find_model(recipe.model, recipe.revision, recipe.endpoint)
+    if found.source:  # a run goes on with the commit that it began with
+        recipe = recipe.model_copy(update={"revision": found.source["revision"]})
     with run_folder(folder, to_toml(recipe), resume=resume):
-        source = model_folder(recipe.model)
-        tokenizer, model = Tokenizer.load(source), load_model(source)
+        tokenizer, model = Tokenizer.load(found.folder), load_model(found.folder)
+        remember_source(model, found.source)
+        base = {} if recipe.fresh else base_of(recipe.model, model)
         model = Transformer(model.config, seed=recipe.seed) if recipe.fresh else model
         task = make_task(recipe, parts.train, tokenizer, model, say)
         check_classes(recipe, task.labels, parts)
@@ -85,7 +91,7 @@ def finetune(
         fits = f"{cut} of them cut to {recipe.train.length} tokens"
         say(f"{len(examples)} training rows ({fits}){more}, {len(held)} test rows")
         trainer = build_trainer(recipe, model, task, examples, chosen)
-        write_environment(folder, recipe.seed)
+        write_environment(folder, recipe.seed, found.source)
         session = Session(folder, trainer, say=say)
         if resume:
             say(f"resumed after step {session.resume()}")
@@ -100,8 +106,22 @@ def finetune(
         counts = {"train": len(examples), "validation": len(chosen), "test": len(held), "cut": cut}
         results = {**marks(task, told, held, recipe.seed), "rows": counts}
         files.write_json(folder / "results.json", results)
-        finish(model, tokenizer, folder / "model", recipe.family, {TASK_FILE: described(task)})
+        card = card_of(recipe, base, results["scores"])
+        finish(model, tokenizer, folder / "model", recipe.family, {TASK_FILE: described(task)}, card)
         return results
+
+
+def card_of(recipe: FinetuneRecipe, base: Mapping[str, str], scores: Mapping[str, Any]) -> Card:
+    """What the card of a fine-tuned model says."""
+    return Card(
+        verb="finetune",
+        license=recipe.license,
+        base=base,
+        data=[Path(recipe.data).name],
+        recipe=recipe.model_dump(mode="json"),
+        scores=scores,
+        task="text-classification",
+    )
 
 
 def split_rows(recipe: FinetuneRecipe, rows: Any = None, test_rows: Any = None) -> Parts:

@@ -20,10 +20,12 @@ from modeledge.model.config import TransformerConfig
 from modeledge.model.plain import from_plain
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import CausalLM, MaskedLM, MaskedPrepare, Objective, Step
-from modeledge.recipes.folder import finished, model_folder, run_folder
+from modeledge.recipes.card import Card, base_of, write_card
+from modeledge.recipes.folder import finished, run_folder
 from modeledge.recipes.held import check_judging, every, loss_on, split_stream
+from modeledge.recipes.hub import find_model, remember_source, source_of
 from modeledge.recipes.presets import PRESETS
-from modeledge.recipes.recipe import CorpusRecipe, ObjectiveRecipe, PretrainRecipe, absolute
+from modeledge.recipes.recipe import CorpusRecipe, ObjectiveRecipe, PretrainRecipe, absolute, is_name
 from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
 from modeledge.records import Document, Ledger
 from modeledge.seed import Noise
@@ -48,7 +50,7 @@ def pretrain(
 
     `documents` takes the place of the recipe's files. With `resume` a run that was stopped goes on where it was.
     """
-    recipe = absolute(recipe)
+    recipe = pinned(absolute(recipe))
     check_judging(recipe)
     if recipe.unused:
         say(f"note: {recipe.unused}")
@@ -58,13 +60,14 @@ def pretrain(
             return folder / "model"
         tokenizer, shards = prepare_corpus(recipe, folder, documents, say)
         trainer = build_trainer(recipe, tokenizer, shards)
-        write_environment(folder, recipe.seed)
+        write_environment(folder, recipe.seed, source_of(trainer.model))
         session = Session(folder, trainer, say=say)
         if resume:
             say(f"resumed after step {session.resume()}")
         session.run(listeners)
         session.take_best()
-        return finish(trainer.model, tokenizer, folder / "model", recipe.family)
+        card = card_of(recipe, trainer, folder)
+        return finish(trainer.model, tokenizer, folder / "model", recipe.family, card=card)
 
 
 def prepare_corpus(
@@ -134,7 +137,7 @@ def given_tokenizer(recipe: PretrainRecipe) -> Tokenizer | None:
     named = None if path is None else Tokenizer.load(path)
     if start is None:
         return named
-    source = model_folder(start)
+    source = find_model(start, recipe.model.revision, recipe.model.endpoint).folder
     try:
         own = Tokenizer.load(source)
     except ModeledgeError as error:
@@ -190,7 +193,9 @@ def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) 
 def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
     """The model to start from, or fresh weights that are a function of the seed."""
     if recipe.model.start is not None:
-        model = load_model(model_folder(recipe.model.start))
+        found = find_model(recipe.model.start, recipe.model.revision, recipe.model.endpoint)
+        model = load_model(found.folder)
+        remember_source(model, found.source)
         if tokenizer.vocab_size > model.config.table.vocab:
             what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.table.vocab} rows"
             raise ModeledgeError("E-VOCAB-SIZE", what)
@@ -227,20 +232,49 @@ def masking(tokenizer: Tokenizer, rate: float) -> MaskedPrepare:
     )
 
 
+def pinned(recipe: PretrainRecipe) -> PretrainRecipe:
+    """The recipe with the commit that the name of its start model led to: a run goes on with what it began with."""
+    model = recipe.model
+    if model.start is None or not is_name(model.start):
+        return recipe
+    commit = find_model(model.start, model.revision, model.endpoint).source["revision"]
+    return recipe.model_copy(update={"model": model.model_copy(update={"revision": commit})})
+
+
+def card_of(recipe: PretrainRecipe, trainer: Trainer, folder: Path) -> Card:
+    """What the card of a pre-trained model says."""
+    corpus, judge, start = recipe.corpus, trainer.judge, recipe.model.start
+    given = [f"{files.read_json(folder / TEXTS)['texts']:,} texts from memory"] if (folder / TEXTS).exists() else []
+    paths = (*corpus.paths, *([corpus.shards] if corpus.shards else []))
+    scores = {}
+    if judge is not None and judge.best is not None:
+        scores = {f"{judge.metric} on held-out examples": {"value": judge.best}}
+    return Card(
+        verb="pretrain",
+        license=recipe.license,
+        base={} if start is None else base_of(start, trainer.model),
+        data=given or [Path(path).name for path in paths],
+        recipe=recipe.model_dump(mode="json"),
+        scores=scores,
+    )
+
+
 def finish(
     model: Transformer,
     tokenizer: Tokenizer,
     folder: Path,
     family: str | None = None,
     notes: Mapping[str, Any] = MappingProxyType({}),
+    card: Card | None = None,
 ) -> Path:
-    """Write the model with its tokenizer in its family's form, and `notes` (file name → JSON) beside it.
+    """Write the model with its tokenizer in its family's form, its card, and `notes` (file name → JSON) beside it.
 
     The folder appears whole or not at all: that it is there says that the run is finished.
     """
     with files.committed_folder(folder, {"schema": 1}) as temporary:
         save_model(model, temporary, family=family)
         tokenizer.save(temporary)
+        write_card(temporary, card or Card(), model)
         for name, value in notes.items():
             files.write_json(temporary / name, value)
     return folder

@@ -6,6 +6,7 @@ A recipe is a TOML file or a Python value; `run.toml` in a run folder is the rec
 from __future__ import annotations
 
 import os
+import re
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
@@ -50,9 +51,14 @@ class TokenizerRecipe(Settings):
 
 
 class ModelRecipe(Settings):
-    """A model to start from, or a shape to be drawn afresh: a `preset`, or the fields of `TransformerConfig`."""
+    """A model to start from, or a shape to be drawn afresh: a `preset`, or the fields of `TransformerConfig`.
+
+    `start` is a folder, or a name on a hub with a `revision` (a commit stays what it is) and a mirror's `endpoint`.
+    """
 
     start: str | None = None
+    revision: str | None = None
+    endpoint: str | None = None
     preset: str | None = "decoder-small"
     shape: dict[str, Any] = Field(default_factory=dict)
 
@@ -76,6 +82,7 @@ class PretrainRecipe(Settings):
     objective: ObjectiveRecipe = ObjectiveRecipe()
     train: TrainConfig = TrainConfig()
     family: str | None = None
+    license: str | None = None
 
     @property
     def unused(self) -> str:
@@ -102,6 +109,8 @@ class FinetuneRecipe(Settings):
     kind: Literal["finetune"] = "finetune"
     seed: int = 0
     model: str
+    revision: str | None = None
+    endpoint: str | None = None
     data: str
     test: str | None = None
     test_share: float = Field(default=0.2, gt=0, lt=1)
@@ -122,12 +131,21 @@ class FinetuneRecipe(Settings):
     train: TrainConfig = TrainConfig(learning_rate=3e-4, warmup=0.1, batch=32)
     allow_leak: bool = False
     family: str | None = None
+    license: str | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> FinetuneRecipe:
         if self.train.steps != TrainConfig().steps:
             raise ValueError("train.steps is not read when fine-tuning; set epochs")
         return self
+
+
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def is_name(source: object) -> bool:
+    """Is this the name of a model on a hub: `org/name`, and no path that exists here?"""
+    return isinstance(source, str) and NAME.fullmatch(source) is not None and not os.path.exists(source)
 
 
 R = TypeVar("R", PretrainRecipe, FinetuneRecipe)
@@ -139,7 +157,7 @@ def absolute(recipe: R) -> R:
         data = recipe.data if recipe.data == MEMORY else _absolute(recipe.data)
         return recipe.model_copy(
             update={
-                "model": _absolute(recipe.model),
+                "model": _named(recipe.model),
                 "data": data,
                 "test": recipe.test if recipe.test == MEMORY else _absolute(recipe.test),
                 "validation": _absolute(recipe.validation),
@@ -151,9 +169,14 @@ def absolute(recipe: R) -> R:
         update={
             "corpus": recipe.corpus.model_copy(update=corpus),
             "tokenizer": recipe.tokenizer.model_copy(update={"path": _absolute(recipe.tokenizer.path)}),
-            "model": recipe.model.model_copy(update={"start": _absolute(recipe.model.start)}),
+            "model": recipe.model.model_copy(update={"start": _named(recipe.model.start)}),
         }
     )
+
+
+def _named(model: str | None) -> str | None:
+    """A model's path made absolute; a name on a hub stays one."""
+    return model if model is not None and is_name(model) else _absolute(model)
 
 
 def _absolute(path: str | None) -> str | None:

@@ -29,9 +29,9 @@ from modeledge.tokens import Tokenizer
 
 
 class Model:
-    """A model with its tokenizer and, where it was fine-tuned, its task: `Model.load(folder)`."""
+    """A model with its tokenizer, where one lies beside it, and its task, where it was fine-tuned: `Model.load`."""
 
-    def __init__(self, transformer: Transformer, tokenizer: Tokenizer, task: LabelTask | None = None) -> None:
+    def __init__(self, transformer: Transformer, tokenizer: Tokenizer | None, task: LabelTask | None = None) -> None:
         self.transformer, self.tokenizer, self.task = transformer.eval(), tokenizer, task
 
     @staticmethod
@@ -39,8 +39,9 @@ class Model:
         """Read a model folder, or the run folder around it."""
         tune_malloc()
         path = model_folder(folder)
-        transformer, tokenizer = load_model(path), Tokenizer.load(path)
-        return Model(transformer, tokenizer, _task(path / TASK_FILE, tokenizer, transformer))
+        transformer, tokenizer = load_model(path), _tokenizer(path)
+        task = None if tokenizer is None else _task(path / TASK_FILE, tokenizer, transformer)
+        return Model(transformer, tokenizer, task)
 
     def predict(self, rows: Any, *, keep: bool = False, say: Callable[[str], None] = print) -> list[dict[str, Any]]:
         """One row out for each row in: the label and the confidence of each class (or the value).
@@ -84,7 +85,7 @@ class Model:
         texts = [texts] if isinstance(texts, str) else list(texts)
         check_pool(pool)
         prepare = self._reading(length)
-        examples = [Example(n, ids) for n, ids in enumerate(self.tokenizer.encode_batch(texts))]
+        examples = [Example(n, ids) for n, ids in enumerate(self.needed_tokenizer().encode_batch(texts))]
         empty = [e.index for e in examples if len(e.ids) == 0]
         if empty:
             raise ModeledgeError("E-MISSING-FIELD", f"{len(empty)} texts are empty", where=f"text {empty[0] + 1}")
@@ -123,7 +124,7 @@ class Model:
         begin = [] if start is None else [start] if isinstance(start, int) else list(start)
         return continue_text(
             self.transformer,
-            self.tokenizer,
+            self.needed_tokenizer(),
             [prompts] if isinstance(prompts, str) else list(prompts),
             max_new_tokens=max_new_tokens,
             sampling=Sampling(temperature, top_k, top_p),
@@ -134,11 +135,11 @@ class Model:
 
     def fill(self, text: str, top: int = 5) -> list[list[tuple[str, float]]]:
         """For each `[MASK]` in the text an encoder's `top` best pieces with their probabilities."""
-        return fill_text(self.transformer, self.tokenizer, text, top=top)
+        return fill_text(self.transformer, self.needed_tokenizer(), text, top=top)
 
     def _reading(self, length: int) -> LabelPrepare:
         """A text as the model reads it: between [CLS] and [SEP] for an encoder, as it is for a decoder."""
-        config, specials = self.transformer.config, self.tokenizer.specials
+        config, specials = self.transformer.config, self.needed_tokenizer().specials
         if config.both:
             what = "a decoder that reads an encoder gives no vector of a text"
             raise ModeledgeError("E-USAGE", what, remedy="take the encoder alone, or a model of one tower")
@@ -159,6 +160,13 @@ class Model:
             what = f"the task reads two texts a row, {text!r} and {pair!r}"
             raise ModeledgeError("E-USAGE", what, remedy="pass a list of dicts")
         return [{text: row} for row in rows]
+
+    def needed_tokenizer(self) -> Tokenizer:
+        """The tokenizer, without which no text is read (`E-NO-FILE`)."""
+        if self.tokenizer is None:
+            remedy = "put its tokenizer.json into the model's folder"
+            raise ModeledgeError("E-NO-FILE", "this model came without a tokenizer", remedy=remedy)
+        return self.tokenizer
 
     def _needed(self) -> LabelTask:
         if self.task is None:
@@ -202,6 +210,15 @@ def held_out_loss(
     mean = total / weight
     scores = {"loss": mean, "perplexity": perplexity(total, int(weight))}
     return scores | ({"bits_per_byte": bits_per_byte(mean * tokens, bytes)} if bytes else {})
+
+
+def _tokenizer(path: Path) -> Tokenizer | None:
+    try:
+        return Tokenizer.load(path)
+    except ModeledgeError as error:
+        if error.code == "E-NO-FILE":
+            return None
+        raise
 
 
 def _task(path: Path, tokenizer: Tokenizer, model: Transformer) -> LabelTask | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 
 import torch
 
@@ -125,6 +125,7 @@ def changed(before: dict[str, object], now: dict[str, object]) -> list[str]:
     return [f"{n} was {before[n]}, is {now[n]}" for n in names if n in before and before[n] != now[n]]
 
 
-def write_environment(folder: Path, seed: int) -> None:
-    """`environment.json`: what this run depends on beside its recipe."""
-    files.write_json(folder / "environment.json", {**describe(torch.get_num_threads()), "seed": seed, "schema": 1})
+def write_environment(folder: Path, seed: int, source: Mapping[str, str] = MappingProxyType({})) -> None:
+    """`environment.json`: what this run depends on beside its recipe; `source` is where its model was fetched from."""
+    said = {**describe(torch.get_num_threads()), "seed": seed, "schema": 1}
+    files.write_json(folder / "environment.json", {**said, **({"fetched": dict(source)} if source else {})})

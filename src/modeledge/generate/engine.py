@@ -11,9 +11,9 @@ from torch import Tensor
 
 from modeledge.errors import ModeledgeError
 from modeledge.generate.sample import Sampling
+from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch, Side
 from modeledge.model.cache import Cache
-from modeledge.model.transformer import Transformer
 from modeledge.records import IntArray
 from modeledge.seed import Noise
 
@@ -29,7 +29,7 @@ class _Rows:
 
 
 def generate(
-    model: Transformer,
+    model: Backbone,
     prompts: Sequence[IntArray],
     *,
     max_new_tokens: int,
@@ -52,7 +52,7 @@ def generate(
 
 @torch.inference_mode()
 def stream(
-    model: Transformer,
+    model: Backbone,
     prompts: Sequence[IntArray],
     *,
     max_new_tokens: int,
@@ -84,7 +84,7 @@ def stream(
         rows.cache, rows.last = states.cache, states.last[:, -1]
 
 
-def _read(model: Transformer, prompts: Sequence[IntArray], room: int) -> _Rows:
+def _read(model: Backbone, prompts: Sequence[IntArray], room: int) -> _Rows:
     """Read all prompts in one pass, padded on the left so that every row ends at the same column."""
     device = model.device
     lengths = [len(p) for p in prompts]
@@ -95,13 +95,13 @@ def _read(model: Transformer, prompts: Sequence[IntArray], room: int) -> _Rows:
         ids[row, start:], positions[row, start:], segments[row, start:] = prompt, np.arange(len(prompt)), 1
     tokens, places, numbers = (torch.from_numpy(a).to(device) for a in (ids, positions, segments))
     side = Side(tokens, places, numbers, whole=min(lengths) == longest)
-    cache = Cache.empty(model.config, len(prompts), longest + room, model.compute, device)
+    cache = model.new_cache(len(prompts), longest + room)
     states = model(Batch(target=side), cache)
     assert states.cache is not None
     return _Rows(list(range(len(prompts))), torch.tensor(lengths, device=device), states.cache, states.last[:, -1])
 
 
-def _check(model: Transformer, prompts: Sequence[IntArray], room: int) -> None:
+def _check(model: Backbone, prompts: Sequence[IntArray], room: int) -> None:
     if model.config.decoder is None:
         remedy = "fill [MASK]s with it, or take a decoder"
         raise ModeledgeError("E-USAGE", "an encoder does not continue text", remedy=remedy)
@@ -115,7 +115,7 @@ def _check(model: Transformer, prompts: Sequence[IntArray], room: int) -> None:
 
 
 @torch.inference_mode()
-def fill_mask(model: Transformer, ids: IntArray, mask: int, *, top: int = 5) -> list[list[tuple[int, float]]]:
+def fill_mask(model: Backbone, ids: IntArray, mask: int, *, top: int = 5) -> list[list[tuple[int, float]]]:
     """For each masked place the `top` best ids with their probabilities; ids `[n]` include the special tokens."""
     check_fills(model)
     places = np.flatnonzero(ids == mask)
@@ -130,7 +130,7 @@ def fill_mask(model: Transformer, ids: IntArray, mask: int, *, top: int = 5) -> 
     return [list(zip(i, p, strict=True)) for i, p in zip(found.tolist(), shares.tolist(), strict=True)]
 
 
-def check_fills(model: Transformer) -> None:
+def check_fills(model: Backbone) -> None:
     """Refuse a model that cannot fill gaps (`E-USAGE`)."""
     if model.config.encoder is None:
         raise ModeledgeError(

@@ -10,7 +10,7 @@ import numpy as np
 from modeledge.errors import ModeledgeError
 from modeledge.generate.engine import check_fills, fill_mask, stream
 from modeledge.generate.sample import Sampling
-from modeledge.model.transformer import Transformer
+from modeledge.model.backbone import Backbone
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer
 
@@ -34,7 +34,7 @@ class _Writing:
 
 
 def continue_text(
-    model: Transformer,
+    model: Backbone,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     *,
@@ -67,7 +67,7 @@ def continue_text(
     return [w.text if w.done else w.read(tokenizer) for w in written]
 
 
-def fill_text(model: Transformer, tokenizer: Tokenizer, text: str, *, top: int = 5) -> list[list[tuple[str, float]]]:
+def fill_text(model: Backbone, tokenizer: Tokenizer, text: str, *, top: int = 5) -> list[list[tuple[str, float]]]:
     """For each `[MASK]` written in the text, the `top` best pieces with their probabilities."""
     check_fills(model)
     mask = tokenizer.need("mask")

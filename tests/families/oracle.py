@@ -6,12 +6,14 @@ A family's tests are a list of `Case`s in a file `cases_*.py`; `test_every_famil
 from __future__ import annotations
 
 import importlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from modeledge.model import Batch, Transformer
@@ -26,7 +28,9 @@ class Architecture:
     """One configuration class of the reference library and the tiny shape that all its cases share.
 
     `side` is what it reads; `types`: it takes token types; `width` of its last states. `pad` is an id that texts never
-    hold. `image` is the side of its pictures, cut into squares of `patch`, `leading` learned tokens before them.
+    hold. `image` is the side of its pictures, cut into squares of `patch`, `leading` learned tokens before them. Where
+    both sides are read, a class is read where the source holds `eos`; `buffers` are those that a file holds and that
+    count; `unused` names what a file may lack.
     """
 
     config: str
@@ -35,6 +39,9 @@ class Architecture:
     types: bool = False
     width: int = 16
     pad: int = 0
+    eos: int = 1
+    buffers: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
     image: int = 8
     patch: int = 4
     channels: int = 3
@@ -81,6 +88,9 @@ def build(hf: Any, case: Case) -> Any:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
+        for name, buffer in model.named_buffers():
+            if name in case.of.buffers:
+                buffer.add_(torch.randn_like(buffer))
     if case.of.side == "image":
         show_last_states_normed(model)
     return model.train()
@@ -100,6 +110,22 @@ def show_last_states_normed(model: Any) -> None:
     model.register_forward_hook(put_in)
 
 
+def saved(hf: Any, folder: Path, case: Case) -> Any:
+    """A tiny model of the reference library, and what it wrote into the folder."""
+    reference = build(hf, case)
+    reference.save_pretrained(folder)
+    return reference
+
+
+def spoilt(folder: Path, keys: dict[str, Any], tensors: dict[str, torch.Tensor | None]) -> None:
+    """Other keys in the configuration and other tensors in the file; `None` takes one away."""
+    said = json.loads((folder / "config.json").read_text())
+    said = {key: value for key, value in {**said, **keys}.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(said))
+    held = {**load_file(folder / "model.safetensors"), **tensors}
+    save_file({n: t for n, t in held.items() if t is not None}, folder / "model.safetensors", {"format": "pt"})
+
+
 def examples(case: Case) -> list[Prepared]:
     """Ragged texts (or pictures) as our collate takes them; a decoder that reads an encoder has other lengths there."""
     draw = np.random.default_rng(3)
@@ -110,7 +136,10 @@ def examples(case: Case) -> list[Prepared]:
             continue
         ids, types = draw.integers(3, VOCAB - 1, length), draw.integers(0, 2, length)
         piece = Piece(ids, types if case.of.types else None)
-        if case.of.side == "both":
+        if case.of.side == "both" and case.head == "class":  # read at the end, where both sides stand side by side
+            shifted = np.concatenate(([START], ids))
+            made.append(Prepared(number, source=Piece(np.append(ids, case.of.eos)), target=Piece(shifted)))
+        elif case.of.side == "both":
             source = draw.integers(3, VOCAB - 1, LENGTHS[-1 - number] + 1)
             made.append(Prepared(number, source=Piece(source), target=piece))
         else:

@@ -230,7 +230,7 @@ def lacks(config: TransformerConfig, heads: Mapping[str, Head]) -> list[str]:
         if known is None or not isinstance(head, known):
             facts.append((True, f"there is no head {name!r} of this kind"))
         elif isinstance(head, LMHead):
-            facts.append((not (head.transform and head.bias), "its lm head has no transform or no bias"))
+            facts.append((not (head.transform and head.bias is True), "its lm head has no transform or no bias"))
         else:
             assert isinstance(head, ClassHead | ValueHead)
             facts.append((not (head.hidden and head.pool == "first"), f"head {name!r} does not read a pooled [CLS]"))

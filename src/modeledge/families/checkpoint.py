@@ -39,6 +39,7 @@ from modeledge.families.rules import (
 )
 from modeledge.families.table import FAMILIES, family_of, find_family
 from modeledge.families.weights import write_weights
+from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
 from modeledge.model.heads import Head
 from modeledge.model.transformer import Transformer
@@ -205,7 +206,16 @@ def remember(model: Transformer, origin: Origin, family: Family, rules: Sequence
     """Leave on the model where it came from, and what its modules are called there (for adapters in PEFT's format)."""
     vars(model)["origin"] = origin
     bare = "" if origin.heads else family.prefix
-    model.hf_names = {path: (name.removeprefix(bare), turned) for path, (name, turned) in module_names(rules).items()}
+    found = module_names(rules).items()
+    model.hf_names = {
+        path: (family.called(origin.heads, name).removeprefix(bare), turned) for path, (name, turned) in found
+    }
+
+
+def start_of(model: Backbone) -> int | None:
+    """The token with which the decoder begins to answer a source, as the model's file says; `None` where none says."""
+    origin = origin_of(model)
+    return None if origin is None else FAMILIES[origin.family].start(origin.said)
 
 
 def check_names(rules: Sequence[Rule], names: Mapping[str, str]) -> None:

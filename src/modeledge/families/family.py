@@ -13,6 +13,7 @@ from torch import Tensor
 from modeledge.errors import ModeledgeError, printable
 from modeledge.families.keys import SPELLED, changed
 from modeledge.families.rules import Rule, needed
+from modeledge.model.backbone import Backbone
 from modeledge.model.config import Patches, Tokens, TransformerConfig
 from modeledge.model.heads import Head
 from modeledge.model.kinds import Learned
@@ -37,7 +38,8 @@ class Family:
     `heads` says which heads a file holds, from its configuration and its names; `write_heads` is its inverse.
     `spelling` gives each name of a file its canonical form (the one of the class with a head on it). `lacks` names what
     a model has that this format cannot say; it is empty where the model can be written. `called` gives a canonical name
-    the form of the class that these heads make, where that one is spelled otherwise.
+    the form of the class that these heads make, where that one is spelled otherwise. `start` is the token with which a
+    decoder that reads an encoder begins.
     """
 
     model_type: str
@@ -50,6 +52,7 @@ class Family:
     spelling: Callable[[Mapping[str, Any], Collection[str]], dict[str, str]] = lambda said, names: {n: n for n in names}
     prefix: str = ""
     called: Callable[[Mapping[str, Head], str], str] = lambda heads, name: name
+    start: Callable[[Mapping[str, Any]], int | None] = lambda said: None
 
 
 @dataclass
@@ -70,7 +73,7 @@ class Origin:
     metadata: dict[str, str]
 
 
-def origin_of(model: Transformer) -> Origin | None:
+def origin_of(model: Backbone) -> Origin | None:
     """What the model remembers of its file; `None` for a model that was not loaded."""
     origin = getattr(model, "origin", None)
     assert origin is None or isinstance(origin, Origin)

@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from modeledge.errors import ModeledgeError, nearest, printable
+from modeledge.families.bart import BART
 from modeledge.families.bert import BERT
 from modeledge.families.family import Family
 from modeledge.families.gpt1 import GPT1
 from modeledge.families.gpt2 import GPT2
 from modeledge.families.gpt_neox import GPT_NEOX
 from modeledge.families.llama import LLAMA
+from modeledge.families.mbart import MBART
 from modeledge.families.modernbert import MODERNBERT
+from modeledge.families.mt5 import MT5
 from modeledge.families.native import NATIVE
 from modeledge.families.opt import OPT
+from modeledge.families.t5 import T5
 from modeledge.families.vit import DEIT, VIT
 
 FAMILIES: dict[str, Family] = {
@@ -27,6 +31,11 @@ FAMILIES: dict[str, Family] = {
     "llama": LLAMA,
     "openai-gpt": GPT1,
     "opt": OPT,
+    # encoder–decoders
+    "t5": T5,
+    "mt5": MT5,
+    "bart": BART,
+    "mbart": MBART,
     # images
     "vit": VIT,
     "deit": DEIT,

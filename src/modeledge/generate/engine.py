@@ -1,4 +1,8 @@
-"""Continuing prompts with a decoder and a cache; filling gaps with an encoder."""
+"""Continuing prompts with a decoder and a cache; filling gaps with an encoder.
+
+A decoder that reads an encoder continues nothing: the prompt is its source, read once, and what it writes begins behind
+`start`: one token as a rule (T5's pad, BART's eos), more where a language is named as well.
+"""
 
 from __future__ import annotations
 
@@ -36,15 +40,17 @@ def generate(
     sampling: Sampling = Sampling(),  # noqa: B008
     stop: Sequence[int] = (),
     noise: Noise = Noise(0),  # noqa: B008
+    start: Sequence[int] = (),
 ) -> list[IntArray]:
-    """New tokens for each prompt, without those in `stop`; a prompt that has met one leaves the batch.
+    """New tokens for each prompt, without those in `stop` and `start`; a prompt that has met a stop leaves the batch.
 
-    A prompt's tokens depend on its own number, not on the others (up to rounding). Raises `E-USAGE` for an encoder or
-    an empty prompt, `E-POSITION` where prompt and new tokens are longer than the model's positions.
+    `start` is for a decoder that reads an encoder, and needed there. A prompt's tokens depend on its own number, not on
+    the others (up to rounding). Raises `E-USAGE` for an encoder, an empty prompt or a `start` that is missing or out of
+    place, `E-POSITION` where prompt and new tokens are longer than the model's positions.
     """
     written: list[list[int]] = [[] for _ in prompts]
     for number, token in stream(
-        model, prompts, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, noise=noise
+        model, prompts, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, noise=noise, start=start
     ):
         written[number].append(token)
     return [np.array(tokens, dtype=np.int64) for tokens in written]
@@ -59,11 +65,12 @@ def stream(
     sampling: Sampling,
     stop: Sequence[int] = (),
     noise: Noise,
+    start: Sequence[int] = (),
 ) -> Iterator[tuple[int, int]]:
     """The same, one (prompt number, token) at a time, as they are chosen."""
-    _check(model, prompts, max_new_tokens)
+    _check(model, prompts, max_new_tokens, start)
     ends = frozenset(stop)
-    rows = _read(model, prompts, max_new_tokens)
+    rows = _read_sources(model, prompts, max_new_tokens, start) if start else _read(model, prompts, max_new_tokens)
     for step in range(max_new_tokens):
         scores = model.logits(rows.last)
         chosen = sampling.choose(scores, [noise.at("sample", n, step) for n in rows.numbers])
@@ -101,7 +108,23 @@ def _read(model: Backbone, prompts: Sequence[IntArray], room: int) -> _Rows:
     return _Rows(list(range(len(prompts))), torch.tensor(lengths, device=device), states.cache, states.last[:, -1])
 
 
-def _check(model: Backbone, prompts: Sequence[IntArray], room: int) -> None:
+def _read_sources(model: Backbone, prompts: Sequence[IntArray], room: int, start: Sequence[int]) -> _Rows:
+    """Read all prompts as sources, padded on the right, and `start` as the beginning of each answer."""
+    device, count = model.device, len(prompts)
+    lengths = torch.tensor([len(p) for p in prompts])
+    ids = torch.zeros(count, int(lengths.max()), dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, : len(prompt)] = torch.from_numpy(np.asarray(prompt, dtype=np.int64))
+    source = Side.of(ids.to(device), None if bool((lengths == ids.shape[1]).all()) else lengths.to(device))
+    target = Side.of(torch.tensor(start, device=device).expand(count, -1))
+    cache = model.new_cache(count, len(start) + room)
+    states = model(Batch(source=source, target=target), cache)
+    assert states.cache is not None
+    begun = torch.full((count,), len(start), device=device)
+    return _Rows(list(range(count)), begun, states.cache, states.last[:, -1])
+
+
+def _check(model: Backbone, prompts: Sequence[IntArray], room: int, start: Sequence[int]) -> None:
     if model.config.decoder is None:
         remedy = "fill [MASK]s with it, or take a decoder"
         raise ModeledgeError("E-USAGE", "an encoder does not continue text", remedy=remedy)
@@ -111,7 +134,23 @@ def _check(model: Backbone, prompts: Sequence[IntArray], room: int) -> None:
         raise ModeledgeError("E-USAGE", "a prompt is empty", remedy="begin with the tokenizer's bos token")
     if room < 1:
         raise ModeledgeError("E-USAGE", f"max_new_tokens is {room}", remedy="ask for at least 1")
-    model.check_length(max(len(p) for p in prompts) + room)
+    _check_start(model, start)
+    longest = max(len(p) for p in prompts)
+    model.check_length(max(longest, len(start) + room) if start else longest + room)
+
+
+def _check_start(model: Backbone, start: Sequence[int]) -> None:
+    """A decoder that reads an encoder needs tokens to begin with, another one has none."""
+    if model.config.both and not start:
+        remedy = "name the token with start=, e.g. the pad token for T5, the token of a language for mBART"
+        raise ModeledgeError("E-USAGE", "nothing says which token the decoder begins with", remedy=remedy)
+    if start and not model.config.both:
+        what = "a decoder without an encoder begins with the prompt"
+        raise ModeledgeError("E-USAGE", what, where="start", remedy="put the tokens before the prompt")
+    wrong = [token for token in start if not 0 <= token < model.config.table.vocab]
+    if wrong:
+        what = f"token {wrong[0]} is none of the {model.config.table.vocab:,} ids of the model"
+        raise ModeledgeError("E-USAGE", what, where="start")
 
 
 @torch.inference_mode()
@@ -132,7 +171,7 @@ def fill_mask(model: Backbone, ids: IntArray, mask: int, *, top: int = 5) -> lis
 
 def check_fills(model: Backbone) -> None:
     """Refuse a model that cannot fill gaps (`E-USAGE`)."""
-    if model.config.encoder is None:
+    if model.config.decoder is not None:
         raise ModeledgeError(
             "E-USAGE", "a decoder does not fill gaps", remedy="continue text with it, or take an encoder"
         )

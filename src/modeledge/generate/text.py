@@ -11,6 +11,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.generate.engine import check_fills, fill_mask, stream
 from modeledge.generate.sample import Sampling
 from modeledge.model.backbone import Backbone
+from modeledge.records import IntArray
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer
 
@@ -42,17 +43,25 @@ def continue_text(
     sampling: Sampling = Sampling(),  # noqa: B008
     stop: Sequence[str] = (),
     noise: Noise = Noise(0),  # noqa: B008
+    start: Sequence[int] = (),
 ) -> list[str]:
     """The continuation of each prompt, up to the first stop string (which may lie across tokens) or end of text.
 
-    It begins with its space where a new word begins, so that prompt + continuation reads as one text.
+    It begins with its space where a new word begins, so that prompt + continuation reads as one text. A decoder that
+    reads an encoder begins with `start` and answers the prompt; then this is the whole answer.
     """
     bos, eos = tokenizer.specials.bos, tokenizer.specials.eos
     ids = [tokenizer.encode(prompt) for prompt in prompts]
-    ids = [i if len(i) or bos is None else np.array([bos]) for i in ids]
-    written = [_Writing(i.tolist(), tokenizer.decode(i)) for i in ids]
+    if start:
+        ids = [as_source(tokenizer, i) for i in ids]
+        written = [_Writing([], "") for _ in ids]
+    else:
+        ids = [i if len(i) or bos is None else np.array([bos]) for i in ids]
+        written = [_Writing(i.tolist(), tokenizer.decode(i)) for i in ids]
     ends = () if eos is None else (eos,)
-    for number, token in stream(model, ids, max_new_tokens=max_new_tokens, sampling=sampling, stop=ends, noise=noise):
+    for number, token in stream(
+        model, ids, max_new_tokens=max_new_tokens, sampling=sampling, stop=ends, noise=noise, start=start
+    ):
         piece = written[number]
         if piece.done:
             continue
@@ -65,6 +74,14 @@ def continue_text(
                 if all(w.done for w in written):
                     break
     return [w.text if w.done else w.read(tokenizer) for w in written]
+
+
+def as_source(tokenizer: Tokenizer, ids: IntArray) -> IntArray:
+    """A text's ids as an encoder reads them before a decoder: `<s> text </s>` (BART), `text </s>` (T5)."""
+    specials = tokenizer.specials
+    ends = specials.sep if specials.sep is not None else specials.eos
+    around = [[] if token is None else [token] for token in (specials.cls, ends)]
+    return np.array([*around[0], *ids.tolist(), *around[1]], dtype=np.int64)
 
 
 def fill_text(model: Backbone, tokenizer: Tokenizer, text: str, *, top: int = 5) -> list[list[tuple[str, float]]]:

@@ -75,8 +75,8 @@ class Cache:
         return keys.transpose(1, 2), values.transpose(1, 2)
 
     def of_source(self, marks: Marks, whole: bool) -> Cache:
-        """The cache that knows the source's marks."""
-        return replace(self, source=marks, source_whole=whole)
+        """The cache of another source, of which it knows who is who, and no keys and values yet."""
+        return replace(self, source=marks, source_whole=whole, sources={})
 
     def source_at(self, layer: int) -> tuple[Tensor, Tensor] | None:
         """Keys and values of the source in this layer, once they were made."""

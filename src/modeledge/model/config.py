@@ -162,6 +162,11 @@ class TransformerConfig:
         if self.target_embed is not None and not self.both:
             what = "a second table of tokens is for an encoder and a decoder together"
             raise ModeledgeError("E-CONFIG", what, where="model.target_embed")
+        if self.target_embed is not None and (
+            self.target_embed.types or self.target_embed.width != getattr(self.embed, "width", None)
+        ):
+            what = "a second table of tokens has no types, and is as wide as the first"
+            raise ModeledgeError("E-CONFIG", what, where="model.target_embed")
         if isinstance(self.embed, Patches) and (
             self.decoder is not None or not isinstance(self.stack.position, Learned)
         ):
@@ -240,10 +245,9 @@ def check_numbers(config: TransformerConfig) -> None:
                 if position.stretch is not None:
                     above |= {f"stretch.{n}": getattr(position.stretch, n) for n in ("factor", "high", "original")}
             case Buckets():
-                sizes["position.count"], above["position.distance"] = (
-                    position.count,
-                    position.distance - position.count / 4,
-                )
+                near = position.count // (2 if stack is config.decoder else 4)  # buckets of one distance alone
+                sizes["position.count // 2, or // 4 both ways,"] = near
+                above["position.distance − buckets of one distance"] = position.distance - near
         _hold(
             ("must be at least 1", sizes, lambda x: x >= 1),
             ("must be at least 0 and below 1", rates, lambda x: 0 <= x < 1),

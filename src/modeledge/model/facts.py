@@ -27,10 +27,10 @@ class Make(Protocol):
 class Facts(Protocol):
     """The shape of a model from outside.
 
-    `width` of its states; `embed`: what it reads; `table`: its token embeddings on the side that heads read; `positions`: the longest example
-    on each side (`None`: no limit); `init`: the standard deviation of fresh weights. `encoder` is not `None` where
-    something reads both ways, `decoder` where something reads from left to right; with `both` the second reads the
-    first.
+    `width` of its states; `embed`: what it reads; `table`: its token embeddings on the side that heads read;
+    `positions`: the longest example on each side (`None`: no limit); `init`: the standard deviation of fresh weights.
+    `encoder` is not `None` where something reads both ways, `decoder` where something reads from left to right; with
+    `both` the second reads the first.
     """
 
     @property

@@ -25,12 +25,13 @@ Activation: TypeAlias = Literal["tanh", "relu", "gelu", "gelu_tanh", "silu"]
 class LMHead:
     """Scores over the vocabulary. `transform` is BERT's dense, activation, norm before it (`transform_bias`: has the
     dense layer one; `activation`: that of the stack where it is not said); `tie` shares the table of tokens. States are
-    multiplied by `scale` (T5: 1/√width), scores bounded by softcap · tanh(scores / softcap) (Gemma 2)."""
+    multiplied by `scale` (T5: 1/√width), scores bounded by softcap · tanh(scores / softcap) (Gemma 2). A `fixed` bias
+    is added and never learned (BART)."""
 
     transform: bool = False
     transform_bias: bool = True
     activation: Activation | None = None
-    bias: bool = False
+    bias: bool | Literal["fixed"] = False
     tie: bool = True
     scale: float = 1.0
     softcap: float | None = None
@@ -99,6 +100,8 @@ Head: TypeAlias = LMHead | ClassHead | ValueHead | TokenHead
 class LanguageModelling(nn.Module):
     """States → scores over the vocabulary, in two steps so that a loss need never hold them all."""
 
+    bias: Tensor | None
+
     def __init__(self, spec: LMHead, config: Facts) -> None:
         super().__init__()
         self.spec, width, table = spec, config.width, config.table
@@ -110,7 +113,10 @@ class LanguageModelling(nn.Module):
         self.dense = Linear(width, inner, bias=spec.transform_bias) if spec.transform else None
         self.norm = build_norm(config.stack.norm, inner) if spec.transform else None
         self.weight = None if spec.tie else nn.Parameter(torch.empty(table.vocab, inner))
-        self.bias = nn.Parameter(torch.empty(table.vocab)) if spec.bias else None
+        if spec.bias == "fixed":
+            self.register_buffer("bias", torch.zeros(table.vocab))
+        else:
+            self.bias = nn.Parameter(torch.empty(table.vocab)) if spec.bias else None
 
     def hidden(self, states: Tensor) -> Tensor:
         """What is multiplied by the vocabulary table: `[n, width]` → `[n, width of the table]`."""

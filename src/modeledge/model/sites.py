@@ -39,7 +39,8 @@ class Site:
 
 
 def find_sites(model: nn.Module, kind: str, hf_names: dict[str, tuple[str, bool]]) -> list[Site]:
-    """All sites of one kind, in the order of the layers, also those over a source; an unknown kind is `E-SITE`."""
+    """All sites of one kind, in the order of the layers, an encoder's before those of the decoder that reads it, a
+    layer's attention over a source behind that over itself; an unknown kind is `E-SITE`."""
     from modeledge.model.attention import CrossAttention, SelfAttention
     from modeledge.model.feedforward import FeedForward
 

@@ -64,13 +64,14 @@ class Transformer(Backbone):
             self.leading = nn.Parameter(torch.empty(embed.leading, width))
         if config.both:
             target = config.table
-            self.target_tokens = None if config.target_embed is None else nn.Parameter(torch.empty(target.vocab, width))
-            self.target_norm = build_norm(stack.norm, width) if target.norm else None
+            self.target_tokens = None if config.target_embed is None else nn.Parameter(torch.empty(target.vocab, inner))
+            self.target_norm = build_norm(stack.norm, inner) if target.norm else None
         self.embed_dropout = EmbedDropout(stack.dropout.embed)
-        self.source_tower = None
+        self.source_dropout = self.source_tower = None
         if config.both:
             assert config.encoder is not None
-            self.source_tower = Tower(config.encoder, width, causal=False)
+            self.source_dropout = EmbedDropout(config.encoder.dropout.embed)
+            self.source_tower = Tower(config.encoder, width, causal=False, embed_width=inner)
         self.tower = Tower(stack, width, causal=config.decoder is not None, cross=config.both, embed_width=inner)
         self.heads = nn.ModuleDict()
         initialise(self, Noise(seed), std=config.init, layers=stack.layers)
@@ -84,7 +85,7 @@ class Transformer(Backbone):
         self,
         batch: Batch,
         cache: Cache | None = None,
-        keep: Keep = Keep(),
+        keep: Keep = Keep(),  # noqa: B008
         start: Start | None = None,
     ) -> States:
         """Run the tower over the batch's side; with a cache, the side holds only the new tokens.
@@ -162,13 +163,15 @@ class Transformer(Backbone):
             assert isinstance(config, Tokens)
             states = F.embedding(side.ids, self.table if beyond else self.tokens)
             states = states if config.scale == 1.0 else states * config.scale
-            assert side.types is None or self.types is not None, "the model has no token types"
-            if self.types is not None and not beyond:
-                states = states + (self.types[0] if side.types is None else F.embedding(side.types, self.types))
+            types = None if beyond else self.types
+            assert side.types is None or types is not None, "the model has no token types on this side"
+            if types is not None:
+                states = states + (types[0] if side.types is None else F.embedding(side.types, types))
         states = tower.position.embed(states, side.positions)
         norm = self.target_norm if beyond else self.embed_norm
         states = states if norm is None else norm(states)
-        embedded: Tensor = self.embed_dropout(states.to(self.compute), draw)
+        dropout = self.embed_dropout if target or self.source_dropout is None else self.source_dropout
+        embedded: Tensor = dropout(states.to(self.compute), draw)
         return embedded if self.project is None else self.project(embedded)
 
     def _patched(self, side: Side) -> Tensor:
@@ -190,7 +193,8 @@ class Transformer(Backbone):
 
     def parts(self) -> Parts:
         """Embeddings (with positions and their norm), blocks (an encoder's before those of its decoder), last norms."""
-        own = Part(tuple(name for name, _ in self.named_parameters(recurse=False)), (self.embed_dropout,))
+        drops = tuple(drop for drop in (self.embed_dropout, self.source_dropout) if drop is not None)
+        own = Part(tuple(name for name, _ in self.named_parameters(recurse=False)), drops)
         towers = {"source_tower": self.source_tower, "tower": self.tower}
         there = {name: tower for name, tower in towers.items() if tower is not None}
         below = {name: getattr(self, name) for name in ("embed_norm", "target_norm", "project", "patches")}

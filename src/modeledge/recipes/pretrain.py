@@ -62,6 +62,7 @@ def pretrain(
             say(f"resumed after step {session.resume()}")
         session.run(listeners)
         session.take_best()
+        assert isinstance(trainer.model, Transformer)
         return finish(trainer.model, tokenizer, folder / "model", recipe.family)
 
 

@@ -13,7 +13,7 @@ from modeledge import files
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
-from modeledge.families import load_model
+from modeledge.families import load_model, start_of
 from modeledge.generate import Sampling, continue_text, fill_text
 from modeledge.machine import tune_malloc
 from modeledge.metrics import bits_per_byte, perplexity
@@ -110,11 +110,17 @@ class Model:
         top_p: float | None = None,
         stop: str | Sequence[str] = (),
         seed: int = 0,
+        start: int | Sequence[int] | None = None,
     ) -> list[str]:
         """A decoder's continuation of each prompt, without the prompt, up to a `stop` text; temperature 0 is greedy.
 
-        Raises `E-USAGE` for an encoder and for settings that make no sense, `E-POSITION` for too long a text.
+        A decoder that reads an encoder answers the prompt. It begins with the token, or tokens, `start`; without them
+        with the one that the model's file names. Raises `E-USAGE` for an encoder and for settings that make no sense,
+        `E-POSITION` for too long a text.
         """
+        if start is None and self.transformer.config.both:
+            start = start_of(self.transformer)
+        begin = [] if start is None else [start] if isinstance(start, int) else list(start)
         return continue_text(
             self.transformer,
             self.tokenizer,
@@ -123,6 +129,7 @@ class Model:
             sampling=Sampling(temperature, top_k, top_p),
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
             noise=Noise(seed),
+            start=begin,
         )
 
     def fill(self, text: str, top: int = 5) -> list[list[tuple[str, float]]]:
@@ -132,6 +139,9 @@ class Model:
     def _reading(self, length: int) -> LabelPrepare:
         """A text as the model reads it: between [CLS] and [SEP] for an encoder, as it is for a decoder."""
         config, specials = self.transformer.config, self.tokenizer.specials
+        if config.both:
+            what = "a decoder that reads an encoder gives no vector of a text"
+            raise ModeledgeError("E-USAGE", what, remedy="take the encoder alone, or a model of one tower")
         length = length if config.positions is None else min(length, config.positions)
         if config.encoder is None:
             return LabelPrepare("target", length, "class")

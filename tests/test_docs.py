@@ -57,3 +57,10 @@ def test_python_in_the_readme_runs(tmp_path: Path) -> None:
 def test_help_and_import_stay_light() -> None:
     code = "import sys, modeledge, modeledge.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_family_is_in_the_table_of_the_readme() -> None:
+    from modeledge.families import FAMILIES
+
+    table = README[README.index("| family (`model_type`)") :]
+    assert [name for name in FAMILIES if name != "modeledge" and f"`{name}`" not in table] == []

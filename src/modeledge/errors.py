@@ -78,6 +78,8 @@ CATALOGUE: dict[str, Entry] = {
     "E-TOKENIZER": Entry(DATA, "the tokenizer file cannot be read", "train or copy it again"),
     "E-TOKENIZER-MISMATCH": Entry(CONFIG, "the tokenizer is not the one used before", "use the original tokenizer"),
     "E-SPECIAL-TOKEN": Entry(CONFIG, "a special token that is needed is missing", "train the tokenizer with it"),
+    "E-TEMPLATE": Entry(DATA, "the chat template cannot be rendered", "repair the template, or pass another one"),
+    "E-CHAT": Entry(DATA, "a conversation is not made of turns", "give each turn a known role and a content"),
     "E-POSITION": Entry(CONFIG, "rows are longer than the model's positions", "shorten the rows"),
     "E-CONFIG": Entry(CONFIG, "the configuration contradicts itself", "change one of the fields"),
     "E-CONFIG-KEY": Entry(CONFIG, "the configuration has an unknown key", "use the nearest right name"),

@@ -219,6 +219,8 @@ def their_answers(case: Case, out: Any, order: list[int]) -> Tensor:
         told = torch.stack((out.start_logits, out.end_logits), -1)
     elif case.head == "next" and hasattr(out, "seq_relationship_logits"):
         told = out.seq_relationship_logits
+    elif case.head == "next" and hasattr(out, "sop_logits"):
+        told = out.sop_logits
     else:
         told = out.prediction_logits if hasattr(out, "prediction_logits") else out.logits
     if (

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from modeledge.families import load_model, save_model
 from modeledge.families.family import origin_of
-from modeledge.families.rules import same_bits, write_tensors
+from modeledge.families.rules import Tie, same_bits, write_tensors
 from modeledge.families.table import FAMILIES
 from modeledge.model import Batch, Cache, Keep, Side, Transformer
 
@@ -90,11 +90,13 @@ def compare_gradients(model: Transformer, reference: Any) -> None:
     family = FAMILIES[origin.family]
     gradients = {n: torch.zeros_like(t) for n, t in model.state_dict().items()}
     gradients |= {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-    moved = write_tensors(family.rules(model.config, origin.heads), gradients, kept={}, copies=())
+    rules = family.rules(model.config, origin.heads)
+    moved = write_tensors(rules, gradients, kept={}, copies=())
     prefix = "" if origin.heads else family.prefix
     wanted = {n: p.grad for n, p in reference.named_parameters() if p.grad is not None and p.grad.any()}
     spelled = family.spelling(origin.said, wanted.keys())
-    wanted = {spelled.get(n, prefix + n): g for n, g in wanted.items()}
+    one = {rule.copy: rule.theirs for rule in rules if isinstance(rule, Tie)}  # their name of a weight that has two
+    wanted = {one.get(n, n): g for n, g in ((spelled.get(n, prefix + n), g) for n, g in wanted.items())}
     assert wanted.keys() <= moved.keys()
     assert not [name for name in moved.keys() - wanted.keys() if moved[name].any()]
     whole = torch.stack([g.norm() for g in wanted.values()]).norm()

@@ -27,7 +27,7 @@ from modeledge.objectives.causal import vocabulary_term
 from modeledge.records import Piece, Prepared
 
 LENGTHS = (9, 4, 6, 1)
-LABELS = {"class": [2, 0, 1, 1], "value": [0.5, -1.0, 2.0, 0.1]}
+LABELS = {"class": [2, 0, 1, 1], "value": [0.5, -1.0, 2.0, 0.1], "next": [1, 0, 0, 1]}
 
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -46,6 +46,7 @@ def texts(case: Case) -> list[Prepared]:
             "lm": words,
             "class": np.array([LABELS["class"][number]]),
             "value": np.array([LABELS["value"][number]]),
+            "next": np.array([LABELS["next"][number]]),
         }
         weights = {"lm": np.ones(len(reads))}
         made.append(Prepared(number, **{side: piece}, reads={"lm": reads}, labels=labels, weights=weights))
@@ -77,11 +78,15 @@ def scores(model: Transformer, batch: Batch, last: Tensor) -> Tensor:
 
 
 def our_loss(model: Transformer, batch: Batch, probe: Tensor) -> Tensor:
-    """The mean loss of the head, or a fixed linear function of the states where there is none."""
+    """The mean loss of the head (of both in pre-training), or a fixed linear function of the states where there is
+    none."""
     name = head_of(model)
     if name == "lm":
         term = vocabulary_term(model, batch, "lm")
-        return term.total / term.weight
+        loss = term.total / term.weight
+        if "next" not in model.heads:
+            return loss
+        return loss + F.cross_entropy(model.heads["next"](model(batch).last, batch), batch.labels["next"])
     last = model(batch).last
     if name is None:
         return torch.cat([last[r, s:e] for r, s, e in batch.spans.tolist()]).mul(probe).sum()
@@ -102,8 +107,8 @@ def their_loss(model: Any, case: Case, examples: list[Prepared], head: str | Non
     for row, example in enumerate(examples):
         at = example.reads["lm"] + (1 if case.name.startswith("GPT2") else 0)  # they shift labels themselves
         labels[row, at] = torch.tensor(example.labels["lm"])
-    if case.name == "BertForPreTraining":  # its own loss wants sentence labels too
-        return F.cross_entropy(model(**given).prediction_logits.flatten(0, 1), labels.flatten())
+    if case.name == "BertForPreTraining":
+        return model(**given, labels=labels, next_sentence_label=torch.tensor(LABELS["next"])).loss
     return model(**given, labels=labels).loss
 
 

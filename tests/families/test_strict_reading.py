@@ -39,7 +39,7 @@ from modeledge.families import load_model, save_model
         ({"model_type": "mamba"}, "E-FAMILY", ("'mamba'", "known: bert")),
         ({"model_type": "brt"}, "E-FAMILY", ("did you mean 'bert'?", "known: bert")),
         ({"model_type": 3}, "E-FAMILY", ("known: bert",)),
-        ({"architectures": ["BertForQuestionAnswering"]}, "E-FAMILY", ("BertForQuestionAnswering", "BertForMaskedLM")),
+        ({"architectures": ["BertForMultipleChoice"]}, "E-FAMILY", ("BertForMultipleChoice", "BertForMaskedLM")),
         ({"architectures": "BertModel"}, "E-CONFIG-VALUE", ("architectures",)),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -108,8 +108,11 @@ def test_a_head_that_the_architecture_names_must_be_there(bert: Path) -> None:
 
 
 def test_a_token_classifier_without_its_class_is_not_taken_for_another(bert: Path) -> None:
+    """Without a pooler, scores under this name can only be those of each token."""
     unsaid(bert, "architectures")
     weights(bert, lambda w: {**w, "classifier.weight": torch.zeros(2, 16), "classifier.bias": torch.zeros(2)})
+    assert list(load_model(bert).heads) == ["lm", "tags"]
+    said(bert, architectures=["BertForSequenceClassification"])
     refused(bert, "E-KEYS", "missing: bert.pooler.dense.weight")
 
 

@@ -13,6 +13,8 @@ from model_small import batch_of, build, packed
 
 from modeledge.errors import ModeledgeError
 from modeledge.model import Cache, Learned, Rotary, Side, Sinusoidal
+from modeledge.model.kinds import Stretch
+from modeledge.model.pattern import Marks
 from modeledge.model.position import build_position, turned
 
 
@@ -47,6 +49,23 @@ def test_rotary_scores_depend_on_differences_alone(at, by, shift, width, base):
     speeds = torch.tensor([base ** (-2 * i / width) for i in range(width // 2)], dtype=torch.float64)
     turns = torch.polar(torch.ones_like(speeds), speeds * (at - by))
     assert told == pytest.approx(float((pairs[0] * turns * pairs[1].conj()).real.sum()), abs=5e-5)
+
+
+def test_longrope_divides_the_angles_of_short_and_long_examples_by_numbers_of_their_own():
+    """Ding et al. 2024 in float64, for a packed row with an example of 2 tokens, one of 4 and padding."""
+    near, far = (1.0, 2.0), (3.0, 5.0)
+    stretch = Stretch(kind="longrope", factor=2.0, original=3, temper=1.5, near=near, far=far)
+    position = build_position(Rotary(base=50.0, stretch=stretch), 0, 4)
+    marks = Marks(torch.tensor([[0, 1, 0, 1, 2, 3, 0]]), torch.tensor([[1, 1, 2, 2, 2, 2, 0]]))
+    beyond = position.far(marks, marks)
+    assert beyond.tolist() == [[False, False, True, True, True, True, False]]
+    cosine, sine = position.angles(marks.positions, torch.float64, far=beyond)
+    for column, (place, long) in enumerate(zip(marks.positions[0].tolist(), beyond[0].tolist(), strict=True)):
+        for i, divisor in enumerate(far if long else near):
+            angle = place / (divisor * 50.0 ** (i / 2))
+            assert cosine[0, column, 0, i] == pytest.approx(1.5 * np.cos(angle), abs=1e-6)
+            assert sine[0, column, 0, i + 2] == pytest.approx(1.5 * np.sin(angle), abs=1e-6)
+    assert build_position(Rotary(), 0, 4).far(marks, marks) is None
 
 
 def test_rotary_tells_places_apart():

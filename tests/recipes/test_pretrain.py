@@ -77,8 +77,11 @@ def raised(code: str, call: Any, *args: Any, **named: Any) -> ModeledgeError:
 
 
 def test_a_run_from_a_model_reads_with_its_tokenizer(ground: Path, tmp_path: Path) -> None:
-    more = recipe([str(ground / "other.txt")], model={"start": str(ground / "run")}, tokenizer={})
-    folder = pretrain(more, tmp_path / "more", say=quiet)
+    for wanted, note in (({}, 0), ({"vocab_size": 300}, 1)):
+        told: list[str] = []
+        more = recipe([str(ground / "other.txt")], model={"start": str(ground / "run")}, tokenizer=wanted)
+        folder = pretrain(more, tmp_path / f"more{note}", say=told.append)
+        assert sum("model.start brings one" in line for line in told) == note
     assert Tokenizer.load(folder).fingerprint == Tokenizer.load(ground / "run" / "model").fingerprint
 
 

@@ -156,7 +156,7 @@ def value_error(error: ValidationError, tree: Mapping[str, Any], name: str) -> M
     values: dict[str, str] = {}
     for row in error.errors(include_url=False):
         path, context, rule = _path(row["loc"], tree), row.get("ctx", {}), str(row["msg"]).removeprefix("Value error, ")
-        value = printable(repr(row.get("input")), 80) + ": "
+        value = printable(repr(row.get("input")), 80) + ": " if row["loc"] else ""  # not the whole file
         if row["type"].startswith("union_tag"):
             path = f"{path}.{str(context['discriminator']).strip(chr(39))}"
             value = f"{context['tag']!r}: " if "tag" in context else ""

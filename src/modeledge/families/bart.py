@@ -19,6 +19,7 @@ from typing import Any, Literal, cast
 
 from modeledge.errors import ModeledgeError
 from modeledge.families.bert import named
+from modeledge.families.decoder import NO_IDS
 from modeledge.families.family import Extra, Family, label_count, label_keys, respelled, unsayable
 from modeledge.families.keys import (
     ACTIVATIONS,
@@ -33,7 +34,6 @@ from modeledge.families.keys import (
     positive,
     rate,
 )
-from modeledge.families.llama import NO_IDS
 from modeledge.families.rules import Keep, Rename, Reshape, Rule, Tie
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Stack, Tokens, TransformerConfig
 from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,11 +15,13 @@ from modeledge.errors import ModeledgeError, printable
 from modeledge.families.keys import SPELLED, changed
 from modeledge.families.rules import Rule, needed
 from modeledge.model.backbone import Backbone
-from modeledge.model.config import Patches, Tokens, TransformerConfig
+from modeledge.model.config import Patches, Stack, Tokens, TransformerConfig
 from modeledge.model.heads import Head
-from modeledge.model.kinds import Learned
+from modeledge.model.kinds import Learned, Rotary
 from modeledge.model.transformer import Transformer
 from modeledge.seed import Noise
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,19 @@ def label_count(said: Mapping[str, Any]) -> int:
     return number
 
 
+def named(said: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    """The classes that `architectures` names; one that is not known here is `E-FAMILY`."""
+    listed = said.get("architectures") or []
+    if not isinstance(listed, list):
+        raise ModeledgeError("E-CONFIG-VALUE", "architectures must be a list of names", where="architectures")
+    for name in listed:
+        if name not in known:
+            remedy = "known: " + ", ".join(sorted(known))
+            what = f"the class {name!r} is not known here"
+            raise ModeledgeError("E-FAMILY", what, where="architectures", remedy=remedy)
+    return listed
+
+
 def label_keys(count: int, problem: str | None) -> dict[str, Any]:
     """The keys that say how many scores a class head has, with names that mean nothing."""
     return {
@@ -173,12 +189,12 @@ def unsayable(
         return wrong
     said = page.write_config(config, Extra())
     try:
-        again = page.read_config(said)[0]
-    except ModeledgeError as error:  # a value that the page refuses
+        again = settled(page.read_config(said)[0])
+    except ModeledgeError as error:  # the page would write what it refuses to read
         return [error.what]
     found = [
         f"{path} is {ours!r}, and would be read as {theirs!r}"
-        for path, ours, theirs in differences(dataclasses.asdict(config), dataclasses.asdict(again))
+        for path, ours, theirs in differences(dataclasses.asdict(settled(config)), dataclasses.asdict(again))
         if path.split(".", 1)[-1] not in either
     ]
     if found:
@@ -188,12 +204,49 @@ def unsayable(
         names = needed(page.rules(config, heads))
     except KeyError as error:
         return [f"there is no head {error}"]
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        return [f"two of its heads would be one weight, {twice[0]}"]
     told = page.heads({**said, **now}, names)
     return [
         f"head {name!r} would be lost or changed"
         for name in sorted(heads.keys() | told.keys())
         if heads.get(name) != told.get(name)
     ]
+
+
+def settled(config: TransformerConfig) -> TransformerConfig:
+    """The same model said in one way: numbers that are what they would be anyway are left out, lists that repeat are
+    as short as they can be."""
+    encoder, decoder = (stack and _settled(stack, config.width) for stack in (config.encoder, config.decoder))
+    return replace(config, encoder=encoder, decoder=decoder)
+
+
+def _settled(stack: Stack, width: int) -> Stack:
+    said, position = stack.attention, stack.position
+    head_width = said.head_width or width // said.heads
+    windows = shortest([said.windows[n % len(said.windows)] for n in range(stack.layers)])
+    attention = replace(
+        said,
+        kv_heads=None if said.kv_heads == said.heads else said.kv_heads,
+        head_width=None if head_width * said.heads == width else head_width,
+        output_bias=None if said.output_bias == said.bias else said.output_bias,
+        scale=None if said.scale == head_width**-0.5 else said.scale,
+        windows=windows,
+    )
+    if isinstance(position, Rotary):
+        turns = shortest([position.layers[n % len(position.layers)] for n in range(stack.layers)])
+        alike = position.local_base == position.base and position.stretch is None
+        local = None if alike or windows == (None,) else position.local_base
+        position = replace(position, layers=turns, local_base=local)
+    return replace(stack, attention=attention, position=position)
+
+
+def shortest(values: Sequence[T]) -> tuple[T, ...]:
+    """The shortest beginning that, repeated, gives all the values."""
+    sizes = range(1, len(values) + 1)
+    size = next(size for size in sizes if all(v == values[n % size] for n, v in enumerate(values)))
+    return tuple(values[:size])
 
 
 def towers(config: TransformerConfig) -> tuple[str, ...]:

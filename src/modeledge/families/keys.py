@@ -7,6 +7,7 @@ refused by a code of their own. An explicit list is longer than a guess, and nev
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,7 @@ ACTIVATIONS = {
     "swish": "silu",
 }
 SPELLED = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "silu": "silu"}
+LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,15 @@ class Key:
     wants: str
 
 
-def count(name: str, default: int | None) -> Key:
-    """A whole number of at least 1; `None` as default allows null."""
-    return Key(name, default, lambda v: _whole(v) or (v is None and default is None), "a whole number of at least 1")
+def count(name: str, default: int | None, *, null: bool = False) -> Key:
+    """A whole number of at least 1 that fits 64 bits; `null`, or `None` as default, allows null."""
+    null = null or default is None
+    return Key(name, default, lambda v: _whole(v) or (v is None and null), "a whole number of at least 1")
+
+
+def whole(name: str, default: int) -> Key:
+    """A whole number of at least 0."""
+    return Key(name, default, lambda v: type(v) is int and v >= 0, "a whole number of at least 0")
 
 
 def rate(name: str, default: float | None) -> Key:
@@ -96,9 +104,12 @@ def rate(name: str, default: float | None) -> Key:
     )
 
 
-def positive(name: str, default: float) -> Key:
-    """A number above 0."""
-    return Key(name, default, lambda v: _number(v) and v > 0, "a number above 0")
+def positive(name: str, default: float | None, *, null: bool = False) -> Key:
+    """A number above 0; `null`, or `None` as default, allows null."""
+    null = null or default is None
+    return Key(
+        name, default, lambda v: (_number(v) and 0 < v <= LARGEST) or (v is None and null), "a finite number above 0"
+    )
 
 
 def choice(name: str, default: str, words: Collection[str]) -> Key:
@@ -124,7 +135,7 @@ class Keys:
 
         Raises `E-CONFIG-UNSAFE` (a key that runs code), `E-CONFIG-KEY` (unknown), `E-CONFIG-VALUE`.
         """
-        refuse_code(said)
+        refuse_code({name: value for name, value in said.items() if value not in self.fixed.get(name, ())})
         known = {key.name: key for key in self.shape}
         for name, value in said.items():
             if name in self.fixed:
@@ -187,7 +198,7 @@ def _keys(value: Any) -> Iterator[str]:
 
 
 def _whole(value: Any) -> bool:
-    return type(value) is int and value >= 1
+    return type(value) is int and 1 <= value < 1 << 63
 
 
 def _number(value: Any) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modeledge.errors import ModeledgeError
-from modeledge.families.keys import Key, shown
+from modeledge.families.keys import LARGEST, Key, shown
 from modeledge.model.kinds import Rotary, Stretch
 
 ROPE_KEYS = (
@@ -24,23 +24,44 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "yarn": frozenset(
         {"factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow", "truncate"}
     ),
+    "longrope": frozenset(
+        {"factor", "original_max_position_embeddings", "attention_factor", "short_factor", "long_factor"}
+    ),
 }
+#: older spellings that `rope_parameters` replaces
+OLD_ROPE = frozenset({"rope_theta", "rope_scaling", "rope_local_base_freq", "partial_rotary_factor"})
 SHARED = frozenset({"rope_type", "type", "rope_theta", "partial_rotary_factor"})
 
 
 def read_rope(
-    values: Mapping[str, Any], *, base: float = 10000.0, longest: int | None = None, fraction: float = 1.0
+    values: Mapping[str, Any],
+    *,
+    base: float = 10000.0,
+    longest: int | None = None,
+    fraction: float = 1.0,
+    partial: bool = True,
 ) -> Rotary:
     """The rotary positions of a configuration without kinds of layers. `base` and `fraction` are the family's defaults,
-    `longest` its `max_position_embeddings`. Kinds of scaling that are not built here are `E-CONFIG-VALUE`."""
-    said = values.get("rope_parameters")
-    if said is None:
-        said = {"rope_theta": values.get("rope_theta"), **(values.get("rope_scaling") or {})}
-    return read_one(said, "rope_parameters", base=values.get("rope_theta") or base, longest=longest, fraction=fraction)
+    `longest` its `max_position_embeddings`; a family that is not `partial` turns whole heads. Kinds of scaling that are
+    not built here are `E-CONFIG-VALUE`."""
+    said, old = values.get("rope_parameters"), values.get("rope_scaling")
+    if said and old and said != old:
+        what = "rope_scaling and rope_parameters differ"
+        raise ModeledgeError("E-CONFIG-VALUE", what, where="rope_scaling", remedy="remove the older, rope_scaling")
+    base = values.get("rope_theta") or base
+    return read_one(
+        said or old or {}, "rope_parameters", base=base, longest=longest, fraction=fraction, partial=partial
+    )
 
 
 def read_one(
-    said: Mapping[str, Any], where: str, *, base: float, longest: int | None = None, fraction: float = 1.0
+    said: Mapping[str, Any],
+    where: str,
+    *,
+    base: float,
+    longest: int | None = None,
+    fraction: float = 1.0,
+    partial: bool = True,
 ) -> Rotary:
     """The rotary positions that one flat mapping says."""
     kind = said.get("rope_type", said.get("type")) or "default"
@@ -53,17 +74,22 @@ def read_one(
             raise ModeledgeError("E-CONFIG-KEY", what, where=where, why="it could change what the model computes")
         if name in ("rope_type", "type", "truncate") or value is None:
             continue
-        if not _above(value):
+        if not (_all_above(value) if name in ("short_factor", "long_factor") else _above(value)):
             raise ModeledgeError("E-CONFIG-VALUE", f"{name} is {shown(value)}", where=where)
     if said.get("truncate", True) is not True:
         raise ModeledgeError("E-CONFIG-VALUE", "truncate is not true", where=where)
     theta, part = said.get("rope_theta") or base, said.get("partial_rotary_factor") or fraction
+    if not partial and part != 1.0:
+        what = f"partial_rotary_factor is {part}, and heads of this family are turned whole"
+        raise ModeledgeError("E-CONFIG-VALUE", what, where=where)
     return Rotary(base=theta, fraction=part, stretch=_stretch(kind, said, where, longest))
 
 
 def _stretch(kind: str, said: Mapping[str, Any], where: str, longest: int | None) -> Stretch | None:
     if kind == "default":
         return None
+    if kind == "longrope":
+        return _longrope(said, where, longest)
     if not _above(said.get("factor")):
         raise ModeledgeError("E-CONFIG-VALUE", "factor is missing", where=where)
     factor = said["factor"]
@@ -82,6 +108,20 @@ def _stretch(kind: str, said: Mapping[str, Any], where: str, longest: int | None
     return Stretch(kind="yarn", factor=factor, low=low, high=high, original=original, temper=temper)
 
 
+def _longrope(said: Mapping[str, Any], where: str, longest: int | None) -> Stretch:
+    """`longest` is the length that the factors reach; how far that is says how much the scores are tempered."""
+    original = said.get("original_max_position_embeddings") or longest
+    short, far = said.get("short_factor"), said.get("long_factor")
+    if type(original) is not int or original < 2 or longest is None or short is None or far is None:
+        what = "longrope needs short_factor, long_factor and original_max_position_embeddings (at least 2)"
+        raise ModeledgeError("E-CONFIG-VALUE", what, where=where)
+    factor = said.get("factor") or longest / original
+    temper = said.get("attention_factor")
+    if temper is None:
+        temper = math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
+    return Stretch(kind="longrope", factor=factor, original=original, temper=temper, near=tuple(short), far=tuple(far))
+
+
 def plain_rope(position: Rotary, *, fraction: bool = False) -> dict[str, Any]:
     """What `rope_parameters` says of rotary positions; with `fraction` also which part of a head turns."""
     out: dict[str, Any] = {"rope_type": "default", "rope_theta": position.base}
@@ -97,8 +137,15 @@ def plain_rope(position: Rotary, *, fraction: bool = False) -> dict[str, Any]:
         out |= {"low_freq_factor": stretch.low, "high_freq_factor": stretch.high}
     elif stretch.kind == "yarn":
         out |= {"beta_slow": stretch.low, "beta_fast": stretch.high, "attention_factor": stretch.temper}
+    elif stretch.kind == "longrope":
+        near, far = list(stretch.near or ()), list(stretch.far or ())
+        out |= {"short_factor": near, "long_factor": far, "attention_factor": stretch.temper}
     return out
 
 
 def _above(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < math.inf
+    return type(value) in (int, float) and 0 < value <= LARGEST
+
+
+def _all_above(value: Any) -> bool:
+    return isinstance(value, list) and value != [] and all(_above(v) for v in value)

@@ -22,9 +22,9 @@ from typing import Any, cast
 
 from modeledge.errors import ModeledgeError
 from modeledge.families.bert import named
+from modeledge.families.decoder import NO_IDS
 from modeledge.families.family import Extra, Family, label_count, label_keys, unsayable
 from modeledge.families.keys import FIXED, INERT, Key, Keys, changed, choice, count, flag, positive, rate
-from modeledge.families.llama import NO_IDS
 from modeledge.families.t5_names import HEAD, called, rules, spelling
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Stack, Tokens, TransformerConfig
 from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead

@@ -169,6 +169,7 @@ class Tower(nn.Module):
         keys, whole = (queries, side.whole) if cache is None else (cache.marks(), cache.whole)
         cross = None if source is None else source.pattern(queries, whole)
         score = self.position.score(queries, keys, whole=whole, causal=self.causal)
+        far = self.position.far(queries, keys)
         patterns: dict[int | None, Pattern] = {}
         angles: dict[bool, Angles] = {}
         for number in numbers:
@@ -177,7 +178,7 @@ class Tower(nn.Module):
                 patterns[window] = Pattern(self.causal, window, queries, keys, whole=whole)
             local, turns = window is not None, self.position.turns(number)
             if turns and local not in angles:
-                angles[local] = self.position.angles(side.positions, x.dtype, local=local)
+                angles[local] = self.position.angles(side.positions, x.dtype, local=local, far=far)
             masks = draw.at(number) if block.training else Draw(None)
             way = Way(
                 patterns[window],

@@ -278,6 +278,12 @@ def check_stack(stack: Stack, width: int) -> None:
         if turned % 2 or not 0 < turned <= head_width:
             what = f"rotary positions turn an even part of a head's numbers, not {turned} of {head_width}"
             raise ModeledgeError("E-CONFIG", what, where="model.position")
+        stretch = stack.position.stretch
+        if stretch is not None and stretch.kind == "longrope":
+            for name, numbers in (("near", stretch.near or ()), ("far", stretch.far or ())):
+                if len(numbers) != turned // 2 or not all(0 < number < math.inf for number in numbers):
+                    what = f"longrope divides {turned // 2} angles, each by a number above 0; {name} has {len(numbers)}"
+                    raise ModeledgeError("E-CONFIG", what, where=f"model.position.stretch.{name}")
     if stack.parallel and stack.norm.place != "pre":
         what = f"parallel sub-layers read states that were normed before; norm.place is {stack.norm.place!r}"
         raise ModeledgeError("E-CONFIG", what, where="model.norm.place")

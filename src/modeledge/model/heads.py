@@ -67,11 +67,14 @@ class ClassHead:
 
 @dataclass(frozen=True, kw_only=True)
 class ValueHead:
-    """One number an example (regression), or one number a token with `pool=None` (the value model of PPO)."""
+    """One number an example (regression), or one number a token with `pool=None` (the value model of PPO). `hidden`,
+    `activation` and the two rates are as in `ClassHead`."""
 
     pool: Pool | None = "first"
     hidden: bool = False
+    activation: Activation = "tanh"
     dropout: float = 0.0
+    first_dropout: float = 0.0
 
     def build(self, config: Facts) -> Value:
         return Value(self, config)
@@ -178,15 +181,16 @@ class Value(nn.Module):
     def __init__(self, spec: ValueHead, config: Facts) -> None:
         super().__init__()
         self.spec, self.pool = spec, spec.pool
+        self.activation = ACTIVATIONS[spec.activation]
         self.dense = Linear(config.width, config.width) if spec.hidden else None
         self.output = Linear(config.width, 1)
 
     def forward(self, states: Tensor, batch: Batch) -> Tensor:
         """States `[rows, seq, width]` → `[examples]`, or `[rows, seq]` without pooling."""
-        x = states if self.pool is None else pooled(states, batch, self.pool)
-        x = x if self.dense is None else torch.tanh(self.dense(x))
-        mask = Draw.current(self.training).mask(x, self.spec.dropout, "head")
-        return self.output(dropped(x, mask)).squeeze(-1)  # type: ignore[no-any-return]
+        draw, x = Draw.current(self.training), states if self.pool is None else pooled(states, batch, self.pool)
+        if self.dense is not None:
+            x = self.activation(self.dense(dropped(x, draw.mask(x, self.spec.first_dropout, "head input"))))
+        return self.output(dropped(x, draw.mask(x, self.spec.dropout, "head"))).squeeze(-1)  # type: ignore[no-any-return]
 
 
 class Tagging(nn.Module):

@@ -31,15 +31,19 @@ class Stretch:
 
     `linear` divides all by `factor` (Chen et al. 2023); `llama3` leaves fast angles alone (more than `high` turns in
     `original`), divides slow ones (fewer than `low`) and blends between; `yarn` blends between dimensions (Peng et al.
-    2023, section 3.2; `high` and `low` are β_fast and β_slow) and multiplies cosines and sines by `temper`.
+    2023, section 3.2; `high` and `low` are β_fast and β_slow) and multiplies cosines and sines by `temper`; `longrope`
+    (Ding et al. 2024, arXiv 2402.13753; Phi-3) divides each angle by a number of its own: those of `near` in an example
+    of up to `original` tokens, those of `far` in a longer one. `factor` says there how far that reaches.
     """
 
     factor: float
-    kind: Literal["linear", "llama3", "yarn"] = "linear"
+    kind: Literal["linear", "llama3", "yarn", "longrope"] = "linear"
     low: float = 1.0
     high: float = 4.0
     original: int = 8192
     temper: float = 1.0
+    near: tuple[float, ...] | None = None
+    far: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

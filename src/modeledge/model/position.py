@@ -27,9 +27,15 @@ class Position(nn.Module):
         """Are this layer's queries and keys turned?"""
         return False
 
-    def angles(self, positions: Tensor, dtype: torch.dtype, *, local: bool = False) -> Angles:
+    def far(self, queries: Marks, keys: Marks) -> Tensor | None:
+        """Whose example is so long that its angles are others, `[rows, seq]`; `None` where no length matters."""
+        return None
+
+    def angles(
+        self, positions: Tensor, dtype: torch.dtype, *, local: bool = False, far: Tensor | None = None
+    ) -> Angles:
         """Cosines and sines `[rows, seq, 1, turned]`, made once a forward pass for all layers with a window (`local`)
-        and once for all without."""
+        and once for all without; `far` is what `far` said."""
         raise NotImplementedError
 
     def score(self, queries: Marks, keys: Marks, *, whole: bool, causal: bool) -> Tensor | None:
@@ -81,15 +87,21 @@ class RotaryPosition(Position):
         layers = self.config.layers
         return layers[layer % len(layers)]
 
-    def angles(self, positions: Tensor, dtype: torch.dtype, *, local: bool = False) -> Angles:
+    def far(self, queries: Marks, keys: Marks) -> Tensor | None:
+        stretch = self.config.stretch
+        return far_examples(stretch.original, queries, keys) if stretch and stretch.kind == "longrope" else None
+
+    def angles(
+        self, positions: Tensor, dtype: torch.dtype, *, local: bool = False, far: Tensor | None = None
+    ) -> Angles:
         config = self.config
         even = torch.arange(0, self.width, 2, device=positions.device, dtype=torch.float32)
         if local and config.local_base is not None:
             speed, temper = 1.0 / config.local_base ** (even / self.width), 1.0
         else:
-            speed = 1.0 / config.base ** (even / self.width)
+            slowness = config.base ** (even / self.width)
             temper = 1.0 if config.stretch is None else config.stretch.temper
-            speed = speed if config.stretch is None else stretched(speed, config.stretch, config.base)
+            speed = 1.0 / slowness if config.stretch is None else stretched(slowness, config.stretch, config.base, far)
         angle = positions[..., None, None].float() * speed
         angle = torch.cat((angle, angle), -1)
         cosine, sine = angle.cos(), angle.sin()
@@ -128,8 +140,30 @@ def bucket(ahead: Tensor, count: int, distance: int, *, causal: bool) -> Tensor:
     return first + torch.where(away < near, away, far)
 
 
-def stretched(speed: Tensor, how: Stretch, base: float) -> Tensor:
-    """Angles a position, slowed for longer texts: `[turned / 2]` → the same shape."""
+def far_examples(original: int, queries: Marks, keys: Marks) -> Tensor:
+    """Which queries stand in an example of more than `original` tokens: bool `[rows, seq]`.
+
+    Keys that a cache holds were turned as those of a short text; an example that outgrows it is `E-POSITION`.
+    """
+    count, seen = int(keys.segments.max()) + 1, keys.positions.shape[1] - queries.positions.shape[1]
+    none = torch.full((len(keys.positions), count), -1, dtype=keys.positions.dtype, device=keys.positions.device)
+    last = none.scatter_reduce(1, keys.segments, keys.positions, "amax")
+    before = none.scatter_reduce(1, keys.segments[:, :seen], keys.positions[:, :seen], "amax")
+    far = last >= original
+    if seen and bool(((before >= 0) & (before < original) & far)[:, 1:].any()):
+        what = f"a text grew beyond {original} tokens, and the cache holds it as a shorter one"
+        why = "the angles of all its tokens change there (longrope)"
+        raise ModeledgeError("E-POSITION", what, why=why, remedy="read the whole text again with an empty cache")
+    return far.gather(1, queries.segments)
+
+
+def stretched(slowness: Tensor, how: Stretch, base: float, far: Tensor | None = None) -> Tensor:
+    """Angles a position, slowed for longer texts: positions an angle `[turned / 2]` → the same shape, or one for each
+    token where it matters whether its example is `far`."""
+    if how.kind == "longrope":
+        near, beyond = (1.0 / (torch.tensor(x, device=slowness.device) * slowness) for x in (how.near, how.far))
+        return near if far is None else torch.where(far[..., None, None], beyond, near)
+    speed = 1.0 / slowness
     slow = speed / how.factor
     if how.kind == "linear":
         return slow

@@ -50,6 +50,8 @@ def pretrain(
     """
     recipe = absolute(recipe)
     check_judging(recipe)
+    if recipe.unused:
+        say(f"note: {recipe.unused}")
     with run_folder(folder, to_toml(recipe), resume=resume):
         if resume and finished(folder):
             say("the run is finished")

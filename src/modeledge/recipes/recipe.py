@@ -77,13 +77,12 @@ class PretrainRecipe(Settings):
     train: TrainConfig = TrainConfig()
     family: str | None = None
 
-    @model_validator(mode="after")
-    def _consistent(self) -> PretrainRecipe:
-        given = "tokenizer.path" if self.tokenizer.path else "model.start" if self.model.start else None
+    @property
+    def unused(self) -> str:
+        """What is said of a tokenizer to be trained where one is given, and none is trained; empty if nothing is."""
+        given = "tokenizer.path" if self.tokenizer.path else "model.start" if self.model.start else ""
         fresh = self.tokenizer.model_copy(update={"path": None}) != TokenizerRecipe()
-        if given and fresh:
-            raise ValueError(f"no tokenizer is trained where {given} brings one; leave its kind and sizes out")
-        return self
+        return f"the other keys of [tokenizer] are not used: {given} brings one" if given and fresh else ""
 
 
 class StrategyRecipe(Settings):

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import tokenizers
+from tokenizers import models
 
 
 def plain_text_only(core: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
@@ -27,26 +28,39 @@ def plain_text_only(core: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     ]
     if not spelled:
         return core
-    mark = uuid4().hex
-    copy = tokenizers.Tokenizer.from_str(json.dumps(_renamed(json.loads(core.to_str()), names, mark)))
+    copy, _ = renamed(core)
     copy.encode_special_tokens = True
     return copy
+
+
+def renamed(core: tokenizers.Tokenizer) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
+    """A copy whose special tokens, with their old ids, have names that no text holds; and the new name of each."""
+    mark = uuid4().hex
+    names = {t.content: f"\U0010ffff{mark}{id};" for id, t in core.get_added_tokens_decoder().items() if t.special}
+    tree = _renamed(json.loads(core.to_str()), names)
+    copy, model = tokenizers.Tokenizer.from_str(json.dumps(tree)), tree["model"]
+    if isinstance(model["vocab"], list):  # the library reads the last digit of a score inexactly, and ties show it
+        scores = [(piece, score) for piece, score in model["vocab"]]
+        copy.model = models.Unigram(scores, unk_id=model["unk_id"], byte_fallback=model.get("byte_fallback", False))
+    return copy, names
 
 
 def _reached(core: tokenizers.Tokenizer, text: str, id: int) -> bool:
     """Does a text become this token? A model without an unk token cannot encode every one of our probes."""
     try:
         return id in core.encode(text, add_special_tokens=False).ids
-    except Exception:
+    except BaseException as error:  # the library panics with a BaseException of its own
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
         return False
 
 
-def _renamed(tree: dict[str, Any], names: dict[str, int], mark: str) -> dict[str, Any]:
+def _renamed(tree: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     """The pipeline's JSON with other names for the special tokens, and without the merges that spell them."""
     model = tree["model"]
 
     def new(name: str) -> str:
-        return f"\U0010ffff{mark}{names[name]}" if name in names else name
+        return names.get(name, name)
 
     if isinstance(model["vocab"], dict):
         model["vocab"] = {new(piece): id for piece, id in model["vocab"].items()}
@@ -56,8 +70,9 @@ def _renamed(tree: dict[str, Any], names: dict[str, int], mark: str) -> dict[str
         model["unk_token"] = new(model["unk_token"])
     if model.get("merges"):
         pairs = [merge if isinstance(merge, list) else merge.split(" ") for merge in model["merges"]]
-        model["merges"] = [[a, b] for a, b in pairs if not {a, b, a + b} & set(names)]
+        model["merges"] = [[a, b] for a, b in pairs if a not in names and b not in names and a + b not in names]
     for token in tree["added_tokens"]:
-        token["content"] = new(token["content"]) if token["special"] else token["content"]
+        if token["special"]:
+            token |= {"content": new(token["content"]), "normalized": False}
     tree["post_processor"] = None
     return tree

@@ -10,8 +10,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -19,7 +21,9 @@ import tokenizers
 from modeledge import files
 from modeledge.errors import ModeledgeError, printable
 from modeledge.records import IntArray
-from modeledge.tokens.load import ROLES, guess_names, read_tokenizer
+from modeledge.tokens.chat import CLOCK, Chat, ChatEncoder, Message, render
+from modeledge.tokens.frame import Frame, frame_of
+from modeledge.tokens.load import ROLES, Reading, guess_names, read_tokenizer
 from modeledge.tokens.plain import plain_text_only
 
 REPLACEMENT = "\ufffd"  # Unicode's own sign for what cannot be shown
@@ -45,18 +49,29 @@ class Specials:
 class Tokenizer:
     """A trained tokenizer. Two with the same `fingerprint` give the same ids for every text.
 
-    `names` are the special tokens by role, `notes` what its training had to say, `vocab_size` the highest id and one.
+    `names` are the special tokens by role, `notes` what its training or reading had to say, `vocab_size` the highest id
+    and one, `frame` the special tokens that its family puts around a text, `templates` its chat templates by name.
     """
 
     def __init__(
-        self, core: tokenizers.Tokenizer, names: Mapping[str, str] | None = None, notes: Sequence[str] = ()
+        self,
+        core: tokenizers.Tokenizer,
+        names: Mapping[str, str] | None = None,
+        notes: Sequence[str] = (),
+        *,
+        templates: Mapping[str, str] | None = None,
+        kept: Mapping[str, bytes] | None = None,
     ) -> None:
         self._core = core
         self._core.no_truncation()
         self._core.no_padding()
         self._encoder = plain_text_only(core)
+        self._chat: ChatEncoder | None = None
         self.names = dict(names) if names is not None else guess_names(core)
         self.notes = tuple(notes)
+        self.templates = dict(templates or {})
+        self._kept = dict(kept or {})
+        self.frame: Frame = frame_of(core)
         self.specials = Specials(**{role: core.token_to_id(name) for role, name in self.names.items()})
         ids = core.get_vocab(with_added_tokens=True).values()
         self.vocab_size = max(ids, default=-1) + 1
@@ -67,18 +82,29 @@ class Tokenizer:
 
     @staticmethod
     def load(path: str | Path) -> Tokenizer:
-        """Read `tokenizer.json`, BERT's `vocab.txt`, or GPT-2's `vocab.json` + `merges.txt`, from a file or its folder.
+        """Read `tokenizer.json`, `vocab.txt`, `vocab.json` + `merges.txt`, or a SentencePiece `.model`, from a file or
+        its folder, with the configuration beside it.
 
-        Raises `E-NO-FILE`, `E-PERMISSION`, `E-TOKENIZER` (unreadable), `E-UNSAFE-FORMAT` (pickle).
+        Raises `E-NO-FILE`, `E-PERMISSION`, `E-TOKENIZER` (unreadable, or of an unknown class), `E-DUP-KEY`,
+        `E-UNSAFE-FORMAT` (pickle).
         """
-        return Tokenizer(*read_tokenizer(Path(path)))
+        read: Reading = read_tokenizer(Path(path))
+        return Tokenizer(read.core, read.names, read.notes, templates=read.templates, kept=read.kept)
 
     def save(self, folder: Path) -> None:
-        """Write `tokenizer.json` and what transformers reads beside it; the same tokenizer gives the same bytes."""
-        files.write_text(folder / "tokenizer.json", self._json())
-        names = {f"{role}_token": self.names.get(role) for role in ROLES}
-        config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **names}
-        files.write_json(folder / "tokenizer_config.json", config)
+        """Write the files that were read, bit for bit, and those that transformers needs beside them.
+
+        A tokenizer that was read from a vocabulary gets a `tokenizer.json`, one without a `tokenizer_config.json`
+        that file. The same tokenizer gives the same bytes.
+        """
+        for name, data in self._kept.items():
+            files.write_bytes(folder / name, data)
+        if "tokenizer.json" not in self._kept:
+            files.write_text(folder / "tokenizer.json", self._json())
+        if "tokenizer_config.json" not in self._kept:
+            names = {f"{role}_token": self.names.get(role) for role in ROLES}
+            config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **names}
+            files.write_json(folder / "tokenizer_config.json", config)
 
     def encode(self, text: str) -> IntArray:
         """The ids of a text `[n]`, without special tokens.
@@ -87,11 +113,16 @@ class Tokenizer:
         """
         return np.array(self._coded(text).ids, dtype=np.int64)
 
+    def encode_spans(self, text: str) -> tuple[IntArray, IntArray]:
+        """The ids `[n]`, and from which to which character of the text each stands for, `[n, 2]`."""
+        coded = self._coded(text)
+        return np.array(coded.ids, dtype=np.int64), np.array(coded.offsets, dtype=np.int64).reshape(-1, 2)
+
     def encode_batch(self, texts: Sequence[str]) -> list[IntArray]:
         """The same for many texts, on all cores."""
         try:
             coded = self._encoder.encode_batch_fast(list(texts), add_special_tokens=False)
-        except Exception as error:
+        except BaseException as error:
             raise self._refused(texts, error) from error
         return [np.array(c.ids, dtype=np.int64) for c in coded]
 
@@ -100,6 +131,32 @@ class Tokenizer:
         coded = self._coded(text)
         words = [-1 if word is None else word for word in coded.word_ids]
         return np.array(coded.ids, dtype=np.int64), np.array(words, dtype=np.int64)
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = False,
+        template: str | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        now: datetime = CLOCK,
+    ) -> Chat:
+        """A conversation as ids, and who said which, by the tokenizer's own template or the one given.
+
+        Text of messages that looks like a special token is plain text. Raises `E-CHAT`, `E-TEMPLATE`, `E-EXTRA`.
+        """
+        chosen = "tool_use" if tools and "tool_use" in self.templates else "default"
+        source = template if template is not None else self.templates.get(chosen)
+        if source is None:
+            raise ModeledgeError("E-TEMPLATE", "the tokenizer has no chat template", remedy="pass template=")
+        specials = {f"{role}_token": name for role, name in self.names.items()}
+        asked = {**({} if tools is None else {"tools": list(tools)}), **(variables or {})}
+        prompt = add_generation_prompt
+        text = render(source, messages, specials=specials, add_generation_prompt=prompt, variables=asked, now=now)
+        check_text(str.__str__(text), 0)
+        self._chat = self._chat or ChatEncoder(self._core)
+        return self._chat.encode(text, [str(message["role"]) for message in messages])
 
     def decode(self, ids: Iterable[int] | IntArray, *, skip_specials: bool = True) -> str:
         """The text of ids. Runs of ids that are no token's (a model may have spare rows) become one U+FFFD each."""
@@ -136,11 +193,14 @@ class Tokenizer:
     def _coded(self, text: str) -> tokenizers.Encoding:
         try:
             return self._encoder.encode(text, add_special_tokens=False)
-        except Exception as error:
+        except BaseException as error:
             raise self._refused([text], error) from error
 
-    def _refused(self, texts: Sequence[object], error: Exception) -> ModeledgeError:
-        """The error for what the library did not take: a text that is none, or one that needs an unk token."""
+    def _refused(self, texts: Sequence[object], error: BaseException) -> ModeledgeError:
+        """The error for what the library did not take: a text that is none, or one that needs an unk token. It panics
+        with a BaseException of its own."""
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise error
         try:
             for number, text in enumerate(texts):
                 check_text(text, number)

@@ -168,7 +168,11 @@ class Stranger(nn.Module):
         return self.embed
 
     def attend(self, x: Tensor) -> Tensor:
-        pieces = dict(zip(self.order, self.layers[0]["qkv"](x).chunk(3, -1), strict=True))  # type: ignore[index]
+        made = self.layers[0]["qkv"](x).chunk(len(self.order), -1)  # type: ignore[index]
+        pieces = {
+            letter: torch.cat([part for part, name in zip(made, self.order, strict=True) if name == letter], -1)
+            for letter in "qkv"
+        }
         scores = pieces["q"] @ pieces["k"].transpose(1, 2)
         return x + scores.tril().softmax(-1) @ pieces["v"]
 
@@ -718,7 +722,7 @@ def test_sites_in_a_fused_map_are_rows(hf: Any, name: str, sizes: tuple[int, int
     assert torch.allclose(nothing, nothing[:, :1].expand_as(nothing), atol=1e-6)  # only the output's bias is left
 
 
-@pytest.mark.parametrize("order", ["qkv", "kqv", "qvk", "vqk"])
+@pytest.mark.parametrize("order", ["qkv", "kqv", "qvk", "vqk", "qqkvkv"])
 def test_only_queries_then_keys_then_values_are_cut(order: str) -> None:
     model = HuggingFaceModel(Stranger(order))
     if order == "qkv":

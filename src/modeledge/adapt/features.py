@@ -23,28 +23,26 @@ from torch import Tensor, nn
 
 from modeledge.adapt.parts import parts_of
 from modeledge.errors import ModeledgeError
+from modeledge.model.backbone import Backbone, Start
 from modeledge.model.batch import Batch
 from modeledge.model.heads import members
-from modeledge.model.transformer import Start, Transformer
 
 
-def frozen_depth(model: Transformer, rates: Mapping[str, float]) -> int | None:
-    """How many blocks lie below everything in the body that moves; `None` where the embeddings move, and for a decoder
-    that reads an encoder.
+def frozen_depth(model: Backbone, rates: Mapping[str, float]) -> int | None:
+    """How many blocks lie below everything in the body that moves; `None` where the embeddings move, and for a model
+    that cannot be cut at a block (a decoder that reads an encoder, a model that is wrapped).
 
     `rates` is what `compose` gave. 0 means that only the embeddings can be cached, the number of layers that all blocks
     can: the last norm is cheap and always run.
     """
     parts = parts_of(model)
-    if parts.embeddings.moves(rates) or model.source_tower is not None:
+    if parts.embeddings.moves(rates) or not model.cuts:
         return None
-    still = [not block.moves(rates) for block in parts.blocks]
-    if model.config.stack.share:
-        return model.tower.depth if still[0] else 0
-    return still.index(False) if False in still else len(still)
+    still = [not block.moves(rates) for block in parts.blocks]  # one for all layers where they share their weights
+    return still.index(False) if False in still else model.config.stack.layers
 
 
-def needed_bytes(model: Transformer, tokens: int) -> int:
+def needed_bytes(model: Backbone, tokens: int) -> int:
     """The memory that the states of so many tokens take: what to compare with a limit before caching."""
     return tokens * model.config.width * model.compute.itemsize
 
@@ -121,7 +119,7 @@ def digests(batch: Batch) -> dict[int, bytes]:
     return out
 
 
-def cache_features(model: Transformer, batches: Iterable[Batch], layer: int, *, limit: int) -> FeatureCache:
+def cache_features(model: Backbone, batches: Iterable[Batch], layer: int, *, limit: int) -> FeatureCache:
     """Run the embeddings and the first `layer` blocks once over all batches and keep the states, without dropout.
 
     More than `limit` bytes is `E-FEATURES`: see `needed_bytes`. Batches must be on the model's device.
@@ -140,7 +138,7 @@ def cache_features(model: Transformer, batches: Iterable[Batch], layer: int, *, 
 
 
 @contextlib.contextmanager
-def starting_above(cache: FeatureCache, model: Transformer, batch: Batch) -> Iterator[None]:
+def starting_above(cache: FeatureCache, model: Backbone, batch: Batch) -> Iterator[None]:
     """Within this block `model(batch)` starts from the cached states, whoever calls it; other batches run as usual."""
     assert _is_frozen(model, cache.layer), "states are cached below a layer that moves"
     start = Start(cache.assemble(batch), cache.layer)
@@ -155,7 +153,7 @@ def starting_above(cache: FeatureCache, model: Transformer, batch: Batch) -> Ite
         handle.remove()
 
 
-def _is_frozen(model: Transformer, layer: int) -> bool:
+def _is_frozen(model: Backbone, layer: int) -> bool:
     depth = frozen_depth(model, {name: 1.0 for name, p in model.named_parameters() if p.requires_grad})
     return depth is not None and layer <= depth
 

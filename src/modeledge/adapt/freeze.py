@@ -14,7 +14,7 @@ from modeledge.adapt.checks import check_choice, check_count
 from modeledge.adapt.parts import parts_of
 from modeledge.adapt.strategy import Clock, Group, Neutral, all_but
 from modeledge.errors import ModeledgeError
-from modeledge.model.transformer import Transformer
+from modeledge.model.backbone import Backbone
 from modeledge.seed import Noise
 
 
@@ -25,7 +25,7 @@ class Probe(Neutral):
     A head that is tied to the embeddings and has no weights of its own has nothing to move.
     """
 
-    def moving(self, model: Transformer, clock: Clock) -> Sequence[Group]:
+    def moving(self, model: Backbone, clock: Clock) -> Sequence[Group]:
         """All heads at the base rate."""
         return all_but(model, parts_of(model).body)
 
@@ -54,11 +54,11 @@ class Freeze(Neutral):
         if not (self.first or self.all_but is not None or self.embeddings):
             raise ModeledgeError("E-CONFIG", "freeze freezes nothing", where="strategies.freeze", remedy="use full")
 
-    def attach(self, model: Transformer, noise: Noise) -> None:
+    def attach(self, model: Backbone, noise: Noise) -> None:
         """Refuse a number of layers that the model does not have (`E-SITE`)."""
         self.frozen_layers(model)
 
-    def moving(self, model: Transformer, clock: Clock) -> Sequence[Group]:
+    def moving(self, model: Backbone, clock: Clock) -> Sequence[Group]:
         """What lies above the frozen part, at the base rate."""
         parts = parts_of(model)
         still = list(parts.embeddings.names) if self.embeddings else []
@@ -66,7 +66,7 @@ class Freeze(Neutral):
             still += block.names
         return all_but(model, still)
 
-    def frozen_layers(self, model: Transformer) -> int:
+    def frozen_layers(self, model: Backbone) -> int:
         """How many layers are frozen, from the bottom; more than the model has is `E-SITE`."""
         layers = len(parts_of(model).blocks)
         field, asked = ("first", self.first) if self.all_but is None else ("all_but", self.all_but)

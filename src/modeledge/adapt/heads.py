@@ -15,9 +15,9 @@ from torch import nn
 from modeledge.adapt.checks import check_count
 from modeledge.adapt.strategy import Neutral
 from modeledge.errors import ModeledgeError, nearest
+from modeledge.model.backbone import Backbone
 from modeledge.model.heads import Classification
 from modeledge.model.init import initialise
-from modeledge.model.transformer import Transformer
 from modeledge.seed import Noise
 
 
@@ -28,7 +28,7 @@ class NewHead(Neutral):
     head: str = "class"
     starts_equal: ClassVar[bool] = False
 
-    def attach(self, model: Transformer, noise: Noise) -> None:
+    def attach(self, model: Backbone, noise: Noise) -> None:
         """Fill the head with fresh weights; an unknown head is `E-SITE`."""
         head, stack = find_head(model, self.head), model.config.stack
         initialise(head, noise, std=model.config.init, layers=stack.layers, prefix=f"heads.{self.head}.")
@@ -48,7 +48,7 @@ class ReplacedHead(Neutral):
     def __post_init__(self) -> None:
         check_count("replaced-head.outputs", self.outputs, 1)
 
-    def attach(self, model: Transformer, noise: Noise) -> None:
+    def attach(self, model: Backbone, noise: Noise) -> None:
         """Take the old head out and add the new one under its name."""
         old = find_head(model, self.head)
         if not isinstance(old, Classification):
@@ -65,7 +65,7 @@ class ReplacedHead(Neutral):
         model.heads[self.head].train(training)
 
 
-def find_head(model: Transformer, name: str) -> nn.Module:
+def find_head(model: Backbone, name: str) -> nn.Module:
     """The head of this name; an unknown one is `E-SITE`."""
     if name not in model.heads:
         remedy = nearest(str(name), model.heads) if len(model.heads) else "the model has no head yet"

@@ -16,6 +16,7 @@ from modeledge.adapt.checks import check_choice, check_count
 from modeledge.adapt.parts import parts_of
 from modeledge.adapt.strategy import Clock, Group, Neutral, all_but
 from modeledge.errors import ModeledgeError
+from modeledge.model.backbone import Backbone
 from modeledge.model.block import Block
 from modeledge.model.init import initialise
 from modeledge.model.transformer import Transformer
@@ -34,7 +35,7 @@ class AddedLayers(Neutral):
     count: int = 1
     body: Literal["frozen", "moving"] = "frozen"
     starts_equal: ClassVar[bool] = False
-    _old: WeakKeyDictionary[Transformer, int] = field(
+    _old: WeakKeyDictionary[Backbone, int] = field(
         default_factory=WeakKeyDictionary, init=False, repr=False, compare=False
     )
 
@@ -42,8 +43,14 @@ class AddedLayers(Neutral):
         check_count("layers.count", self.count, 1)
         check_choice("layers.body", self.body, ("frozen", "moving"))
 
-    def attach(self, model: Transformer, noise: Noise) -> None:
-        """Append the layers and say so in the model's configuration; attaching twice is `E-CONFIG`."""
+    def attach(self, model: Backbone, noise: Noise) -> None:
+        """Append the layers and say so in the model's configuration; attaching twice is `E-CONFIG`.
+
+        A model that was not built here has layers that cannot be built here: `E-SITE`.
+        """
+        if not isinstance(model, Transformer):
+            what = f"a {type(model).__name__} is wrapped whole: no layer of its kind can be put on top"
+            raise ModeledgeError("E-SITE", what, where="strategies.layers", remedy="use a head with a hidden layer")
         if model in self._old:
             raise ModeledgeError("E-CONFIG", "these layers are on the model already", where="strategies.layers")
         config, old = model.config, model.tower.depth
@@ -60,7 +67,7 @@ class AddedLayers(Neutral):
         model.config = replace(config, **{side: stack})  # type: ignore[arg-type]
         self._old[model] = old
 
-    def moving(self, model: Transformer, clock: Clock) -> Sequence[Group]:
+    def moving(self, model: Backbone, clock: Clock) -> Sequence[Group]:
         """What was not in the body when the layers were attached, or everything."""
         if model not in self._old:
             raise ModeledgeError("E-CONFIG", "the layers are not on the model", where="strategies.layers")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from modeledge.adapt.checks import check_rate
 from modeledge.adapt.parts import parts_of
 from modeledge.adapt.strategy import Clock, Group, Neutral
-from modeledge.model.transformer import Transformer
+from modeledge.model.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Rates(Neutral):
         check_rate("rates.head", self.head)
         check_rate("rates.decay", self.decay, 1.0)
 
-    def moving(self, model: Transformer, clock: Clock) -> Sequence[Group]:
+    def moving(self, model: Backbone, clock: Clock) -> Sequence[Group]:
         """Everything, one group a depth."""
         parts = parts_of(model)
         layers = len(parts.blocks)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from modeledge.adapt.parts import parts_of
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.model.transformer import Transformer
+from modeledge.model.backbone import Backbone
 from modeledge.seed import Noise
 
 
@@ -54,23 +54,23 @@ class Strategy(Protocol):
     @property
     def reserve(self) -> int: ...
 
-    def attach(self, model: Transformer, noise: Noise) -> None:
+    def attach(self, model: Backbone, noise: Noise) -> None:
         """Add what is to be added, a function of (seed, name) alone; refuse what the model does not have (`E-SITE`)."""
         ...
 
-    def moving(self, model: Transformer, clock: Clock) -> Sequence[Group]:
+    def moving(self, model: Backbone, clock: Clock) -> Sequence[Group]:
         """The parameters that this strategy lets move now, each in one group."""
         ...
 
-    def penalty(self, model: Transformer, clock: Clock) -> Tensor | None:
+    def penalty(self, model: Backbone, clock: Clock) -> Tensor | None:
         """What is added to the loss once a step, after its division."""
         ...
 
-    def after_step(self, model: Transformer, clock: Clock) -> None:
+    def after_step(self, model: Backbone, clock: Clock) -> None:
         """Called after each update, while the gradients are still there."""
         ...
 
-    def merge(self, model: Transformer) -> None:
+    def merge(self, model: Backbone) -> None:
         """Fold what was added into the plain weights, or refuse (`E-MERGE`)."""
         ...
 
@@ -90,21 +90,21 @@ class Neutral:
     mergeable: ClassVar[bool] = True
     reserve: ClassVar[int] = 0
 
-    def attach(self, model: Transformer, noise: Noise) -> None:
+    def attach(self, model: Backbone, noise: Noise) -> None:
         """Nothing is added."""
 
-    def moving(self, model: Transformer, clock: Clock) -> Sequence[Group]:
+    def moving(self, model: Backbone, clock: Clock) -> Sequence[Group]:
         """Everything moves."""
         return all_but(model, ())
 
-    def penalty(self, model: Transformer, clock: Clock) -> Tensor | None:
+    def penalty(self, model: Backbone, clock: Clock) -> Tensor | None:
         """No penalty."""
         return None
 
-    def after_step(self, model: Transformer, clock: Clock) -> None:
+    def after_step(self, model: Backbone, clock: Clock) -> None:
         """Nothing follows a step."""
 
-    def merge(self, model: Transformer) -> None:
+    def merge(self, model: Backbone) -> None:
         """Nothing is to be folded in; a strategy that says it cannot be merged refuses (`E-MERGE`)."""
         if not self.mergeable:
             raise ModeledgeError("E-MERGE", f"{type(self).__name__} adds what plain weights cannot hold")
@@ -125,13 +125,13 @@ class Full(Neutral):
     """Fine-tune every weight at the base rate (Devlin et al. 2019, section 3.2): the default, said aloud."""
 
 
-def all_but(model: Transformer, still: Iterable[str]) -> tuple[Group, ...]:
+def all_but(model: Backbone, still: Iterable[str]) -> tuple[Group, ...]:
     """One group at the base rate of all parameters that are not in `still`."""
     frozen = set(still)
     return (Group(tuple(name for name, _ in model.named_parameters() if name not in frozen)),)
 
 
-def compose(strategies: Sequence[Strategy], model: Transformer, clock: Clock) -> dict[str, float]:
+def compose(strategies: Sequence[Strategy], model: Backbone, clock: Clock) -> dict[str, float]:
     """The factor on the learning rate of every parameter that moves now, in the model's order.
 
     A parameter moves only if every strategy lets it move; rates multiply; no strategy at all is full fine-tuning. Where
@@ -154,7 +154,7 @@ def compose(strategies: Sequence[Strategy], model: Transformer, clock: Clock) ->
     return rates
 
 
-def _allowed(strategy: Strategy, model: Transformer, clock: Clock, known: Collection[str]) -> dict[str, float]:
+def _allowed(strategy: Strategy, model: Backbone, clock: Clock, known: Collection[str]) -> dict[str, float]:
     """One strategy's groups as name → rate; a strategy of a stranger is checked like our own."""
     who, rates = type(strategy).__name__, dict[str, float]()
     for group in strategy.moving(model, clock):
@@ -170,7 +170,7 @@ def _allowed(strategy: Strategy, model: Transformer, clock: Clock, known: Collec
     return rates
 
 
-def apply_moving(model: Transformer, rates: Mapping[str, float]) -> None:
+def apply_moving(model: Backbone, rates: Mapping[str, float]) -> None:
     """Ready the model for training steps in which exactly the parameters in `rates` move.
 
     They require a gradient, the others neither require nor hold one, so that nothing is computed for them. The model is

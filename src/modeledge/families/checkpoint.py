@@ -39,6 +39,7 @@ from modeledge.families.rules import (
 from modeledge.families.shards import SHARD_BYTES, write_folder
 from modeledge.families.table import FAMILIES, family_of, find_family
 from modeledge.families.weights import OnDisk
+from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
 from modeledge.model.heads import Head
 from modeledge.model.transformer import Transformer
@@ -204,7 +205,7 @@ def remember(model: Transformer, origin: Origin, family: Family, rules: Sequence
     }
 
 
-def start_of(model: Transformer) -> int | None:
+def start_of(model: Backbone) -> int | None:
     """The token with which the decoder begins to answer a source, as the model's file says; `None` where none says."""
     origin = origin_of(model)
     return None if origin is None else FAMILIES[origin.family].start(origin.said)

@@ -14,6 +14,7 @@ from torch import Tensor
 from modeledge.errors import ModeledgeError, printable
 from modeledge.families.keys import SPELLED, changed
 from modeledge.families.rules import Rule, needed
+from modeledge.model.backbone import Backbone
 from modeledge.model.config import Patches, Stack, Tokens, TransformerConfig
 from modeledge.model.heads import Head
 from modeledge.model.kinds import Learned, Rotary
@@ -79,7 +80,7 @@ class Origin:
     source: dict[str, str] = field(default_factory=dict)
 
 
-def origin_of(model: Transformer) -> Origin | None:
+def origin_of(model: Backbone) -> Origin | None:
     """What the model remembers of its file; `None` for a model that was not loaded."""
     origin = getattr(model, "origin", None)
     assert origin is None or isinstance(origin, Origin)

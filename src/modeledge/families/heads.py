@@ -10,6 +10,7 @@ from typing import Any, get_args
 from torch import nn
 
 from modeledge.errors import ModeledgeError, nearest
+from modeledge.model.backbone import Backbone
 from modeledge.model.heads import (
     Activation,
     ClassHead,
@@ -23,7 +24,6 @@ from modeledge.model.heads import (
     Value,
     ValueHead,
 )
-from modeledge.model.transformer import Transformer
 
 KINDS: dict[str, type[LMHead] | type[ClassHead] | type[ValueHead] | type[TokenHead]] = {
     "lm": LMHead,
@@ -33,7 +33,7 @@ KINDS: dict[str, type[LMHead] | type[ClassHead] | type[ValueHead] | type[TokenHe
 }
 
 
-def described(model: Transformer) -> dict[str, Head]:
+def described(model: Backbone) -> dict[str, Head]:
     """Each head of the model as the value that builds it; a head of a stranger's class is `E-OUTSIDE-FAMILY`."""
     return {name: _described(name, module) for name, module in model.heads.items()}
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from modeledge.errors import ModeledgeError
 from modeledge.generate.sample import Sampling
+from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch, Side
 from modeledge.model.cache import Cache
-from modeledge.model.transformer import Transformer
 from modeledge.records import IntArray
 from modeledge.seed import Noise
 
@@ -33,7 +33,7 @@ class _Rows:
 
 
 def generate(
-    model: Transformer,
+    model: Backbone,
     prompts: Sequence[IntArray],
     *,
     max_new_tokens: int,
@@ -58,7 +58,7 @@ def generate(
 
 @torch.inference_mode()
 def stream(
-    model: Transformer,
+    model: Backbone,
     prompts: Sequence[IntArray],
     *,
     max_new_tokens: int,
@@ -91,7 +91,7 @@ def stream(
         rows.cache, rows.last = states.cache, states.last[:, -1]
 
 
-def _read(model: Transformer, prompts: Sequence[IntArray], room: int) -> _Rows:
+def _read(model: Backbone, prompts: Sequence[IntArray], room: int) -> _Rows:
     """Read all prompts in one pass, padded on the left so that every row ends at the same column."""
     device = model.device
     lengths = [len(p) for p in prompts]
@@ -102,13 +102,13 @@ def _read(model: Transformer, prompts: Sequence[IntArray], room: int) -> _Rows:
         ids[row, start:], positions[row, start:], segments[row, start:] = prompt, np.arange(len(prompt)), 1
     tokens, places, numbers = (torch.from_numpy(a).to(device) for a in (ids, positions, segments))
     side = Side(tokens, places, numbers, whole=min(lengths) == longest)
-    cache = Cache.empty(model.config, len(prompts), longest + room, model.compute, device)
+    cache = model.new_cache(len(prompts), longest + room)
     states = model(Batch(target=side), cache)
     assert states.cache is not None
     return _Rows(list(range(len(prompts))), torch.tensor(lengths, device=device), states.cache, states.last[:, -1])
 
 
-def _read_sources(model: Transformer, prompts: Sequence[IntArray], room: int, start: Sequence[int]) -> _Rows:
+def _read_sources(model: Backbone, prompts: Sequence[IntArray], room: int, start: Sequence[int]) -> _Rows:
     """Read all prompts as sources, padded on the right, and `start` as the beginning of each answer."""
     device, count = model.device, len(prompts)
     lengths = torch.tensor([len(p) for p in prompts])
@@ -117,14 +117,14 @@ def _read_sources(model: Transformer, prompts: Sequence[IntArray], room: int, st
         ids[row, : len(prompt)] = torch.from_numpy(np.asarray(prompt, dtype=np.int64))
     source = Side.of(ids.to(device), None if bool((lengths == ids.shape[1]).all()) else lengths.to(device))
     target = Side.of(torch.tensor(start, device=device).expand(count, -1))
-    cache = Cache.empty(model.config, count, len(start) + room, model.compute, device)
+    cache = model.new_cache(count, len(start) + room)
     states = model(Batch(source=source, target=target), cache)
     assert states.cache is not None
     begun = torch.full((count,), len(start), device=device)
     return _Rows(list(range(count)), begun, states.cache, states.last[:, -1])
 
 
-def _check(model: Transformer, prompts: Sequence[IntArray], room: int, start: Sequence[int]) -> None:
+def _check(model: Backbone, prompts: Sequence[IntArray], room: int, start: Sequence[int]) -> None:
     if model.config.decoder is None:
         remedy = "fill [MASK]s with it, or take a decoder"
         raise ModeledgeError("E-USAGE", "an encoder does not continue text", remedy=remedy)
@@ -139,7 +139,7 @@ def _check(model: Transformer, prompts: Sequence[IntArray], room: int, start: Se
     model.check_length(max(longest, len(start) + room) if start else longest + room)
 
 
-def _check_start(model: Transformer, start: Sequence[int]) -> None:
+def _check_start(model: Backbone, start: Sequence[int]) -> None:
     """A decoder that reads an encoder needs tokens to begin with, another one has none."""
     if model.config.both and not start:
         remedy = "name the token with start=, e.g. the pad token for T5, the token of a language for mBART"
@@ -154,7 +154,7 @@ def _check_start(model: Transformer, start: Sequence[int]) -> None:
 
 
 @torch.inference_mode()
-def fill_mask(model: Transformer, ids: IntArray, mask: int, *, top: int = 5) -> list[list[tuple[int, float]]]:
+def fill_mask(model: Backbone, ids: IntArray, mask: int, *, top: int = 5) -> list[list[tuple[int, float]]]:
     """For each masked place the `top` best ids with their probabilities; ids `[n]` include the special tokens."""
     check_fills(model)
     places = np.flatnonzero(ids == mask)
@@ -169,7 +169,7 @@ def fill_mask(model: Transformer, ids: IntArray, mask: int, *, top: int = 5) -> 
     return [list(zip(i, p, strict=True)) for i, p in zip(found.tolist(), shares.tolist(), strict=True)]
 
 
-def check_fills(model: Transformer) -> None:
+def check_fills(model: Backbone) -> None:
     """Refuse a model that cannot fill gaps (`E-USAGE`)."""
     if model.config.decoder is not None:
         raise ModeledgeError(

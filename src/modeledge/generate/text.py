@@ -10,7 +10,7 @@ import numpy as np
 from modeledge.errors import ModeledgeError
 from modeledge.generate.engine import check_fills, fill_mask, stream
 from modeledge.generate.sample import Sampling
-from modeledge.model.transformer import Transformer
+from modeledge.model.backbone import Backbone
 from modeledge.records import IntArray
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer
@@ -35,7 +35,7 @@ class _Writing:
 
 
 def continue_text(
-    model: Transformer,
+    model: Backbone,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     *,
@@ -84,7 +84,7 @@ def as_source(tokenizer: Tokenizer, ids: IntArray) -> IntArray:
     return np.array([*around[0], *ids.tolist(), *around[1]], dtype=np.int64)
 
 
-def fill_text(model: Transformer, tokenizer: Tokenizer, text: str, *, top: int = 5) -> list[list[tuple[str, float]]]:
+def fill_text(model: Backbone, tokenizer: Tokenizer, text: str, *, top: int = 5) -> list[list[tuple[str, float]]]:
     """For each `[MASK]` written in the text, the `top` best pieces with their probabilities."""
     check_fills(model)
     mask = tokenizer.need("mask")

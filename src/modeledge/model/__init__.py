@@ -1,5 +1,6 @@
 """The one transformer, built out of small typed choices."""
 
+from modeledge.model.backbone import Backbone, Keep, Start, States
 from modeledge.model.batch import Batch, Side
 from modeledge.model.cache import Cache
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Patches, Stack, Tokens, TransformerConfig
@@ -9,10 +10,11 @@ from modeledge.model.kinds import Buckets, Learned, Rotary, Sinusoidal, Stretch
 from modeledge.model.likelihood import token_loss
 from modeledge.model.pattern import Marks, Pattern
 from modeledge.model.sites import Site
-from modeledge.model.transformer import Keep, Start, States, Transformer
+from modeledge.model.transformer import Transformer
 
 __all__ = [
     "Attention",
+    "Backbone",
     "Batch",
     "Buckets",
     "Cache",

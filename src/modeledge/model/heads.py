@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from modeledge.errors import ModeledgeError
 from modeledge.model.batch import Batch
-from modeledge.model.config import Patches, TransformerConfig
+from modeledge.model.config import Patches
 from modeledge.model.draw import Draw, dropped
+from modeledge.model.facts import Facts
 from modeledge.model.feedforward import ACTIVATIONS, activation
 from modeledge.model.linear import Linear, build_norm
 
@@ -35,7 +36,7 @@ class LMHead:
     scale: float = 1.0
     softcap: float | None = None
 
-    def build(self, config: TransformerConfig) -> LanguageModelling:
+    def build(self, config: Facts) -> LanguageModelling:
         return LanguageModelling(self, config)
 
 
@@ -60,7 +61,7 @@ class ClassHead:
     first_dropout: float = 0.0
     distilled: bool = False
 
-    def build(self, config: TransformerConfig) -> Classification:
+    def build(self, config: Facts) -> Classification:
         return Classification(self, config)
 
 
@@ -75,7 +76,7 @@ class ValueHead:
     dropout: float = 0.0
     first_dropout: float = 0.0
 
-    def build(self, config: TransformerConfig) -> Value:
+    def build(self, config: Facts) -> Value:
         return Value(self, config)
 
 
@@ -92,7 +93,7 @@ class TokenHead:
     bias: bool = True
     dropout: float = 0.0
 
-    def build(self, config: TransformerConfig) -> Tagging:
+    def build(self, config: Facts) -> Tagging:
         return Tagging(self, config)
 
 
@@ -104,7 +105,7 @@ class LanguageModelling(nn.Module):
 
     bias: Tensor | None
 
-    def __init__(self, spec: LMHead, config: TransformerConfig) -> None:
+    def __init__(self, spec: LMHead, config: Facts) -> None:
         super().__init__()
         self.spec, width, table = spec, config.width, config.table
         inner = table.width or width
@@ -144,7 +145,7 @@ class LanguageModelling(nn.Module):
 class Classification(nn.Module):
     """Pooled states → class scores."""
 
-    def __init__(self, spec: ClassHead, config: TransformerConfig) -> None:
+    def __init__(self, spec: ClassHead, config: Facts) -> None:
         super().__init__()
         self.spec, self.pool = spec, spec.pool
         self.activation = ACTIVATIONS[spec.activation]
@@ -177,7 +178,7 @@ class Classification(nn.Module):
 class Value(nn.Module):
     """States → one number an example, or a token."""
 
-    def __init__(self, spec: ValueHead, config: TransformerConfig) -> None:
+    def __init__(self, spec: ValueHead, config: Facts) -> None:
         super().__init__()
         self.spec, self.pool = spec, spec.pool
         self.activation = ACTIVATIONS[spec.activation]
@@ -195,7 +196,7 @@ class Value(nn.Module):
 class Tagging(nn.Module):
     """States → scores for each token."""
 
-    def __init__(self, spec: TokenHead, config: TransformerConfig) -> None:
+    def __init__(self, spec: TokenHead, config: Facts) -> None:
         super().__init__()
         self.spec, self.activation = spec, ACTIVATIONS[spec.activation]
         self.dense = Linear(config.width, config.width, bias=spec.hidden_bias) if spec.hidden else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.model.linear import Linear
@@ -18,14 +18,24 @@ class Site:
 
     `path` names the module in the model; `hf_name` names it in the Hugging Face checkpoint it came from (equal to
     `path` for a model of our own), and `transposed` says that the checkpoint stores its weight the other way round.
+    `turned` says so of the module itself: in a model that is wrapped it may be a linear layer of another library, which
+    holds `[inputs, outputs]`. Whoever changes weights goes through `weight`.
     """
 
     kind: str
     path: str
-    module: Linear
+    module: nn.Module
     rows: slice
     hf_name: str
     transposed: bool = False
+    turned: bool = False
+
+    @property
+    def weight(self) -> Tensor:
+        """The weights of these rows `[outputs, inputs]`, a view into the module's."""
+        weight = self.module.weight
+        assert isinstance(weight, Tensor)
+        return (weight.T if self.turned else weight)[self.rows]
 
 
 def find_sites(model: nn.Module, kind: str, hf_names: dict[str, tuple[str, bool]]) -> list[Site]:

@@ -2,60 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modeledge.errors import ModeledgeError
+from modeledge.model.backbone import Backbone, Keep, Start, States
 from modeledge.model.batch import Batch, Side
 from modeledge.model.block import Source, Tower
 from modeledge.model.cache import Cache
 from modeledge.model.config import Tokens, TransformerConfig
 from modeledge.model.draw import Draw, dropped
-from modeledge.model.heads import Head
 from modeledge.model.init import initialise
 from modeledge.model.linear import Linear, build_norm
+from modeledge.model.parts import Part, Parts
 from modeledge.model.pattern import Marks
 from modeledge.model.sites import Site, find_sites
 from modeledge.seed import Noise
-
-
-@dataclass(frozen=True)
-class Keep:
-    """What a forward pass should hold beside the last states: all layers' states, the attention weights."""
-
-    layers: bool = False
-    attention: bool = False
-
-
-@dataclass(frozen=True)
-class States:
-    """What a forward pass returns; only what `Keep` asked for is held.
-
-    `last [rows, seq, width]`; `encoder`: the encoder's last states, where there is one; `layers`: the embeddings and
-    each layer's output (the last one normed), `encoder_layers` the same of an encoder that a decoder reads;
-    `attention`: each layer's weights `[rows, heads, queries, keys]`, in a decoder that reads an encoder each followed
-    by those over the source, `encoder_attention` likewise; `cache`: the next one, where one was given.
-    """
-
-    last: Tensor
-    encoder: Tensor | None = None
-    layers: tuple[Tensor, ...] = ()
-    attention: tuple[Tensor, ...] = ()
-    cache: Cache | None = None
-    encoder_layers: tuple[Tensor, ...] = ()
-    encoder_attention: tuple[Tensor, ...] = ()
-
-
-@dataclass(frozen=True)
-class Start:
-    """States that were computed before, `[rows, seq, width]`: those that enter block `layer` (0: the embeddings)."""
-
-    states: Tensor
-    layer: int
 
 
 class EmbedDropout(nn.Module):
@@ -70,13 +34,15 @@ class EmbedDropout(nn.Module):
         return dropped(states, draw.mask(states, self.rate, "embed") if self.training else None)
 
 
-class Transformer(nn.Module):
+class Transformer(Backbone):
     """An encoder, a decoder, or both, over token embeddings or image patches, with named heads.
 
     `tower` is the stack whose states the heads read; `source_tower` is the encoder that a decoder reads. Parameters are
     fp32 masters; `compute` is the dtype of the states and of all products. Fresh weights are a function of (seed,
     parameter name).
     """
+
+    config: TransformerConfig
 
     def __init__(self, config: TransformerConfig, *, seed: int = 0) -> None:
         super().__init__()
@@ -111,11 +77,6 @@ class Transformer(nn.Module):
         initialise(self, Noise(seed), std=config.init, layers=stack.layers)
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
-
-    @property
     def table(self) -> Tensor:
         """The token embeddings `[vocab, width]` that a tied head shares: those of the side it reads."""
         return self.tokens if self.target_tokens is None else self.target_tokens
@@ -124,7 +85,7 @@ class Transformer(nn.Module):
         self,
         batch: Batch,
         cache: Cache | None = None,
-        keep: Keep = Keep(),
+        keep: Keep = Keep(),  # noqa: B008
         start: Start | None = None,
     ) -> States:
         """Run the tower over the batch's side; with a cache, the side holds only the new tokens.
@@ -176,6 +137,15 @@ class Transformer(nn.Module):
         marks = Marks.of(side)
         return Source(states, marks, side.whole), None if cache is None else cache.of_source(marks, side.whole)
 
+    @property
+    def cuts(self) -> bool:
+        """At every block, unless a decoder reads an encoder: its states depend on all below them."""
+        return self.source_tower is None
+
+    def new_cache(self, rows: int, capacity: int) -> Cache:
+        """An empty cache with room for `capacity` tokens a row, in the dtype of the products."""
+        return Cache.empty(self.config, rows, capacity, self.compute, self.device)
+
     def states_at(self, batch: Batch, layer: int) -> Tensor:
         """The states that enter block `layer`, `[rows, seq, width]`; those of the last layer are not normed yet."""
         assert self.source_tower is None, "the states of a decoder that reads an encoder depend on all below them"
@@ -211,20 +181,6 @@ class Transformer(nn.Module):
         first = F.embedding(side.positions.clamp(max=len(self.leading) - 1), self.leading)
         return torch.where(leading[..., None], first, self.patches(side.ids.to(first.dtype)))
 
-    def add_heads(self, heads: Mapping[str, Head], noise: Noise) -> None:
-        """Add the heads that are not there yet, freshly drawn; a head that is there is kept as it is."""
-        for name, head in heads.items():
-            if name not in self.heads:
-                module = head.build(self.config).to(self.device)
-                initialise(
-                    module, noise, std=self.config.init, layers=self.config.stack.layers, prefix=f"heads.{name}."
-                )
-                self.heads[name] = module
-
-    def logits(self, states: Tensor, head: str = "lm") -> Tensor:
-        """Scores over the vocabulary `[..., vocab]` for states `[..., width]`."""
-        return self.heads[head](states, self.table)  # type: ignore[no-any-return]
-
     def sites(self, kind: str) -> Sequence[Site]:
         """Where an adapter of this kind may act: see `modeledge.model.sites`."""
         return find_sites(self, kind, self.hf_names)
@@ -235,8 +191,21 @@ class Transformer(nn.Module):
             if tower is not None:
                 tower.checkpointing = on
 
-    def check_length(self, length: int) -> None:
-        """Refuse examples longer than the positions that the model knows (`E-POSITION`)."""
-        limit = self.config.positions
-        if limit is not None and length > limit:
-            raise ModeledgeError("E-POSITION", f"length {length} is beyond the model's {limit} positions")
+    def parts(self) -> Parts:
+        """Embeddings (with positions and their norm), blocks (an encoder's before those of its decoder), last norms."""
+        drops = tuple(drop for drop in (self.embed_dropout, self.source_dropout) if drop is not None)
+        own = Part(tuple(name for name, _ in self.named_parameters(recurse=False)), drops)
+        towers = {"source_tower": self.source_tower, "tower": self.tower}
+        there = {name: tower for name, tower in towers.items() if tower is not None}
+        below = {name: getattr(self, name) for name in ("embed_norm", "target_norm", "project", "patches")}
+        below |= {f"{name}.position": tower.position for name, tower in there.items()}
+        return Parts(
+            embeddings=Part.joined([own, *(Part.of(name, module) for name, module in below.items())]),
+            blocks=tuple(
+                Part.of(f"{name}.blocks.{number}", block)
+                for name, tower in there.items()
+                for number, block in enumerate(tower.blocks)
+            ),
+            last=Part.joined([Part.of(f"{name}.final_norm", tower.final_norm) for name, tower in there.items()]),
+            heads={name: Part.of(f"heads.{name}", head) for name, head in self.heads.items()},
+        )

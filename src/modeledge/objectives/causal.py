@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from modeledge.errors import ModeledgeError
+from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
 from modeledge.model.heads import Head, LanguageModelling, LMHead
 from modeledge.model.likelihood import token_loss
-from modeledge.model.transformer import Transformer
 from modeledge.objectives.objective import Loss, Objective, Term
 from modeledge.records import Example, Piece, Prepared
 from modeledge.seed import Noise
@@ -46,11 +46,11 @@ class CausalLM(Objective):
         self.prepare = CausalPrepare()
         self.heads: dict[str, Head] = {"lm": head or LMHead()}
 
-    def loss(self, model: Transformer, batch: Batch, noise: Noise) -> Loss:
+    def loss(self, model: Backbone, batch: Batch, noise: Noise) -> Loss:
         return Loss({"lm": vocabulary_term(model, batch, "lm")})
 
 
-def vocabulary_term(model: Transformer, batch: Batch, name: str) -> Term:
+def vocabulary_term(model: Backbone, batch: Batch, name: str) -> Term:
     """Cross-entropy of head `name` at the positions it reads: only the scores that are asked for are made."""
     head = model.heads[name]
     assert isinstance(head, LanguageModelling)

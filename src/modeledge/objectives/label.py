@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 
 from modeledge.errors import ModeledgeError
+from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
 from modeledge.model.heads import ClassHead, Head, ValueHead
-from modeledge.model.transformer import Transformer
 from modeledge.objectives.objective import Loss, Objective, Prepare, Term
 from modeledge.records import Example, IntArray, Piece, Prepared
 from modeledge.seed import Noise
@@ -104,7 +104,7 @@ class Classify(Objective):
         self.prepare, self.smoothing = prepare, smoothing
         self.heads: Mapping[str, Head] = {"class": head}
 
-    def loss(self, model: Transformer, batch: Batch, noise: Noise) -> Loss:
+    def loss(self, model: Backbone, batch: Batch, noise: Noise) -> Loss:
         scores = self.scores(model, batch)
         labels, weights = batch.labels["class"], batch.weights["class"]
         losses = F.cross_entropy(scores, labels, reduction="none", label_smoothing=self.smoothing)
@@ -112,7 +112,7 @@ class Classify(Objective):
         term = Term((losses * weights).sum(), weights.sum())
         return Loss({"class": term}, {"accuracy": (right.sum(), torch.tensor(float(len(labels))))})
 
-    def scores(self, model: Transformer, batch: Batch) -> torch.Tensor:
+    def scores(self, model: Backbone, batch: Batch) -> torch.Tensor:
         """Class scores `[examples, classes]` in fp32 or wider."""
         states = model(batch).last
         return wide(model.heads["class"](states, batch))
@@ -130,17 +130,17 @@ class Regress(Objective):
         self.prepare, self.center, self.scale = prepare, center, scale
         self.heads: Mapping[str, Head] = {"value": head}
 
-    def loss(self, model: Transformer, batch: Batch, noise: Noise) -> Loss:
+    def loss(self, model: Backbone, batch: Batch, noise: Noise) -> Loss:
         weights = batch.weights["value"]
         losses = ((self.scores(model, batch) - batch.labels["value"]) / self.scale) ** 2
         return Loss({"value": Term((losses * weights).sum(), weights.sum())})
 
-    def scores(self, model: Transformer, batch: Batch) -> torch.Tensor:
+    def scores(self, model: Backbone, batch: Batch) -> torch.Tensor:
         """Predicted values `[examples]` in fp32 or wider."""
         states = model(batch).last
         return wide(model.heads["value"](states, batch)) * self.scale + self.center
 
-    def fold(self, model: Transformer) -> None:
+    def fold(self, model: Backbone) -> None:
         """Let the head's own weights say what `scores` says: the model then needs neither center nor scale."""
         output = model.heads["value"].output
         with torch.no_grad():

@@ -13,9 +13,9 @@ from typing import ClassVar
 import numpy as np
 
 from modeledge.errors import ModeledgeError
+from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
 from modeledge.model.heads import Head, LMHead
-from modeledge.model.transformer import Transformer
 from modeledge.objectives.causal import vocabulary_term
 from modeledge.objectives.objective import Loss, Objective
 from modeledge.records import Example, IntArray, Piece, Prepared
@@ -94,5 +94,5 @@ class MaskedLM(Objective):
         self.prepare = prepare
         self.heads: dict[str, Head] = {"lm": head or LMHead(transform=True, bias=True)}
 
-    def loss(self, model: Transformer, batch: Batch, noise: Noise) -> Loss:
+    def loss(self, model: Backbone, batch: Batch, noise: Noise) -> Loss:
         return Loss({"lm": vocabulary_term(model, batch, "lm")})

@@ -9,10 +9,10 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
 from modeledge.model.draw import dropping
 from modeledge.model.heads import Head
-from modeledge.model.transformer import Transformer
 from modeledge.records import Example, Prepared
 from modeledge.seed import Noise
 
@@ -69,7 +69,7 @@ class Objective(nn.Module):
     heads: Mapping[str, Head]
     couples: bool = False
 
-    def loss(self, model: Transformer, batch: Batch, noise: Noise) -> Loss:
+    def loss(self, model: Backbone, batch: Batch, noise: Noise) -> Loss:
         """The terms for one micro-batch. The weight of each term must equal `batch.weights[term].sum()`."""
         raise NotImplementedError
 
@@ -81,7 +81,7 @@ class Objective(nn.Module):
 class Step(nn.Module):
     """Model and objective as one module: what is moved, wrapped, sharded and saved; the trainer calls nothing else."""
 
-    def __init__(self, model: Transformer, objective: Objective, *, noise: Noise = Noise(0)) -> None:  # noqa: B008
+    def __init__(self, model: Backbone, objective: Objective, *, noise: Noise = Noise(0)) -> None:  # noqa: B008
         super().__init__()
         self.model, self.objective = model, objective
         model.add_heads(objective.heads, noise)

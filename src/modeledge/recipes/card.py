@@ -19,6 +19,7 @@ from typing import Any
 from modeledge import __version__, files
 from modeledge.errors import printable
 from modeledge.families import origin_of
+from modeledge.model.backbone import Backbone
 from modeledge.model.transformer import Transformer
 
 CARD = "README.md"
@@ -114,7 +115,7 @@ def shortened(value: Any) -> Any:
     return os.path.basename(value) if isinstance(value, str) and os.path.isabs(value) else value
 
 
-def base_of(path: str | Path, model: Transformer) -> dict[str, str]:
+def base_of(path: str | Path, model: Backbone) -> dict[str, str]:
     """The base model for a card: as it was fetched, or the folder's name with the digest that its manifest states."""
     origin = origin_of(model)
     if origin is not None and origin.source:

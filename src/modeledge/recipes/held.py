@@ -9,7 +9,7 @@ import torch
 
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
-from modeledge.model.transformer import Transformer
+from modeledge.model.backbone import Backbone
 from modeledge.objectives import Shape, Step, collate, prepared
 from modeledge.recipes.recipe import PretrainRecipe
 from modeledge.records import Example
@@ -45,13 +45,11 @@ def split_stream(stream: TokenStream, share: float, seed: int) -> tuple[TokenStr
     return stream.only(kept), [stream.example(int(number)) for number in held]
 
 
-def loss_on(
-    step: Step, examples: Sequence[Example], config: TrainConfig
-) -> Callable[[Transformer], Mapping[str, float]]:
+def loss_on(step: Step, examples: Sequence[Example], config: TrainConfig) -> Callable[[Backbone], Mapping[str, float]]:
     """A function that gives nats a token on these examples, whose noise is the same each time."""
     noise, size = Noise(0), config.micro_batch or config.batch
 
-    def evaluate(model: Transformer) -> dict[str, float]:
+    def evaluate(model: Backbone) -> dict[str, float]:
         total = weight = 0.0
         device = next(model.parameters()).device
         with torch.no_grad():

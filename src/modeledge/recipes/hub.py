@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from modeledge.errors import ModeledgeError, printable
 from modeledge.families import origin_of
-from modeledge.model.transformer import Transformer
+from modeledge.model.backbone import Backbone
 from modeledge.recipes.folder import model_folder
 from modeledge.recipes.recipe import is_name
 
@@ -109,13 +109,13 @@ def without_secrets(address: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def source_of(model: Transformer) -> dict[str, str]:
+def source_of(model: Backbone) -> dict[str, str]:
     """The name, revision and endpoint that a model was fetched by; empty where it was not."""
     origin = origin_of(model)
     return {} if origin is None else dict(origin.source)
 
 
-def remember_source(model: Transformer, source: Mapping[str, str]) -> None:
+def remember_source(model: Backbone, source: Mapping[str, str]) -> None:
     """Leave on a loaded model where it was fetched from."""
     origin = origin_of(model)
     if origin is not None:

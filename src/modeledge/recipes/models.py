@@ -46,6 +46,8 @@ def save(
     Raises `E-OUTSIDE-FAMILY` where no known architecture of theirs is this model, and what `save_model` raises.
     """
     transformer = model.transformer if isinstance(model, Model) else model
+    if not isinstance(transformer, Transformer):
+        raise ModeledgeError("E-USAGE", "a wrapped model is written by its own `save`", where=str(path))
     folder, family, wanted = Path(path), family_for(transformer, to), dtype_of(dtype)
     if folder.is_file():
         raise ModeledgeError("E-OUTPUT", "this is a file", where=str(folder))

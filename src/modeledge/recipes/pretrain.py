@@ -66,6 +66,7 @@ def pretrain(
             say(f"resumed after step {session.resume()}")
         session.run(listeners)
         session.take_best()
+        assert isinstance(trainer.model, Transformer)
         card = card_of(recipe, trainer, folder)
         return finish(trainer.model, tokenizer, folder / "model", recipe.family, card=card)
 

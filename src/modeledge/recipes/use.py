@@ -17,8 +17,8 @@ from modeledge.families import load_model, start_of
 from modeledge.generate import Sampling, continue_text, fill_text
 from modeledge.machine import tune_malloc
 from modeledge.metrics import bits_per_byte, perplexity
+from modeledge.model.backbone import Backbone
 from modeledge.model.heads import Pool, pooled
-from modeledge.model.transformer import Transformer
 from modeledge.objectives import LabelPrepare, Objective, Shape, Step, collate, prepared
 from modeledge.recipes.finetune import TASK_FILE, located, marks
 from modeledge.recipes.folder import model_folder
@@ -31,7 +31,7 @@ from modeledge.tokens import Tokenizer
 class Model:
     """A model with its tokenizer, where one lies beside it, and its task, where it was fine-tuned: `Model.load`."""
 
-    def __init__(self, transformer: Transformer, tokenizer: Tokenizer | None, task: LabelTask | None = None) -> None:
+    def __init__(self, transformer: Backbone, tokenizer: Tokenizer | None, task: LabelTask | None = None) -> None:
         self.transformer, self.tokenizer, self.task = transformer.eval(), tokenizer, task
 
     @staticmethod
@@ -193,7 +193,7 @@ def check_pool(pool: str) -> None:
 
 
 def held_out_loss(
-    model: Transformer, objective: Objective, shards: Shards, length: int, *, tokens: int, bytes: int
+    model: Backbone, objective: Objective, shards: Shards, length: int, *, tokens: int, bytes: int
 ) -> dict[str, float]:
     """Loss of an objective on held-out shards: nats a token, perplexity, and bits a byte where `bytes` is known."""
     step, noise = Step(model, objective).eval(), Noise(0)
@@ -221,7 +221,7 @@ def _tokenizer(path: Path) -> Tokenizer | None:
         raise
 
 
-def _task(path: Path, tokenizer: Tokenizer, model: Transformer) -> LabelTask | None:
+def _task(path: Path, tokenizer: Tokenizer, model: Backbone) -> LabelTask | None:
     if not path.exists():
         return None
     said = files.read_json(path)

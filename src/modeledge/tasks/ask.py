@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
-from modeledge.model.transformer import Transformer
 from modeledge.objectives import Shape, collate
 from modeledge.records import Example
 from modeledge.seed import Noise
@@ -22,7 +22,7 @@ def batches(task: LabelTask, examples: Sequence[Example], size: int = 256) -> It
         yield collate(ready, Shape(task.prepare.length))
 
 
-def answers(task: LabelTask, model: Transformer, examples: Sequence[Example], size: int = 256) -> list[Answer]:
+def answers(task: LabelTask, model: Backbone, examples: Sequence[Example], size: int = 256) -> list[Answer]:
     """One answer an example, in the order of the examples. The model is put in evaluation mode while it is asked."""
     training = model.training
     model.eval()
@@ -35,7 +35,7 @@ def answers(task: LabelTask, model: Transformer, examples: Sequence[Example], si
     return [told[example.index] for example in examples]
 
 
-def judge_on(task: LabelTask, examples: Sequence[Example]) -> Callable[[Transformer], Mapping[str, float]]:
+def judge_on(task: LabelTask, examples: Sequence[Example]) -> Callable[[Backbone], Mapping[str, float]]:
     """A function that marks a model on these examples, for the trainer's judge."""
     return lambda model: task.mark(answers(task, model, examples), examples)
 

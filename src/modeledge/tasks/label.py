@@ -10,10 +10,10 @@ import torch
 
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.metrics import METRICS
+from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
-from modeledge.model.config import TransformerConfig
+from modeledge.model.facts import Facts
 from modeledge.model.heads import ClassHead, Pool, ValueHead
-from modeledge.model.transformer import Transformer
 from modeledge.objectives import Classify, LabelPrepare, Regress
 from modeledge.records import Example
 from modeledge.tasks.labels import Labels
@@ -30,7 +30,7 @@ class LabelTask:
         self,
         labels: Labels,
         tokenizer: Tokenizer,
-        config: TransformerConfig,
+        config: Facts,
         *,
         length: int,
         text: str = "text",
@@ -82,7 +82,7 @@ class LabelTask:
         """How many examples lose tokens to the row length."""
         return sum(self.prepare.truncated(example) > 0 for example in examples)
 
-    def predict(self, model: Transformer, batch: Batch) -> list[Answer]:
+    def predict(self, model: Backbone, batch: Batch) -> list[Answer]:
         """One answer an example; the scores are compared in fp32."""
         with torch.no_grad():
             scores = self.objective.scores(model, batch).cpu()
@@ -109,7 +109,7 @@ class LabelTask:
 
 def shape_for(
     tokenizer: Tokenizer,
-    config: TransformerConfig,
+    config: Facts,
     kind: Literal["class", "value"],
     length: int,
     class_weights: tuple[float, ...] = (),

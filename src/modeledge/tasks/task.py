@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
-from modeledge.model.transformer import Transformer
 from modeledge.objectives import Objective
 from modeledge.records import Example
 
@@ -30,7 +30,7 @@ class Task(Protocol):
         """Rows → examples, numbered from 0."""
         ...
 
-    def predict(self, model: Transformer, batch: Batch) -> Sequence[Answer]:
+    def predict(self, model: Backbone, batch: Batch) -> Sequence[Answer]:
         """One answer an example of the batch, in its order."""
         ...
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modeledge.errors import ModeledgeError
-from modeledge.model.transformer import Transformer
+from modeledge.model.backbone import Backbone
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Judge:
     what it marks on: a resumed run is marked on the same.
     """
 
-    evaluate: Callable[[Transformer], Mapping[str, float]]
+    evaluate: Callable[[Backbone], Mapping[str, float]]
     metric: str
     every: int
     greater: bool = True
@@ -34,7 +34,7 @@ class Judge:
         """Is the model to be marked after this many steps?"""
         return last or step % self.every == 0
 
-    def mark(self, model: Transformer, step: int) -> dict[str, float]:
+    def mark(self, model: Backbone, step: int) -> dict[str, float]:
         """Mark the model, in evaluation mode, and remember the verdict."""
         modes = {name: module.training for name, module in model.named_modules()}
         model.eval()

@@ -307,7 +307,7 @@ def test_each_id_belongs_to_a_turn(name: str, bytes_bpe: Tokenizer) -> None:
     assert (ours.said_by("assistant") == (ours.turns == 1)).all()
     assert (ours.said_by("user") == np.isin(ours.turns, (0, 2))).all()
     assert not ours.said_by("tool").any()
-    assert said(-1).endswith("assistant\n\n" if name == "llama3" else "assistant\n")
+    assert said(-1).endswith("<|end_header_id|>\n\n" if name == "llama3" else "assistant\n")
     assert len(ours.ids) == len(ours.turns) == len(ours.generated)
 
 
@@ -503,6 +503,17 @@ def test_a_template_without_end_is_stopped(name: str) -> None:
 @pytest.mark.parametrize("name", REACHING)
 def test_a_template_cannot_reach_out(name: str) -> None:
     assert code_of(REACHING[name]) == "E-TEMPLATE"
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in REACHING if "__" in REACHING[name] and "cycler" not in REACHING[name]]
+)
+def test_the_inside_of_a_value_is_not_even_there(name: str) -> None:
+    """Not only is nothing of it written: it is not found."""
+    with pytest.raises(
+        ModeledgeError, match=r"unsafe|No filter|undefined|cannot hold|has no attribute|format(_map)? cannot"
+    ):
+        shown(REACHING[name])
 
 
 def test_a_template_runs_opens_and_connects_to_nothing() -> None:

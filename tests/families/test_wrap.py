@@ -210,6 +210,7 @@ def test_packed_rows_are_read_as_each_example_alone(hf: Any, name: str) -> None:
         assert len(states.layers) == len(out.hidden_states)
         for ours, theirs in zip(states.layers, out.hidden_states, strict=True):
             assert torch.allclose(ours[row, start:end], theirs[0], atol=1e-5)
+    assert (states.encoder is states.last) == (model.config.encoder is not None)
 
 
 @pytest.mark.parametrize("name", ["bart", "t5"])
@@ -471,6 +472,26 @@ def test_frozen_layers_drop_nothing(hf: Any) -> None:
         assert torch.equal(one, model(batch).last)
 
 
+def test_a_frozen_body_that_drops_by_itself_drops_nothing(hf: Any) -> None:
+    """BART's stacks drop embeddings in their own forward pass, by a mode that belongs to no part."""
+    model = wrapped(hf, "bart", dropout=0.5)
+    model.add_heads({"class": ClassHead(outputs=3)}, Noise(1))
+    batch = collate(two_sided(), Shape(20))
+
+    def differs() -> bool:
+        found = []
+        for seed in (1, 2):
+            with dropping(Noise(seed)):
+                found.append(model(batch).last)
+        return not torch.equal(*found)
+
+    apply_moving(model, compose([Probe()], model, NOW))
+    assert model.body.encoder.training
+    assert not differs()
+    apply_moving(model, compose([], model, NOW))
+    assert differs()
+
+
 def test_rates_follow_the_depth(hf: Any) -> None:
     model = wrapped(hf, "falcon")
     model.add_heads({"class": ClassHead(outputs=3)}, Noise(1))
@@ -554,8 +575,11 @@ def test_bf16_products_over_fp32_masters(hf: Any) -> None:
     batch = packed(classify(model), examples())
     exact = model(batch).last
     model.compute = torch.bfloat16
+    seen = []
+    model.body.encoder.layer[1].intermediate.dense.register_forward_hook(lambda m, a, out: seen.append(out.dtype))
     states = model(batch).last
     assert states.dtype is torch.bfloat16
+    assert seen == [torch.bfloat16]
     assert all(p.dtype is torch.float32 for p in model.parameters())
     assert torch.allclose(states.float(), exact, atol=0.1)  # bf16 has eight bits
     assert not torch.equal(states.float(), exact)
@@ -627,7 +651,7 @@ def test_tied_weights_are_kept_once_and_loaded_everywhere(hf: Any, tmp_path: Pat
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.zero_()
-    Step(other, CausalLM()).model.load_state_dict(load_file(tmp_path / "weights.safetensors"), strict=False)
+    other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     assert torch.equal(other.table, model.table)
     assert other.body.decoder.embed_tokens.weight is other.body.shared.weight
 

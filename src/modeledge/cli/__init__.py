@@ -149,10 +149,10 @@ def finetune(
     data: Annotated[str, typer.Argument(help="csv, tsv, jsonl or parquet with labels.")],
     overrides: Overrides = None,
     out: Out = Path("runs/finetune"),
-    text: str = "text",
+    text: str | None = None,
     pair: Annotated[str | None, typer.Option(help="The column of the second text.")] = None,
-    label: str = "label",
-    task: Annotated[str, typer.Option(help="auto, classification or regression")] = "auto",
+    label: str | None = None,
+    task: Annotated[str, typer.Option(help="A row of the tasks; auto looks at the labels.")] = "auto",
     test: Annotated[str | None, typer.Option(help="A file of test rows; without one a fifth is held out.")] = None,
     strategy: Annotated[
         list[str] | None, typer.Option(help="A row of the strategies, e.g. probe or freeze:first=2")
@@ -168,11 +168,11 @@ def finetune(
     from modeledge.recipes.recipe import FinetuneRecipe
 
     values: dict[str, Any] = {
-        "model": str(model), "data": data, "text": text, "label": label, "task": task, "epochs": epochs, "seed": seed,
+        "model": str(model), "data": data, "task": task, "epochs": epochs, "seed": seed,
         "allow_leak": allow_leak, "train": {"learning_rate": learning_rate},
         "strategies": [_strategy(word) for word in strategy or ()],
     }  # fmt: skip
-    values |= {k: v for k, v in (("pair", pair), ("test", test)) if v is not None}
+    values |= {k: v for k, v in (("text", text), ("label", label), ("pair", pair), ("test", test)) if v is not None}
     loaded = load_config(FinetuneRecipe, None, overrides or (), values=values)
     with progress("fine-tuning") as listen:
         results = run(loaded, out, listeners=[listen], say=say)

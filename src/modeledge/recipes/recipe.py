@@ -104,6 +104,8 @@ class FinetuneRecipe(Settings):
 
     Without a `test` file `test_share` of the rows is set aside. With `train.judge_every` the judge chooses the best
     step by `metric` on the rows of `validation`, or on `validation_share` of the training rows: never on test rows.
+    `task` is a row of `TASKS`; `columns` names the column of each of its roles, and `text`, `pair` and `label` (which
+    is what is learned) are short for three of them; `options` are those of the task.
     """
 
     kind: Literal["finetune"] = "finetune"
@@ -117,15 +119,14 @@ class FinetuneRecipe(Settings):
     validation: str | None = None
     validation_share: float = Field(default=0.1, gt=0, lt=1)
     metric: str | None = None
-    text: str = "text"
+    text: str | None = None
     pair: str | None = None
-    label: str = "label"
-    task: Literal["auto", "classification", "regression"] = "auto"
+    label: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    task: str = "auto"
+    options: dict[str, Any] = Field(default_factory=dict)
     fresh: bool = False
-    pool: Literal["first", "last", "mean", "max"] | None = None
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    smoothing: float = Field(default=0.0, ge=0, lt=1)
-    balanced: bool = False
     strategies: tuple[StrategyRecipe, ...] = ()
     epochs: float = Field(default=3.0, gt=0)
     train: TrainConfig = TrainConfig(learning_rate=3e-4, warmup=0.1, batch=32)

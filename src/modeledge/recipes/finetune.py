@@ -75,7 +75,7 @@ def finetune(
     parts = split_rows(recipe, rows, test_rows)
     found = find_model(recipe.model, recipe.revision, recipe.endpoint)
     if found.source:  # a run goes on with the commit that it began with
-        recipe = recipe.model_copy(update={"revision": found.source["revision"]})
+        recipe = recipe.model_copy(update=found.pins(recipe.endpoint))
     with run_folder(folder, to_toml(recipe), resume=resume):
         tokenizer, model = Tokenizer.load(found.folder), load_model(found.folder)
         remember_source(model, found.source)

@@ -135,7 +135,7 @@ def test_a_run_says_which_commit_it_began_with(hub: Hub, tmp_path: Path) -> None
 def test_no_secret_and_no_sentence_of_the_data_is_in_what_a_run_writes(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Twelve secrets around a run, a rare sentence in its rows: no output holds them, though resume and predict work."""
+    """Twelve secrets around a run, a rare sentence in its rows: no output holds them, though predict works."""
     secrets = [f"s3cr3t-{n:02d}-{n * 7919:06d}" for n in range(12)]
     names = ("HF_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "GITHUB_TOKEN", "PASSWORD")
     for name, secret in zip((*names, *(f"MY_SECRET_{n}" for n in range(5))), secrets, strict=False):

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from modeledge import __version__
+from modeledge.cli import judge
 from modeledge.cli.models import convert
 from modeledge.cli.terminal import progress, say, show_scores
 from modeledge.errors import IO_ERROR, ModeledgeError
@@ -32,7 +33,8 @@ corpus_app = typer.Typer(help="Raw files → clean, packed token shards.", no_ar
 tokenizer_app = typer.Typer(help="Train and measure tokenizers.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(tokenizer_app, name="tokenizer")
-app.command()(convert)
+for verb in (convert, judge.errors, judge.ensemble, judge.curve, judge.submit):
+    app.command()(verb)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, over the recipe")]

@@ -15,6 +15,7 @@ from modeledge.config import to_toml
 from modeledge.corpus.rows import read_table
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError, nearest
+from modeledge.evaluate import analyse
 from modeledge.families import load_model
 from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
@@ -102,7 +103,8 @@ def finetune(
         task.finish(model)
         told = answers(task, model, held)
         counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test), "cut": cut}
-        results = {**marks(task, told, held, recipe.seed), "rows": counts}
+        analysis = analyse(task, told, held, seed=recipe.seed)
+        results = {**marks(task, told, held, recipe.seed), "rows": counts, "analysis": analysis}
         files.write_json(folder / "results.json", results)
         card = card_of(recipe, base, results["scores"], task.card)
         finish(model, tokenizer, folder / "model", recipe.family, {TASK_FILE: described(task)}, card)

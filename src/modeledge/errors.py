@@ -106,7 +106,7 @@ CATALOGUE: dict[str, Entry] = {
     "E-FRESH-HEAD": Entry(CONFIG, "a head would start afresh where a trained one exists", "allow it if you mean it"),
     "E-FROZEN": Entry(CONFIG, "other weights move than were to move", "correct the strategies"),
     "E-START-LOSS": Entry(CONFIG, "the loss before training is not what it must be", "check weights and tokenizer"),
-    "E-INVARIANCE": Entry(CONFIG, "the loss depends on how examples are laid out", "correct the objective or the model"),
+    "E-INVARIANCE": Entry(CONFIG, "the loss depends on how examples are laid out", "mend the objective or model"),
     "E-SCHEDULE": Entry(CONFIG, "the learning rates would waste the run", "correct the rate or its schedule"),
     "E-MEMORY": Entry(CONFIG, "the run does not fit into memory", "lower train.micro_batch or train.length"),
     "E-MERGE": Entry(USAGE, "this strategy cannot be merged", "keep it as a separate file"),

@@ -72,6 +72,21 @@ def available_memory() -> int | None:
     return min(found, default=None)
 
 
+def peak_memory(*, reset: bool = False) -> int:
+    """The most bytes that this process has had resident, since its start or, on Linux, since the last `reset`."""
+    try:
+        if reset:
+            with open("/proc/self/clear_refs", "w", encoding="utf-8") as file:
+                file.write("5")
+        with open("/proc/self/status", encoding="utf-8") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def cpu_name() -> str:
     """The processor's model name."""
     try:

@@ -1,7 +1,7 @@
-"""Refuse before wasting: what spoils runs in silence elsewhere is found here before the first step. `CHECKS` is the table.
+"""Refuse before wasting: what spoils runs in silence elsewhere is found before the first step. `CHECKS` is the table.
 
-Each check is a small function over a `View` of the run that is ready to begin. Two real steps are made on a copy, so the
-run that follows is, bit for bit, what it would have been without.
+Each check is a small function over a `View` of the run that is ready to begin. Two real steps are made on a copy, so
+the run that follows is, bit for bit, what it would have been without.
 """
 
 from __future__ import annotations

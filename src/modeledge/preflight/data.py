@@ -91,7 +91,7 @@ def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
 
 def empty_splits(view: View) -> Iterator[Finding]:
     """Each split holds something."""
-    for name, split in {"training": view.train, **view.others}.items():
+    for name, split in {"training": Split(view.sample), **view.others}.items():
         if not (split.examples or split.rows):
             yield Finding("E-EMPTY-SPLIT", f"the {name} split is empty", remedy="check the filters and the split")
 
@@ -102,17 +102,22 @@ def label_in_text(view: View) -> Iterator[Finding]:
     if len(rows) < LEAST:
         return
     names = [n.casefold() for n in view.names] or sorted({label for _, label, _ in rows})
-    patterns = {name: re.compile(rf"(?<!\w){re.escape(name)}(?!\w)") for name in names if name} if len(names) < 200 else {}
+    patterns = (
+        {name: re.compile(rf"(?<!\w){re.escape(name)}(?!\w)") for name in names if name} if len(names) < 200 else {}
+    )
     for place, column in enumerate(view.inputs):
         texts = [row[0][place].casefold() for row in rows]
         same = sum(text.strip() == row[1] for text, row in zip(texts, rows, strict=True))
         alone = sum(
-            [n for n, p in patterns.items() if p.search(text)] == [row[1]] for text, row in zip(texts, rows, strict=True)
+            [n for n, p in patterns.items() if p.search(text)] == [row[1]]
+            for text, row in zip(texts, rows, strict=True)
         )
         count, how = max((same, "is the label"), (alone, "names its own label and no other"))
         if count > ALWAYS * len(rows):
             what = f"column {column!r} {how} in {count} of {len(rows)} rows"
-            yield Finding("E-LABEL-LEAK", what, rows[0][2], "take the label out of the text", said(rows[0][0], rows[0][1]))
+            yield Finding(
+                "E-LABEL-LEAK", what, rows[0][2], "take the label out of the text", said(rows[0][0], rows[0][1])
+            )
 
 
 def telling_column(view: View) -> Iterator[Finding]:
@@ -156,7 +161,9 @@ def telling_token(view: View) -> Iterator[Finding]:
     if len(sure) >= len(counts) - 1:
         label, (share, token) = next(iter(sure.items()))
         name = view.names[label] if label < len(view.names) else label
-        what = f"the token {printable(view.tokenizer.token(token))!r} alone is right about class {name!r} in {share:.1%}"
+        what = (
+            f"the token {printable(view.tokenizer.token(token))!r} alone is right about class {name!r} in {share:.1%}"
+        )
         where = next(view.where(e) for e in examples if int(e.label) == label)
         yield Finding("E-LABEL-LEAK", f"{what} of {len(examples)} examples", where, "look where the token comes from")
 
@@ -188,9 +195,11 @@ def label_text(view: View) -> Iterator[Finding]:
     usual: dict[str, str] = {}
     for name in view.names:
         if name != name.strip() or not name.isprintable():
-            yield Finding("E-LABEL-UNKNOWN", f"the class {printable(name)!r} has stray spaces", remedy="strip the labels")
-        other = usual.setdefault(plain(name) or name, name)
-        if other != name and not name.isascii() == other.isascii() == (name.casefold() != other.casefold()):
+            yield Finding(
+                "E-LABEL-UNKNOWN", f"the class {printable(name)!r} has stray spaces", remedy="strip the labels"
+            )
+        other = usual.setdefault(" ".join(name.casefold().split()), name)
+        if other != name:
             what = f"the classes {printable(name)!r} and {printable(other)!r} differ by case or spaces alone"
             yield Finding("E-LABEL-UNKNOWN", what, remedy="write them alike")
 
@@ -229,7 +238,9 @@ def labelled(view: View) -> list[tuple[tuple[str, ...], str, str]]:
     rows = [view.train.rows[i] for i in spread(len(view.train.rows), 2000)]
     texts = texts_of(view, Split(rows=rows))
     pairs = [(t, row.get(view.target), where) for (t, where), row in zip(texts, rows, strict=True)]
-    return [(t, str(label).strip().casefold(), where) for t, label, where in pairs if isinstance(label, str | int | float)]
+    return [
+        (t, str(label).strip().casefold(), where) for t, label, where in pairs if isinstance(label, str | int | float)
+    ]
 
 
 def plain(text: str) -> str:

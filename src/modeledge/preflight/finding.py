@@ -52,7 +52,9 @@ class Finding:
 
     def __str__(self) -> str:
         head = f"{self.code} [{self.check}]"
-        return "; ".join(part for part in (f"{head}: {self.where}: {self.what}", self.remedy) if part).replace(": : ", ": ")
+        return "; ".join(part for part in (f"{head}: {self.where}: {self.what}", self.remedy) if part).replace(
+            ": : ", ": "
+        )
 
 
 Check = Callable[["View"], Iterable[Finding]]

@@ -42,7 +42,8 @@ def schedule(view: View) -> Iterator[Finding]:
         return
     idle = [step for step, r in zip(steps, rates, strict=True) if r < NOTHING * peak]
     if len(idle) > EARLY * len(steps):
-        what = f"the learning rate is about zero in {len(idle) / len(steps):.0%} of {config.steps} steps, from step {idle[0]}"
+        share = len(idle) / len(steps)
+        what = f"the learning rate is about zero in {share:.0%} of {config.steps} steps, from step {idle[0]}"
         yield Finding("E-SCHEDULE", what, "train.schedule", "let the schedule end where the run does")
     top = steps[rates.index(peak)]
     if top > WARM * config.steps:

@@ -63,7 +63,9 @@ def unknown_tokens(view: View) -> Iterator[Finding]:
         what = f"{count / total:.1%} of the tokens of {len(ids)} examples are unknown to the tokenizer"
         code = "E-UNKNOWN-TOKENS" if count > UNKNOWN_REFUSED * total else "W-UNKNOWN-TOKENS"
         where = view.where(view.sample[worst])
-        yield Finding(code, what, where, "use a tokenizer of this language and script", tuple(map(view.token, ids[worst])))
+        yield Finding(
+            code, what, where, "use a tokenizer of this language and script", tuple(map(view.token, ids[worst]))
+        )
 
 
 def _ids(view: View, ready: Prepared) -> IntArray:

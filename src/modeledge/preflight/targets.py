@@ -46,7 +46,11 @@ def label_range(view: View) -> Iterator[Finding]:
     for ready in view.prepared:
         for name, labels in ready.labels.items():
             kept = np.asarray(labels)[np.asarray(ready.weights[name]) > 0] if len(labels) else np.asarray(labels)
-            most = view.model.config.table.vocab if name == "lm" else getattr(view.objective.heads.get(name), "outputs", None)
+            most = (
+                view.model.config.table.vocab
+                if name == "lm"
+                else getattr(view.objective.heads.get(name), "outputs", None)
+            )
             if np.issubdtype(kept.dtype, np.floating):
                 bad, code = kept[~np.isfinite(kept)], "E-NOT-FINITE"
             else:
@@ -89,8 +93,8 @@ def end_token(view: View) -> Iterator[Finding]:
 
 
 def pad_token(view: View) -> Iterator[Finding]:
-    """Padding is no trained token. Where it is also the end token it is harmless here (padding is told apart by segments,
-    never by its id), but not in libraries that mask it."""
+    """Padding is no trained token. Where it is also the end token it is harmless here (padding is told apart by its
+    segment, never by its id), but not in libraries that mask it."""
     pad, eos = view.tokenizer.specials.pad, view.tokenizer.specials.eos
     hits = [p for p in view.prepared if pad is not None and np.any(trained(p) == pad)]
     if hits:
@@ -100,7 +104,9 @@ def pad_token(view: View) -> Iterator[Finding]:
             yield Finding("W-PAD-IS-END", what, remedy="give the tokenizer a pad token of its own")
         else:
             what = f"the padding token {name!r} is a target in {len(hits)} of {len(view.prepared)} examples"
-            yield Finding("E-SPECIAL-TOKEN", what, view.where(hits[0]), "leave padding out of texts", view.shown(hits[0]))
+            yield Finding(
+                "E-SPECIAL-TOKEN", what, view.where(hits[0]), "leave padding out of texts", view.shown(hits[0])
+            )
 
 
 def shifted(view: View) -> Iterator[Finding]:
@@ -146,7 +152,9 @@ def speaker_mask(view: View) -> Iterator[Finding]:
         marks = np.asarray(example.channels[SPEAKER]).astype(bool)
         learned, reach = learned_tokens(example, ready)
         others = int((learned & ~marks[: len(learned)]).sum())
-        turns = [list(run) for said, run in groupby(range(min(reach, len(marks))), key=lambda i: bool(marks[i])) if said]
+        turns = [
+            list(run) for said, run in groupby(range(min(reach, len(marks))), key=lambda i: bool(marks[i])) if said
+        ]
         silent = [turn for turn in turns if not learned[turn].any()]
         unended = [turn for turn in turns if turn[-1] + 1 < reach and learned[turn].any() and not learned[turn[-1]]]
         where, remedy = view.where(ready), "make the mask from who said what, not by searching for tokens"
@@ -178,6 +186,11 @@ def learned_tokens(example: Example, ready: Prepared) -> tuple[npt.NDArray[np.bo
     return learned, min(len(example.ids), len(piece.ids) + 1 - extra)
 
 
+def _runs(marks: npt.NDArray[np.bool_]) -> list[list[int]]:
+    """The places of each unbroken run of marks."""
+    return [list(run) for said, run in groupby(range(len(marks)), key=lambda i: bool(marks[i])) if said]
+
+
 def cut_examples(view: View) -> Iterator[Finding]:
     """Most examples fit their rows."""
     limit = view.trainer.config.length
@@ -185,7 +198,9 @@ def cut_examples(view: View) -> Iterator[Finding]:
     cut = sum(count > limit for count in counts)
     if view.train.rows and cut > CUT * len(counts):
         what = f"{cut} of {len(counts)} examples are longer than train.length = {limit} tokens and are cut"
-        yield Finding("W-TRUNCATED", what, remedy=f"set train.length to {sorted(counts)[int(0.95 * (len(counts) - 1))]}")
+        yield Finding(
+            "W-TRUNCATED", what, remedy=f"set train.length to {sorted(counts)[int(0.95 * (len(counts) - 1))]}"
+        )
 
 
 def trained(ready: Prepared) -> npt.NDArray[np.int64]:

@@ -9,7 +9,6 @@ included. The copy is thrown away.
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -219,7 +218,9 @@ def _wrong_weights(step: Step, batch: Batch, noise: Noise) -> tuple[str, ...]:
 
 def _looks_ahead(trainer: Trainer, ready: Sequence[Prepared]) -> float | None:
     """How far the states before the last token move when that token changes; `None` where looking ahead is meant."""
-    chosen = next((p for p in ready if p.target is not None and p.target.prefix is None and len(p.target.ids) > 2), None)
+    chosen = next(
+        (p for p in ready if p.target is not None and p.target.prefix is None and len(p.target.ids) > 2), None
+    )
     if chosen is None or chosen.target is None or chosen.target.ids.ndim > 1:
         return None
     batch = fill([chosen], [[0]], max(chosen.lengths())).to(trainer.device)

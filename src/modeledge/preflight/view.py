@@ -147,6 +147,16 @@ class View:
         assert self.layouts is None or self.layouts  # before the weights of the copy move
         return try_steps(self._copy, dict(self.model.named_parameters()))
 
+    def forget(self) -> None:
+        """Let go of the copy and of what was measured on it."""
+        for name in ("_copy", "layouts", "trial"):
+            vars(self).pop(name, None)
+
+    def outputs(self, head: str) -> int | None:
+        """How many ids or classes a head that is learned knows."""
+        known = getattr(self.objective.heads.get(head), "outputs", None)
+        return self.model.config.table.vocab if head == "lm" else known
+
     # ---- naming and showing
 
     def example(self, ready: Prepared) -> Example | None:

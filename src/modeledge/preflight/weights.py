@@ -17,10 +17,17 @@ def vocabulary(view: View) -> Iterator[Finding]:
     """Each id of the tokenizer, and of the sample, has a row in the table; few rows are left over."""
     rows, ids = view.model.config.table.vocab, view.tokenizer.vocab_size
     if ids > rows:
-        yield Finding("E-VOCAB-SIZE", f"the tokenizer has {ids} ids, the model {rows} rows", remedy="use the model's own")
+        yield Finding(
+            "E-VOCAB-SIZE", f"the tokenizer has {ids} ids, the model {rows} rows", remedy="use the model's own"
+        )
     for ready in view.prepared:
         for piece in (ready.source, ready.target):
-            if piece is not None and piece.ids.ndim == 1 and len(piece.ids) and not 0 <= piece.ids.min() <= piece.ids.max() < rows:
+            if (
+                piece is not None
+                and piece.ids.ndim == 1
+                and len(piece.ids)
+                and not 0 <= piece.ids.min() <= piece.ids.max() < rows
+            ):
                 what = f"id {piece.ids.max()} has no row among {rows}"
                 yield Finding("E-VOCAB-SIZE", what, view.where(ready), example=view.shown(ready))
                 return
@@ -51,9 +58,9 @@ def tied_weights(view: View) -> Iterator[Finding]:
         elif not shared and own.shape == table.shape and torch.equal(own, table):
             yield Finding("E-TIED", f"the head {name!r} holds a copy of the table of tokens: they would drift apart")
         elif said is True and not shared:
-            yield Finding("E-TIED", f"the file ties the head {name!r} to the table of tokens, and it has its own weights")
+            yield Finding("E-TIED", f"the file ties the head {name!r} to the table of tokens, but it has its own")
         elif said is False and shared and name in view.before:
-            yield Finding("E-TIED", f"the file has a head {name!r} of its own, and it was replaced by the table of tokens")
+            yield Finding("E-TIED", f"the file has a head {name!r} of its own, but the table took its place")
 
 
 def fresh_heads(view: View) -> Iterator[Finding]:
@@ -111,22 +118,22 @@ def moving(view: View) -> Iterator[Finding]:
 
 
 def start_loss(view: View) -> Iterator[Finding]:
-    """Before the first step a random head knows nothing: its loss is near ln K (ln V over a vocabulary), 1 for values in
-    their own units. A trained head over a vocabulary knows more than nothing; if not, weights and tokenizer disagree."""
+    """Before the first step a random head knows nothing: its loss is near ln K (ln V over a vocabulary). A trained head
+    over a vocabulary knows more than nothing; if not, weights and tokenizer disagree."""
     layouts = view.layouts
     if layouts is None or not math.isfinite(layouts.packed.loss):
         return
     for name, value in layouts.packed.terms.items():
         if name not in view.objective.heads:
             continue
-        outputs = view.model.config.table.vocab if name == "lm" else getattr(view.objective.heads[name], "outputs", 0)
+        outputs = view.outputs(name) or 0
         chance = math.log(outputs) if outputs > 1 else None
         trained = view.before.get(name) is view.model.heads[name] and not view.fresh
         if chance is None:
             continue
         if name == "lm" and trained:
             if value > 1.05 * chance:
-                what = f"the trained head starts at a loss of {value:.2f}, worse than chance (ln {outputs:,} = {chance:.2f})"
+                what = f"the trained head starts at a loss of {value:.2f}; chance is ln {outputs:,} = {chance:.2f}"
                 yield Finding("E-START-LOSS", what, remedy="check that tokenizer and weights belong together")
         elif not trained and value > 2 * chance + 2:
             what = f"a random head starts at a loss of {value:.2f}; chance is ln {outputs:,} = {chance:.2f}"

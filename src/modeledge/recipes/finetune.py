@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from modeledge import files
 from modeledge.adapt import STRATEGIES
 from modeledge.adapt.strategy import Strategy
@@ -23,7 +25,8 @@ from modeledge.model.transformer import Transformer
 from modeledge.objectives import Step
 from modeledge.recipes.card import Card, base_of
 from modeledge.recipes.folder import run_folder
-from modeledge.recipes.hub import find_model, remember_source
+from modeledge.recipes.gate import guard, said_beside, view_of_tuning
+from modeledge.recipes.hub import Found, find_model, remember_source
 from modeledge.recipes.pretrain import finish
 from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe, absolute
 from modeledge.records import Example
@@ -58,6 +61,24 @@ class Parts:
 TASK_FILE = "task.json"
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A fine-tuning that could begin. `base` is what its card says of the model that it starts from, `before` the heads
+    that this came with, `said` what a task had written beside it."""
+
+    folder: Path
+    tokenizer: Tokenizer
+    model: Transformer
+    task: Task
+    examples: Sequence[Example]
+    chosen: Sequence[Example]
+    held: Sequence[Example]
+    trainer: Trainer
+    base: Mapping[str, str]
+    before: Mapping[str, nn.Module]
+    said: Mapping[str, Any]
+
+
 def finetune(
     recipe: FinetuneRecipe,
     folder: Path,
@@ -78,37 +99,48 @@ def finetune(
     if found.source:  # a run goes on with the commit that it began with
         recipe = recipe.model_copy(update=found.pins(recipe.endpoint))
     with run_folder(folder, to_toml(recipe), resume=resume):
-        tokenizer, model = Tokenizer.load(found.folder), load_model(found.folder)
-        remember_source(model, found.source)
-        base = {} if recipe.fresh else base_of(recipe.model, model)
-        model = Transformer(model.config, seed=recipe.seed) if recipe.fresh else model
-        task = make_task(recipe, parts.train, tokenizer, model, say)
-        task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
-        examples, chosen, held = (task.encode(part) for part in (parts.train, parts.validation, parts.test))
-        cut = task.truncated(examples)
-        more = f", {len(parts.validation)} validation rows" if chosen else ""
-        fits = f"{cut} of them cut to {recipe.train.length} tokens"
-        windows = f" in {len(examples)} examples" if len(examples) > len(parts.train) else ""
-        say(f"{len(parts.train)} training rows{windows} ({fits}){more}, {len(parts.test)} test rows")
-        trainer = build_trainer(recipe, model, task, examples, chosen)
+        ready = make_ready(recipe, parts, found, say)
+        tokenizer, model, task, trainer = ready.tokenizer, ready.model, ready.task, ready.trainer
         write_environment(folder, recipe.seed, found.source)
         session = Session(folder, trainer, say=say)
         if resume:
             say(f"resumed after step {session.resume()}")
+        else:
+            guard(recipe, view_of_tuning(recipe, ready, parts, folder), say)
         session.run(listeners)
         session.take_best()
         for strategy in trainer.strategies:
             if strategy.mergeable:
                 strategy.merge(model)
         task.finish(model)
-        told = answers(task, model, held)
-        counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test), "cut": cut}
-        analysis = analyse(task, told, held, seed=recipe.seed)
-        results = {**marks(task, told, held, recipe.seed), "rows": counts, "analysis": analysis}
+        told = answers(task, model, ready.held)
+        counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)}
+        counts["cut"] = task.truncated(ready.examples)
+        analysis = analyse(task, told, ready.held, seed=recipe.seed)
+        results = {**marks(task, told, ready.held, recipe.seed), "rows": counts, "analysis": analysis}
         files.write_json(folder / "results.json", results)
-        card = card_of(recipe, base, results["scores"], task.card)
+        card = card_of(recipe, ready.base, results["scores"], task.card)
         finish(model, tokenizer, folder / "model", recipe.family, {TASK_FILE: described(task)}, card)
         return results
+
+
+def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[str], None]) -> Ready:
+    """Model, task, examples and trainer of a recipe; what was inferred and what is cut is said."""
+    tokenizer, model = Tokenizer.load(found.folder), load_model(found.folder)
+    remember_source(model, found.source)
+    base = {} if recipe.fresh else base_of(recipe.model, model)
+    model = Transformer(model.config, seed=recipe.seed) if recipe.fresh else model
+    before = dict(model.heads)
+    task = make_task(recipe, parts.train, tokenizer, model, say)
+    task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
+    examples, chosen, held = (task.encode(part) for part in (parts.train, parts.validation, parts.test))
+    more = f", {len(parts.validation)} validation rows" if chosen else ""
+    fits = f"{task.truncated(examples)} of them cut to {recipe.train.length} tokens"
+    windows = f" in {len(examples)} examples" if len(examples) > len(parts.train) else ""
+    say(f"{len(parts.train)} training rows{windows} ({fits}){more}, {len(parts.test)} test rows")
+    trainer = build_trainer(recipe, model, task, examples, chosen)
+    said = said_beside(found.folder / TASK_FILE)
+    return Ready(found.folder, tokenizer, model, task, examples, chosen, held, trainer, base, before, said)
 
 
 def card_of(recipe: FinetuneRecipe, base: Mapping[str, str], scores: Mapping[str, Any], task: str) -> Card:

@@ -1,7 +1,7 @@
-"""What went wrong elsewhere while the run looked healthy, rebuilt small: (id, where it is told, how it is built, code).
+"""What went wrong elsewhere while the run looked healthy, rebuilt small: (id, source, how it is built, code, check).
 
-`peers` numbers are those of the 25 pains; `numerics` names a row of the table of numerical faults; `inputs` a case of the
-list of bad inputs. The sources are GitHub threads, repository#number.
+`peers` numbers are those of the 25 pains; `numerics` names a row of the table of numerical faults; `inputs` a case of
+the list of bad inputs. The sources are GitHub threads, repository#number.
 """
 
 from __future__ import annotations
@@ -324,8 +324,30 @@ def relabelled(labels: Callable[[int], str], names: tuple[str, ...], test: Calla
 
 
 def fixed(run: View, **arrays: Any) -> View:
-    """All labels or weights of a kind set to one value in the first example that is prepared."""
-    return changed(run, lambda p: replace(p, **{k: {n: np.full_like(a, v) for n, a in getattr(p, k).items()} for k, v in arrays.items()}))
+    """All labels or weights of each example set to one value."""
+
+    def change(ready: Prepared) -> Prepared:
+        filled = {k: {n: np.full_like(a, v) for n, a in getattr(ready, k).items()} for k, v in arrays.items()}
+        return replace(ready, **filled)
+
+    return changed(run, change)
+
+
+def everything(example: Example) -> Any:
+    return np.ones(len(example.ids), bool)
+
+
+def silent() -> View:
+    """Conversations in which the assistant says nothing, trained all the same."""
+    made = [small.conversation(n) for n in range(20)]
+    made = [replace(one, channels={"assistant": np.zeros(len(one.ids))}) for one in made]
+    return small.said(made, prepare=small.SayPrepare(everything))
+
+
+def padded_texts() -> View:
+    words = small.tokenizer()
+    ids = [np.concatenate([words.encode(small.text(n)), [EOS, PAD, PAD]]) for n in range(40)]
+    return small.written([Example(n, one) for n, one in enumerate(ids)])
 
 
 def doubled(ready: Prepared) -> Prepared:
@@ -338,9 +360,6 @@ def trained_with(**fields: Any) -> TrainConfig:
     return small.config(**fields)
 
 
-LLAMA = small.tokenizer(pad="<|eos|>") if False else None  # a tokenizer whose padding is its end: built where needed
-
-
 def pad_is_end() -> View:
     """`pad_token = eos_token`, and the collator masks padding by its id."""
     words = small.tokenizer()
@@ -351,88 +370,456 @@ def pad_is_end() -> View:
 
 INCIDENTS = [
     # ---- gradient accumulation, ranks
-    Incident("mean of means", "peers 1; transformers#34191, #37766", lambda: small.written(objective=MeanOfMeans()), "E-INVARIANCE", "micro-batches"),
-    Incident("sum of means", "peers 1; transformers#35438, unsloth-zoo#1023", lambda: small.written(objective=SumOfMeans()), "E-INVARIANCE", "micro-batches"),
-    Incident("rank means weighed by examples", "peers 2; transformers#34242, torchtitan#2206", lambda: small.written(objective=ByExamples()), "E-INVARIANCE", "ranks"),
-    Incident("another weight than was counted", "numerics: gradient accumulation", lambda: small.written(objective=OtherWeight()), "E-INVARIANCE", "micro-batches"),
-    Incident("examples that see each other", "numerics: gradient accumulation, DPO/ORPO #1178", lambda: small.labelled(objective=Neighbours), "E-INVARIANCE", "micro-batches"),
+    Incident(
+        "mean of means",
+        "peers 1; transformers#34191, #37766",
+        lambda: small.written(objective=MeanOfMeans()),
+        "E-INVARIANCE",
+        "micro-batches",
+    ),
+    Incident(
+        "sum of means",
+        "peers 1; transformers#35438, unsloth-zoo#1023",
+        lambda: small.written(objective=SumOfMeans()),
+        "E-INVARIANCE",
+        "micro-batches",
+    ),
+    Incident(
+        "rank means weighed by examples",
+        "peers 2; transformers#34242, torchtitan#2206",
+        lambda: small.written(objective=ByExamples()),
+        "E-INVARIANCE",
+        "ranks",
+    ),
+    Incident(
+        "another weight than was counted",
+        "numerics: gradient accumulation",
+        lambda: small.written(objective=OtherWeight()),
+        "E-INVARIANCE",
+        "micro-batches",
+    ),
+    Incident(
+        "examples that see each other",
+        "numerics: gradient accumulation, DPO/ORPO #1178",
+        lambda: small.labelled(objective=Neighbours),
+        "E-INVARIANCE",
+        "micro-batches",
+    ),
     # ---- the end of a text
     Incident("end token masked", "peers 3; trl#1623, unsloth#416", lambda: say(but(EOS)), "E-NO-END", "end-token"),
     Incident("end masked because padding is the end", "peers 3; blog#1302", pad_is_end, "E-NO-END", "end-token"),
-    Incident("template's end token is another", "peers 3; axolotl#3754", lambda: say(but(EOS), before=()), "E-NO-END", "speaker-mask"),
-    Incident("texts without an end", "peers 3; torchtune#949", lambda: small.written([Example(n, small.tokenizer().encode(small.text(n))) for n in range(40)]), "E-NO-END", "end-token"),
-    Incident("padding is a target", "peers 3; trl#734", lambda: small.written([Example(n, np.concatenate([small.tokenizer().encode(small.text(n)), [EOS, PAD, PAD]])) for n in range(40)]), "E-SPECIAL-TOKEN", "pad-token"),
+    Incident(
+        "template's end token is another",
+        "peers 3; axolotl#3754",
+        lambda: say(but(EOS), before=()),
+        "E-NO-END",
+        "speaker-mask",
+    ),
+    Incident(
+        "texts without an end",
+        "peers 3; torchtune#949",
+        lambda: small.written([Example(n, small.tokenizer().encode(small.text(n))) for n in range(40)]),
+        "E-NO-END",
+        "end-token",
+    ),
+    Incident("padding is a target", "peers 3; trl#734", padded_texts, "E-SPECIAL-TOKEN", "pad-token"),
     # ---- who is trained on
-    Incident("assistant mask all zero", "peers 4; transformers#34172, marin#7237", lambda: say(lambda e: np.zeros(len(e.ids), bool)), "E-NO-TARGET", "empty-targets"),
-    Incident("assistant mask all one", "peers 4; trl#4201, Megatron-Bridge#3927", lambda: say(lambda e: np.ones(len(e.ids), bool)), "E-MASK", "speaker-mask"),
-    Incident("mask off by one token", "numerics: label mask, TRL#1920", lambda: say(lambda e: np.roll(np.asarray(e.channels["assistant"]).astype(bool), -1)), "E-MASK", "speaker-mask"),
+    Incident(
+        "assistant mask all zero",
+        "peers 4; transformers#34172, marin#7237",
+        lambda: say(lambda e: np.zeros(len(e.ids), bool)),
+        "E-NO-TARGET",
+        "empty-targets",
+    ),
+    Incident(
+        "assistant mask all one",
+        "peers 4; trl#4201, Megatron-Bridge#3927",
+        lambda: say(everything),
+        "E-MASK",
+        "speaker-mask",
+    ),
+    Incident(
+        "mask off by one token",
+        "numerics: label mask, TRL#1920",
+        lambda: say(lambda e: np.roll(np.asarray(e.channels["assistant"]).astype(bool), -1)),
+        "E-MASK",
+        "speaker-mask",
+    ),
     Incident("only the last turn trained", "peers 6; axolotl#1761", lambda: say(only(1)), "E-MASK", "speaker-mask"),
     Incident("only the first turn trained", "peers 6; axolotl#2089", lambda: say(only(0)), "E-MASK", "speaker-mask"),
-    Incident("the user is trained instead", "peers 6; axolotl#3098", lambda: say(lambda e: 1 - np.asarray(e.channels["assistant"]) > 0), "E-MASK", "speaker-mask"),
-    Incident("no turn of the assistant", "inputs 73", lambda: small.said([replace(small.conversation(n), channels={"assistant": np.zeros(len(small.conversation(n).ids))}) for n in range(20)], prepare=small.SayPrepare(lambda e: np.ones(len(e.ids), bool))), "E-MASK", "speaker-mask"),
+    Incident(
+        "the user is trained instead",
+        "peers 6; axolotl#3098",
+        lambda: say(lambda e: 1 - np.asarray(e.channels["assistant"]) > 0),
+        "E-MASK",
+        "speaker-mask",
+    ),
+    Incident("no turn of the assistant", "inputs 73", silent, "E-MASK", "speaker-mask"),
     # ---- targets
-    Incident("every answer cut away", "peers 5; trl#6668, TRL#6025, inputs 74", long_prompts, "E-NO-TARGET", "empty-targets"),
-    Incident("weights all zero", "peers 5; Soup#532", lambda: fixed(small.labelled(), weights=0.0), "E-NO-TARGET", "empty-targets"),
-    Incident("a weight is NaN", "numerics: NaN", lambda: fixed(small.labelled(), weights=np.nan), "E-NOT-FINITE", "target-weights"),
-    Incident("class 5 of 2", "inputs 57; detectron2#2365", lambda: fixed(small.labelled(), labels=5), "E-LABEL-RANGE", "label-range"),
-    Incident("ignore index -100 with a weight", "peers 5; trl#1053", lambda: fixed(small.written(), labels=-100), "E-LABEL-RANGE", "label-range"),
+    Incident(
+        "every answer cut away", "peers 5; trl#6668, TRL#6025, inputs 74", long_prompts, "E-NO-TARGET", "empty-targets"
+    ),
+    Incident(
+        "weights all zero",
+        "peers 5; Soup#532",
+        lambda: fixed(small.labelled(), weights=0.0),
+        "E-NO-TARGET",
+        "empty-targets",
+    ),
+    Incident(
+        "a weight is NaN",
+        "numerics: NaN",
+        lambda: fixed(small.labelled(), weights=np.nan),
+        "E-NOT-FINITE",
+        "target-weights",
+    ),
+    Incident(
+        "class 5 of 2",
+        "inputs 57; detectron2#2365",
+        lambda: fixed(small.labelled(), labels=5),
+        "E-LABEL-RANGE",
+        "label-range",
+    ),
+    Incident(
+        "ignore index -100 with a weight",
+        "peers 5; trl#1053",
+        lambda: fixed(small.written(), labels=-100),
+        "E-LABEL-RANGE",
+        "label-range",
+    ),
     # ---- special tokens
-    Incident("start token doubled in a chat", "peers 7; unsloth#10312, OpenRLHF#393", lambda: small.said([small.conversation(n, start=[BOS, BOS]) for n in range(20)]), "E-FRAME", "doubled-start"),
-    Incident("start token added by template and tokenizer", "peers 7; vLLM#27486", lambda: say(small.SayPrepare().mark, before=(BOS,)), "E-FRAME", "doubled-start"),
-    Incident("[CLS] doubled", "peers 7; reward-bench#164", lambda: changed(small.labelled(), doubled), "E-FRAME", "doubled-start"),
-    Incident("[CLS] missing", "peers 16; LlamaFactory#8720, inputs 81", lambda: small.labelled(prepare={"first": None}), "E-FRAME", "missing-start"),
-    Incident("template rendered into the text", "peers 7; open-r1#462, inputs 20", lambda: small.labelled(small.rows(120, text=lambda n: f"<|bos|>{small.text(n)}<|eos|>")), "E-SPECIAL-IN-TEXT", "specials-in-text"),
+    Incident(
+        "start token doubled in a chat",
+        "peers 7; unsloth#10312, OpenRLHF#393",
+        lambda: small.said([small.conversation(n, start=[BOS, BOS]) for n in range(20)]),
+        "E-FRAME",
+        "doubled-start",
+    ),
+    Incident(
+        "start token added by template and tokenizer",
+        "peers 7; vLLM#27486",
+        lambda: say(small.SayPrepare().mark, before=(BOS,)),
+        "E-FRAME",
+        "doubled-start",
+    ),
+    Incident(
+        "[CLS] doubled",
+        "peers 7; reward-bench#164",
+        lambda: changed(small.labelled(), doubled),
+        "E-FRAME",
+        "doubled-start",
+    ),
+    Incident(
+        "[CLS] missing",
+        "peers 16; LlamaFactory#8720, inputs 81",
+        lambda: small.labelled(prepare={"first": None}),
+        "E-FRAME",
+        "missing-start",
+    ),
+    Incident(
+        "template rendered into the text",
+        "peers 7; open-r1#462, inputs 20",
+        lambda: small.labelled(small.rows(120, text=lambda n: f"<|bos|>{small.text(n)}<|eos|>")),
+        "E-SPECIAL-IN-TEXT",
+        "specials-in-text",
+    ),
     # ---- packing, padding, looking ahead
-    Incident("packed examples see each other", "peers 8; axolotl#3796, functionary#265", lambda: small.written(body=small.model("decoder", small.SeesNeighbours)), "E-INVARIANCE", "packing"),
-    Incident("the same in an encoder", "peers 8; trl#3526", lambda: small.masked(body=small.model("encoder", small.SeesNeighbours)), "E-INVARIANCE", "packing"),
-    Incident("positions run on", "numerics: packing; LlamaFactory#7318, axolotl#2739", lambda: small.written(body=small.model("decoder", small.CountsOn, positions=True)), "E-INVARIANCE", "packing"),
-    Incident("padding is read", "peers 17; lm-eval#3055, unsloth#9708", lambda: small.labelled(body=small.model("encoder", small.SeesPadding)), "E-INVARIANCE", "padding"),
-    Incident("NaN on padded rows", "numerics: padding; pytorch#103749, unsloth#9848", lambda: small.labelled(body=small.model("encoder", small.NanOnPadding)), "E-INVARIANCE", "padding"),
-    Incident("a decoder reads ahead", "numerics: label leakage", lambda: small.written(body=small.model("decoder", small.LooksAhead)), "E-LABEL-LEAK", "causal"),
-    Incident("labels not shifted", "numerics: label leakage, decoder input unshifted", lambda: small.said(prepare=small.SayPrepare(lambda e: np.ones(len(e.ids), bool), shift=0)), "E-LABEL-LEAK", "shifted"),
-    Incident("masked tokens stay visible", "peers 22; transformers#11768", lambda: small.masked(prepare={"as_mask": 0.05, "as_random": 0.05}), "E-LABEL-LEAK", "visible-mask"),
-    Incident("prepared from a generator of its own", "numerics: worker RNG", lambda: wrap_forgetful(), "E-INVARIANCE", "repeatable"),
+    Incident(
+        "packed examples see each other",
+        "peers 8; axolotl#3796, functionary#265",
+        lambda: small.written(body=small.model("decoder", small.SeesNeighbours)),
+        "E-INVARIANCE",
+        "packing",
+    ),
+    Incident(
+        "the same in an encoder",
+        "peers 8; trl#3526",
+        lambda: small.masked(body=small.model("encoder", small.SeesNeighbours)),
+        "E-INVARIANCE",
+        "packing",
+    ),
+    Incident(
+        "positions run on",
+        "numerics: packing; LlamaFactory#7318, axolotl#2739",
+        lambda: small.written(body=small.model("decoder", small.CountsOn, positions=True)),
+        "E-INVARIANCE",
+        "packing",
+    ),
+    Incident(
+        "padding is read",
+        "peers 17; lm-eval#3055, unsloth#9708",
+        lambda: small.labelled(body=small.model("encoder", small.SeesPadding)),
+        "E-INVARIANCE",
+        "padding",
+    ),
+    Incident(
+        "NaN on padded rows",
+        "numerics: padding; pytorch#103749, unsloth#9848",
+        lambda: small.labelled(body=small.model("encoder", small.NanOnPadding)),
+        "E-INVARIANCE",
+        "padding",
+    ),
+    Incident(
+        "a decoder reads ahead",
+        "numerics: label leakage",
+        lambda: small.written(body=small.model("decoder", small.LooksAhead)),
+        "E-LABEL-LEAK",
+        "causal",
+    ),
+    Incident(
+        "labels not shifted",
+        "numerics: label leakage, decoder input unshifted",
+        lambda: small.said(prepare=small.SayPrepare(everything, shift=0)),
+        "E-LABEL-LEAK",
+        "shifted",
+    ),
+    Incident(
+        "masked tokens stay visible",
+        "peers 22; transformers#11768",
+        lambda: small.masked(prepare={"as_mask": 0.05, "as_random": 0.05}),
+        "E-LABEL-LEAK",
+        "visible-mask",
+    ),
+    Incident(
+        "prepared from a generator of its own",
+        "numerics: worker RNG",
+        lambda: wrap_forgetful(),
+        "E-INVARIANCE",
+        "repeatable",
+    ),
     # ---- rows
-    Incident("evaluation rows in training, other case", "numerics: label leakage; inputs 77", lambda: leaky_rows(5, str.upper), "E-LEAK", "shared-rows"),
-    Incident("evaluation rows in training, other spaces", "inputs 77", lambda: leaky_rows(5, lambda t: t.replace(" ", "  ")), "E-LEAK", "shared-rows"),
-    Incident("evaluation rows nearly in training", "numerics: label leakage; inputs 77", lambda: leaky_rows(9, lambda t: t + " indeed"), "E-LEAK", "near-rows"),
-    Incident("the text is the label", "numerics: label leakage", lambda: small.labelled(small.rows(120, text=lambda n: small.rows(1, n)[0]["label"])), "E-LABEL-LEAK", "label-in-text"),
-    Incident("the answer stands in the prompt", "numerics: label leakage, answer in the prompt", lambda: small.labelled(small.rows(120, text=lambda n: f"{small.text(n)} answer: {small.rows(1, n)[0]['label']}")), "E-LABEL-LEAK", "label-in-text"),
-    Incident("a column was made from the label", "numerics: label leakage", lambda: split_columns(typed), "E-LABEL-LEAK", "telling-column"),
-    Incident("one token tells the class", "numerics: label leakage", lambda: small.labelled(small.rows(260, text=marker)), "E-LABEL-LEAK", "telling-token"),
-    Incident("a single class", "inputs 61", lambda: relabelled(lambda n: "yes", ("no", "yes")), "E-ONE-CLASS", "classes"),
-    Incident("a class without a row", "inputs 60", lambda: relabelled(lambda n: ("no", "yes")[n % 2], ("no", "yes", "maybe")), "E-CLASS-TOO-SMALL", "classes"),
-    Incident("a class that training never shows", "inputs 59", lambda: relabelled(lambda n: ("no", "yes")[n % 2], ("no", "yes", "maybe"), lambda n: ("no", "yes", "maybe")[n % 3]), "E-CLASS-UNSEEN", "classes"),
-    Incident("labels with a stray space", "inputs 58; TRL#1920", lambda: relabelled(lambda n: ("no", "yes ")[n % 2], ("no", "yes ")), "E-LABEL-UNKNOWN", "label-text"),
-    Incident("labels in two cases", "inputs 58", lambda: relabelled(lambda n: ("no", "yes", "Yes")[n % 3], ("no", "yes", "Yes")), "E-LABEL-UNKNOWN", "label-text"),
-    Incident("an empty evaluation split", "inputs 78", lambda: small.labelled(test=[]), "E-EMPTY-SPLIT", "empty-splits"),
+    Incident(
+        "evaluation rows in training, other case",
+        "numerics: label leakage; inputs 77",
+        lambda: leaky_rows(5, str.upper),
+        "E-LEAK",
+        "shared-rows",
+    ),
+    Incident(
+        "evaluation rows in training, other spaces",
+        "inputs 77",
+        lambda: leaky_rows(5, lambda t: t.replace(" ", "  ")),
+        "E-LEAK",
+        "shared-rows",
+    ),
+    Incident(
+        "evaluation rows nearly in training",
+        "numerics: label leakage; inputs 77",
+        lambda: leaky_rows(9, lambda t: t + " indeed"),
+        "E-LEAK",
+        "near-rows",
+    ),
+    Incident(
+        "the text is the label",
+        "numerics: label leakage",
+        lambda: small.labelled(small.rows(120, text=lambda n: small.rows(1, n)[0]["label"])),
+        "E-LABEL-LEAK",
+        "label-in-text",
+    ),
+    Incident(
+        "the answer stands in the prompt",
+        "numerics: label leakage, answer in the prompt",
+        lambda: small.labelled(
+            small.rows(120, text=lambda n: f"{small.text(n)} answer: {small.rows(1, n)[0]['label']}")
+        ),
+        "E-LABEL-LEAK",
+        "label-in-text",
+    ),
+    Incident(
+        "a column was made from the label",
+        "numerics: label leakage",
+        lambda: split_columns(typed),
+        "E-LABEL-LEAK",
+        "telling-column",
+    ),
+    Incident(
+        "one token tells the class",
+        "numerics: label leakage",
+        lambda: small.labelled(small.rows(260, text=marker)),
+        "E-LABEL-LEAK",
+        "telling-token",
+    ),
+    Incident(
+        "a single class", "inputs 61", lambda: relabelled(lambda n: "yes", ("no", "yes")), "E-ONE-CLASS", "classes"
+    ),
+    Incident(
+        "a class without a row",
+        "inputs 60",
+        lambda: relabelled(lambda n: ("no", "yes")[n % 2], ("no", "yes", "maybe")),
+        "E-CLASS-TOO-SMALL",
+        "classes",
+    ),
+    Incident(
+        "a class that training never shows",
+        "inputs 59",
+        lambda: relabelled(
+            lambda n: ("no", "yes")[n % 2], ("no", "yes", "maybe"), lambda n: ("no", "yes", "maybe")[n % 3]
+        ),
+        "E-CLASS-UNSEEN",
+        "classes",
+    ),
+    Incident(
+        "labels with a stray space",
+        "inputs 58; TRL#1920",
+        lambda: relabelled(lambda n: ("no", "yes ")[n % 2], ("no", "yes ")),
+        "E-LABEL-UNKNOWN",
+        "label-text",
+    ),
+    Incident(
+        "labels in two cases",
+        "inputs 58",
+        lambda: relabelled(lambda n: ("no", "yes", "Yes")[n % 3], ("no", "yes", "Yes")),
+        "E-LABEL-UNKNOWN",
+        "label-text",
+    ),
+    Incident(
+        "an empty evaluation split", "inputs 78", lambda: small.labelled(test=[]), "E-EMPTY-SPLIT", "empty-splits"
+    ),
     # ---- weights
     Incident("more ids than rows", "inputs 79; peers 20", larger_tokenizer, "E-VOCAB-SIZE", "vocabulary"),
-    Incident("another tokenizer than the checkpoint's", "inputs 80; numerics: tokenizer mismatch", lambda: small.labelled(beside="0" * 64), "E-TOKENIZER-MISMATCH", "same-tokenizer"),
-    Incident("trained weights, foreign ids", "peers 20; litgpt#1762, ModernBERT#209", wrong_tokenizer, "E-START-LOSS", "start-loss"),
-    Incident("a script that the tokenizer does not know", "numerics: tokenizer mismatch", foreign, "E-UNKNOWN-TOKENS", "unknown-tokens"),
-    Incident("tied head with a copy", "numerics: tied weights; transformers#38870", lambda: untied(True), "E-TIED", "tied-weights"),
-    Incident("the file ties, the model does not", "numerics: tied weights; transformers#48154", lambda: untied(False), "E-TIED", "tied-weights"),
-    Incident("tying overwrites a distinct head", "numerics: tied weights; transformers#42612", retied, "E-TIED", "tied-weights"),
-    Incident("a tied head with weights of its own", "numerics: tied weights; vLLM#51665", cloned, "E-TIED", "tied-weights"),
-    Incident("trained head thrown away", "numerics: missing weights; transformers#43429, peft#577", thrown_away, "E-FRESH-HEAD", "fresh-heads"),
-    Incident("NaN in the checkpoint", "peers 5; Soup#532, peers 20; ModernBERT#209", lambda: spoiled(small.labelled()), "E-NOT-FINITE", "finite-weights"),
-    Incident("a random head explodes", "numerics: loss", lambda: small.labelled(objective=Exploding), "E-START-LOSS", "start-loss"),
-    Incident("the loss is infinite", "numerics: NaN/inf loss", lambda: small.labelled(objective=InfiniteLoss), "E-NON-FINITE-LOSS", "two-steps"),
-    Incident("the gradient alone is NaN", "numerics: NaN/inf loss; torchtitan test_invalid_loss", lambda: small.labelled(objective=NanGradient), "E-NON-FINITE-LOSS", "two-steps"),
+    Incident(
+        "another tokenizer than the checkpoint's",
+        "inputs 80; numerics: tokenizer mismatch",
+        lambda: small.labelled(beside="0" * 64),
+        "E-TOKENIZER-MISMATCH",
+        "same-tokenizer",
+    ),
+    Incident(
+        "trained weights, foreign ids",
+        "peers 20; litgpt#1762, ModernBERT#209",
+        wrong_tokenizer,
+        "E-START-LOSS",
+        "start-loss",
+    ),
+    Incident(
+        "a script that the tokenizer does not know",
+        "numerics: tokenizer mismatch",
+        foreign,
+        "E-UNKNOWN-TOKENS",
+        "unknown-tokens",
+    ),
+    Incident(
+        "tied head with a copy",
+        "numerics: tied weights; transformers#38870",
+        lambda: untied(True),
+        "E-TIED",
+        "tied-weights",
+    ),
+    Incident(
+        "the file ties, the model does not",
+        "numerics: tied weights; transformers#48154",
+        lambda: untied(False),
+        "E-TIED",
+        "tied-weights",
+    ),
+    Incident(
+        "tying overwrites a distinct head",
+        "numerics: tied weights; transformers#42612",
+        retied,
+        "E-TIED",
+        "tied-weights",
+    ),
+    Incident(
+        "a tied head with weights of its own", "numerics: tied weights; vLLM#51665", cloned, "E-TIED", "tied-weights"
+    ),
+    Incident(
+        "trained head thrown away",
+        "numerics: missing weights; transformers#43429, peft#577",
+        thrown_away,
+        "E-FRESH-HEAD",
+        "fresh-heads",
+    ),
+    Incident(
+        "NaN in the checkpoint",
+        "peers 5; Soup#532, peers 20; ModernBERT#209",
+        lambda: spoiled(small.labelled()),
+        "E-NOT-FINITE",
+        "finite-weights",
+    ),
+    Incident(
+        "a random head explodes",
+        "numerics: loss",
+        lambda: small.labelled(objective=Exploding),
+        "E-START-LOSS",
+        "start-loss",
+    ),
+    Incident(
+        "the loss is infinite",
+        "numerics: NaN/inf loss",
+        lambda: small.labelled(objective=InfiniteLoss),
+        "E-NON-FINITE-LOSS",
+        "two-steps",
+    ),
+    Incident(
+        "the gradient alone is NaN",
+        "numerics: NaN/inf loss; torchtitan test_invalid_loss",
+        lambda: small.labelled(objective=NanGradient),
+        "E-NON-FINITE-LOSS",
+        "two-steps",
+    ),
     # ---- what moves, and how fast
-    Incident("a frozen weight moves", "near misses; opacus#820", lambda: small.labelled(strategies=(Thaws(),)), "E-FROZEN", "moving"),
-    Incident("a new head that is frozen", "peers 14; peft#577, #876", lambda: small.labelled(strategies=(HeadStays(),)), "E-FROZEN", "moving"),
-    Incident("nothing moves", "near misses; opacus#820", lambda: small.labelled(strategies=(Still(),)), "E-FROZEN", "moving"),
-    Incident("a schedule stepped four times", "near misses; accelerate#662, #999", lambda: small.labelled(train=Hurried(**trained_with().model_dump())), "E-SCHEDULE", "schedule"),
-    Incident("a run of nothing but warm-up", "inputs 87", lambda: small.labelled(train=trained_with(warmup=0.99)), "E-SCHEDULE", "schedule"),
-    Incident("a rate that is NaN", "inputs 87", lambda: small.labelled(train=NotANumber(**trained_with().model_dump())), "E-SCHEDULE", "rate"),
-    Incident("a rate that Adam cannot bear", "inputs 87", lambda: small.labelled(train=trained_with(learning_rate=2.0)), "E-SCHEDULE", "rate"),
-    Incident("a rate that moves nothing", "numerics: kohya#141, rate 0 after resume", lambda: small.labelled(train=trained_with(learning_rate=1e-12)), "E-SCHEDULE", "rate"),
+    Incident(
+        "a frozen weight moves",
+        "near misses; opacus#820",
+        lambda: small.labelled(strategies=(Thaws(),)),
+        "E-FROZEN",
+        "moving",
+    ),
+    Incident(
+        "a new head that is frozen",
+        "peers 14; peft#577, #876",
+        lambda: small.labelled(strategies=(HeadStays(),)),
+        "E-FROZEN",
+        "moving",
+    ),
+    Incident(
+        "nothing moves", "near misses; opacus#820", lambda: small.labelled(strategies=(Still(),)), "E-FROZEN", "moving"
+    ),
+    Incident(
+        "a schedule stepped four times",
+        "near misses; accelerate#662, #999",
+        lambda: small.labelled(train=Hurried(**trained_with().model_dump())),
+        "E-SCHEDULE",
+        "schedule",
+    ),
+    Incident(
+        "a run of nothing but warm-up",
+        "inputs 87",
+        lambda: small.labelled(train=trained_with(warmup=0.99)),
+        "E-SCHEDULE",
+        "schedule",
+    ),
+    Incident(
+        "a rate that is NaN",
+        "inputs 87",
+        lambda: small.labelled(train=NotANumber(**trained_with().model_dump())),
+        "E-SCHEDULE",
+        "rate",
+    ),
+    Incident(
+        "a rate that Adam cannot bear",
+        "inputs 87",
+        lambda: small.labelled(train=trained_with(learning_rate=2.0)),
+        "E-SCHEDULE",
+        "rate",
+    ),
+    Incident(
+        "a rate that moves nothing",
+        "numerics: kohya#141, rate 0 after resume",
+        lambda: small.labelled(train=trained_with(learning_rate=1e-12)),
+        "E-SCHEDULE",
+        "rate",
+    ),
     # ---- room
     Incident("no room in memory", "peers 25, 19", lambda: small.labelled(room=Room(memory=1000)), "E-MEMORY", "memory"),
-    Incident("no room on the disk", "peers 25; ultralytics#5793", lambda: small.labelled(room=Room(disk=1000)), "E-DISK", "disk"),
-]  # fmt: skip
+    Incident(
+        "no room on the disk",
+        "peers 25; ultralytics#5793",
+        lambda: small.labelled(room=Room(disk=1000)),
+        "E-DISK",
+        "disk",
+    ),
+]
 
 
 def wrap_forgetful() -> View:
@@ -456,7 +843,9 @@ HEALTHY: Mapping[str, Callable[[], View]] = {
     "labels, micro-batches": lambda: small.labelled(train=trained_with(micro_batch=2)),
     "labels, unpacked": lambda: small.labelled(train=trained_with(packed=False)),
     "labels, bf16": lambda: small.labelled(train=trained_with(precision="bf16")),
-    "labels, a marker in half of a class": lambda: small.labelled(small.rows(260, text=lambda n: marker(n) if n % 2 else small.text(n))),
+    "labels, a marker in half of a class": lambda: small.labelled(
+        small.rows(260, text=lambda n: marker(n) if n % 2 else small.text(n))
+    ),
     "labels, one evaluation row repeated in 60 differs": lambda: leaky_rows(0),
     "labels, another task's head before": lambda: small.labelled(fresh=False, before={"lm": torch.nn.Linear(1, 1)}),
     "labels, the checkpoint's tokenizer": lambda: small.labelled(beside=small.tokenizer().fingerprint),
@@ -466,7 +855,11 @@ HEALTHY: Mapping[str, Callable[[], View]] = {
     "labels, room enough": lambda: small.labelled(room=Room(10**9, 10**9)),
     "conversations": small.said,
     "conversations of one turn": lambda: small.said([small.conversation(n, 1) for n in range(30)]),
-    "conversations of four turns": lambda: small.said([small.conversation(n, 4) for n in range(30)], prepare=small.SayPrepare(length=200), train=trained_with(length=200)),
+    "conversations of four turns": lambda: small.said(
+        [small.conversation(n, 4) for n in range(30)],
+        prepare=small.SayPrepare(length=200),
+        train=trained_with(length=200),
+    ),
     "texts": small.written,
     "texts, learned positions": lambda: small.written(body=small.model("decoder", positions=True)),
     "texts, a head of its own": lambda: untied_healthy(),
@@ -474,7 +867,7 @@ HEALTHY: Mapping[str, Callable[[], View]] = {
     "masks": small.masked,
     "masks, learned positions": lambda: small.masked(body=small.model("encoder", positions=True)),
     "masks at 40 %": lambda: small.masked(prepare={"rate": 0.4}),
-}  # fmt: skip
+}
 
 
 def untied_healthy() -> View:
@@ -484,19 +877,18 @@ def untied_healthy() -> View:
 
 
 NOT_HERE = {
-    "peers 9, 10, 11; exact resume, seekable streams, other world sizes": "a property of resume, tested by killing runs (tests/train); nothing of it shows before the first step",
+    "peers 9, 10, 11; exact resume, seekable streams, other world sizes": "tested by killing runs (tests/train)",
     "peers 12; dependency hell": "a property of the installation, not of a run",
-    "peers 13; option renames": "an unknown key is E-CONFIG-KEY when the recipe is read (tests/test_config.py), before any check",
-    "peers 15; merging QLoRA": "no quantised base and no adapter file is written yet",
-    "peers 16; export with another template": "no chat model is exported yet; the frame of special tokens is checked here",
+    "peers 13; option renames": "an unknown key is E-CONFIG-KEY when the recipe is read, before any check",
+    "peers 15; merging QLoRA": "there is no quantised base",
+    "peers 16; export with another template": "no chat model is exported yet; the frame of special tokens is checked",
     "peers 18; scores do not match papers": "a property of the metrics, tested against the official scripts",
     "peers 19; evaluation holds all logits": "metrics stream; memory is checked as a whole",
     "peers 21, 23, 24; encoders left out, scale of dedup, small machines": "features, not faults of a run",
-    "peers 22; prefix tuning ignores the encoder": "no prefix tuning yet",
-    "numerics: loss spikes, silent data corruption": "they happen in the middle of a run; a bad step is refused there (E-NON-FINITE-LOSS)",
-    "numerics: RLHF rows": "no RLHF yet",
-    "numerics: WordPiece training not deterministic, panics": "a property of tokenizer training (tests/tokens)",
-    "numerics: missing LoRA keys": "no adapter is read yet; weights of models are read strictly (E-KEYS)",
-    "near misses: SDPA on fully padded rows": "covered by `NaN on padded rows`",
-    "near misses: DP with LoRA": "no DP-SGD yet; weights that do not move are covered by `nothing moves`",
+    "peers 22; prefix tuning ignores the encoder": "there is no prefix tuning yet",
+    "numerics; loss spikes, silent data corruption": "in the middle of a run; a bad step is E-NON-FINITE-LOSS there",
+    "numerics; RLHF": "there is none yet",
+    "numerics; tokenizer training not deterministic, panics": "tests/tokens",
+    "numerics; missing LoRA keys": "no adapter is read yet; weights of models are read strictly (E-KEYS)",
+    "near misses; DP with LoRA": "no DP-SGD yet; that weights do not move is covered",
 }

@@ -40,10 +40,49 @@ from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer, train_tokenizer
 from modeledge.train import TrainConfig, Trainer
 
-WORDS = (
-    "ash bay cedar dusk ember fern glade heath iris juniper kelp lark moss nettle oak pine quartz reed sage thorn umber "
-    "vale willow yarrow amber brook cliff dale elm frost grove haze inlet jade knoll loam marsh north opal pond ridge"
-).split()
+WORDS = [
+    "ash",
+    "bay",
+    "cedar",
+    "dusk",
+    "ember",
+    "fern",
+    "glade",
+    "heath",
+    "iris",
+    "juniper",
+    "kelp",
+    "lark",
+    "moss",
+    "nettle",
+    "oak",
+    "pine",
+    "quartz",
+    "reed",
+    "sage",
+    "thorn",
+    "umber",
+    "vale",
+    "willow",
+    "yarrow",
+    "amber",
+    "brook",
+    "cliff",
+    "dale",
+    "elm",
+    "frost",
+    "grove",
+    "haze",
+    "inlet",
+    "jade",
+    "knoll",
+    "loam",
+    "marsh",
+    "north",
+    "opal",
+    "pond",
+    "ridge",
+]
 
 
 def text(number: int, words: int = 10) -> str:
@@ -84,7 +123,9 @@ def view(
     step = Step(body, objective, noise=Noise(0))
     trainer = Trainer(step, ListStream(list(examples), 0), strategies, config=train or config(), seed=0)
     words = fields.pop("tokenizer", tokenizer())
-    return View(trainer, words, fields.pop("train_split", Split(list(examples))), fresh=fields.pop("fresh", True), **fields)
+    return View(
+        trainer, words, fields.pop("train_split", Split(list(examples))), fresh=fields.pop("fresh", True), **fields
+    )
 
 
 # ---- labels
@@ -92,7 +133,10 @@ def view(
 
 def rows(count: int, start: int = 0, **columns: Callable[[int], Any]) -> list[dict[str, Any]]:
     made = {"text": text, "label": lambda n: ("no", "yes")[random.Random(n + 9000).random() < 0.5], **columns}
-    return [{name: make(n) for name, make in made.items()} | {"__where__": f"a.csv:{n + 2}"} for n in range(start, start + count)]
+    return [
+        {name: make(n) for name, make in made.items()} | {"__where__": f"a.csv:{n + 2}"}
+        for n in range(start, start + count)
+    ]
 
 
 def encoded(data: Sequence[Mapping[str, Any]], names: Sequence[str], pair: str | None = None) -> list[Example]:

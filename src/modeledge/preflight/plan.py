@@ -1,8 +1,9 @@
 """What a run takes, before it is run: a few steps of it are made, and the rest is arithmetic.
 
 Time is the steady seconds a step times the steps; the first step is left out, which pays for the optimizer's states
-and the pages that later steps use again. Memory is the peak that the kernel (or CUDA) has seen in these steps; its parts are
-counted from the weights, and what is left over is work: states kept for the backward pass, workspace, the libraries.
+and the pages that later steps use again. Memory is the peak that the kernel (or CUDA) has seen in these steps; its
+parts are counted from the weights, and what is left over is work: states kept for the backward pass, workspace, the
+libraries.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Plan:
 def make_plan(view: View) -> Plan:
     """Make the run's own first steps on its own weights (nothing follows), and say what the whole of it takes."""
     trainer, sizes = view.trainer, parts_of_memory(view, 0.0)
-    moving = sum(p.numel() for n, p in view.model.named_parameters() if n in view.trial.moving)
+    moving = sum(p.numel() for n, p in view.model.named_parameters() if view.trial is None or n in view.trial.moving)
     disk, one = disk_bytes(view), checkpoint_bytes(view)
     view.forget()
     on_gpu = trainer.device.type == "cuda"

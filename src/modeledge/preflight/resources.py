@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from modeledge.preflight.finding import Finding
+from modeledge.preflight.trial import Trial
 from modeledge.preflight.view import View
 
 SPARE = 1.2  # what a checkpoint must find free, in times of its size (`train/checkpoint.py`)
@@ -31,13 +32,14 @@ class Memory:
 def parts_of_memory(view: View, tokens: float | None = None) -> Memory:
     """What the run will hold, from its weights and from what two small steps kept a token."""
     every = dict(view.model.named_parameters())
-    moving = [p for n, p in every.items() if n in (view.trial.moving or every)]
+    trial = view.trial or Trial()
+    moving = [p for n, p in every.items() if n in (trial.moving or every)]
     weights = sum(p.nbytes for p in every.values())
     still = sum(p.nbytes for p in moving)
     half = weights // 2 if view.config.chosen_dtype() is torch.bfloat16 else 0
     states = {"adamw": 2, "sgd": int(view.config.momentum > 0)}[view.config.optimizer]
     tokens = tokens_a_micro_batch(view) if tokens is None else tokens
-    return Memory(weights, half, still, states * still, round(view.trial.activations * tokens))
+    return Memory(weights, half, still, states * still, round(trial.activations * tokens))
 
 
 def tokens_a_micro_batch(view: View) -> float:

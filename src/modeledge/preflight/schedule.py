@@ -62,6 +62,6 @@ def batch_size(view: View) -> Iterator[Finding]:
 
 def two_steps(view: View) -> Iterator[Finding]:
     """Two steps run, and their losses and gradients are finite."""
-    error = view.trial.error
+    error = None if view.trial is None else view.trial.error
     if error is not None:
         yield Finding(error.code, error.what, error.where, error.remedy)

@@ -53,7 +53,7 @@ def missing_last(view: View) -> Iterator[Finding]:
 def unknown_tokens(view: View) -> Iterator[Finding]:
     """The tokenizer knows what it reads."""
     unk = view.tokenizer.specials.unk
-    ids = [np.concatenate([e.ids, () if e.pair is None else e.pair]) for e in view.sample if np.ndim(e.ids) == 1]
+    ids = [np.concatenate([e.ids, e.ids[:0] if e.pair is None else e.pair]) for e in view.sample if np.ndim(e.ids) == 1]
     total = sum(map(len, ids))
     if unk is None or not total:
         return

@@ -44,21 +44,14 @@ def empty_targets(view: View) -> Iterator[Finding]:
 def label_range(view: View) -> Iterator[Finding]:
     """Labels with a weight are ids or classes that the head knows, and numbers."""
     for ready in view.prepared:
-        for name, labels in ready.labels.items():
-            kept = np.asarray(labels)[np.asarray(ready.weights[name]) > 0] if len(labels) else np.asarray(labels)
-            most = (
-                view.model.config.table.vocab
-                if name == "lm"
-                else getattr(view.objective.heads.get(name), "outputs", None)
-            )
-            if np.issubdtype(kept.dtype, np.floating):
-                bad, code = kept[~np.isfinite(kept)], "E-NOT-FINITE"
-            else:
-                bad, code = kept[(kept < 0) | (kept >= (most or np.inf))], "E-LABEL-RANGE"
-            if len(bad):
-                what = f"the label {bad.ravel()[0]} of {name!r} is none of the {most} that the head knows"
-                yield Finding(code, what, view.where(ready), example=view.shown(ready))
-                return
+        name = view.beyond(ready)
+        if name is not None:
+            labels = np.asarray(ready.labels[name])
+            code = "E-NOT-FINITE" if np.issubdtype(labels.dtype, np.floating) else "E-LABEL-RANGE"
+            what = f"a label of {name!r}, {labels.min()} to {labels.max()}, is none that its head knows"
+            remedy = f"labels are 0 to {(view.outputs(name) or 1) - 1}" if view.outputs(name) else ""
+            yield Finding(code, what, view.where(ready), remedy, view.shown(ready))
+            return
 
 
 def weights_finite(view: View) -> Iterator[Finding]:

@@ -9,18 +9,20 @@ included. The copy is thrown away.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
+from modeledge.adapt.features import split
 from modeledge.adapt.strategy import Clock, compose
-from modeledge.corpus.pack import deal
+from modeledge.corpus.pack import deal, plan_rows
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError
 from modeledge.model.batch import Batch, Side
-from modeledge.objectives import Step, fill, plan, prepared
+from modeledge.objectives import Shape, Step, fill, plan, prepared
 from modeledge.records import Example, Prepared
 from modeledge.seed import Noise
 from modeledge.train import Trainer
@@ -28,17 +30,25 @@ from modeledge.train import Trainer
 
 @dataclass(frozen=True)
 class Measured:
-    """A global batch's loss, its terms, and the norm of its gradient."""
+    """A global batch's loss, its terms, the norm of its gradient, and the last states of each example."""
 
     loss: float
     terms: Mapping[str, float]
     norm: float
+    states: Mapping[int, Tensor] = field(default_factory=dict, repr=False)
 
     def apart(self, other: Measured) -> float:
-        """The larger relative difference, of the loss or of the norm. Not a number counts as infinitely far."""
+        """The largest relative difference, of the loss, of the norm or of an example's states. Not a number counts as
+        infinitely far."""
         pairs = ((self.loss, other.loss), (self.norm, other.norm))
         found = [abs(a - b) / max(abs(a), abs(b), 1e-6) for a, b in pairs]
+        found += [far(self.states[i], other.states[i]) for i in self.states.keys() & other.states.keys()]
         return max(float("inf") if x != x else x for x in found)
+
+
+def far(one: Tensor, other: Tensor) -> float:
+    """The largest difference of two tensors, in units of the largest element."""
+    return float((one - other).abs().max() / one.abs().max().clamp(min=1e-6))
 
 
 @dataclass(frozen=True)
@@ -46,12 +56,13 @@ class Layouts:
     """The same examples as one packed batch and otherwise. `None`: does not apply.
 
     `noisy`: the loss itself draws random numbers, so that cuts cannot be compared; `weights`: terms whose weight is not
-    the one that was counted before the forward pass; `seen`: how far an earlier state moves with a later token.
+    the one that was counted before the forward pass; `padded`: one example alone, with padding behind it, with other
+    ids in that padding; `seen`: how far an earlier state moves with a later token.
     """
 
     packed: Measured
     unpacked: Measured
-    padded: tuple[Measured, Measured] | None
+    padded: tuple[Measured, Measured, Measured] | None
     parts: Mapping[int, Measured] = field(default_factory=dict)
     ranks: Measured | None = None
     noisy: bool = False
@@ -67,6 +78,7 @@ class Trial:
     losses: tuple[float, ...] = ()
     changed: frozenset[str] = frozenset()
     moving: frozenset[str] = frozenset()
+    farthest: float = 0.0  # the largest change of a weight
     activations: float = 0.0  # bytes a token kept for the backward pass
 
 
@@ -104,7 +116,8 @@ def try_steps(trainer: Trainer, original: Mapping[str, Tensor]) -> Trial:
         return Trial(error, tuple(losses))
     after = dict(trainer.model.named_parameters())
     changed = frozenset(n for n, before in original.items() if not torch.equal(before, after[n].to(before.device)))
-    return Trial(None, tuple(losses), changed, moving, kept.bytes / max(1, record.tokens))
+    farthest = max((float((after[n].to(original[n].device) - original[n]).abs().max()) for n in changed), default=0.0)
+    return Trial(None, tuple(losses), changed, moving, farthest, kept.bytes / max(1, record.tokens))
 
 
 class _Kept:
@@ -141,14 +154,15 @@ def _layouts(trainer: Trainer, ready: list[Prepared]) -> Layouts:
     step, shape, device = trainer.module, trainer.shape, trainer.device
     noise = trainer.noise.at("preflight")
     single, one_wide = plan(ready, replace(shape, packed=False))
-    rows, width = plan(ready, replace(shape, packed=True))
+    rows, width = packed_rows(ready, shape)
 
     def filled(rows: Sequence[Sequence[int]], width: int, which: Sequence[Prepared] = ready) -> Batch:
         return fill(which, rows, width, reserve=shape.reserve).to(device)
 
     packed = measure(step, [filled(rows, width)], noise)
     unpacked = measure(step, [filled(single, one_wide)], noise)
-    noisy = measure(step, [filled(single, one_wide)], noise.at("other")).apart(unpacked) > 1e-4
+    again = measure(step, [filled(single, one_wide)], noise.at("other"))
+    noisy = math.isfinite(unpacked.loss) and again.apart(unpacked) > 1e-4
     parts: dict[int, Measured] = {}
     ranks = None
     if not (step.objective.couples or noisy) and len(ready) > 1:
@@ -159,7 +173,7 @@ def _layouts(trainer: Trainer, ready: list[Prepared]) -> Layouts:
     return Layouts(
         packed,
         unpacked,
-        _padding(step, ready[:2], one_wide + 3, shape.reserve, noise, device),
+        _padding(step, ready[0], shape.reserve, noise, device),
         parts,
         ranks,
         noisy,
@@ -168,35 +182,51 @@ def _layouts(trainer: Trainer, ready: list[Prepared]) -> Layouts:
     )
 
 
+def packed_rows(ready: Sequence[Prepared], shape: Shape) -> tuple[list[list[int]], int]:
+    """Rows of several examples: as the run packs them, or wider where it would give each a row of its own."""
+    rows, width = plan(ready, replace(shape, packed=True))
+    if len(rows) < len(ready):
+        return rows, width
+    wide = 2 * max(max(p.lengths()) + shape.reserve for p in ready)
+    return plan_rows([max(p.lengths()) + shape.reserve for p in ready], wide), wide
+
+
 def measure(step: Step, batches: Sequence[Batch], noise: Noise) -> Measured:
     """Loss and gradient of a global batch that is cut into these batches, as the trainer sums them."""
     step.zero_grad()
     counted = [step.objective.weights(batch) for batch in batches]
     weights = {name: torch.stack([c[name] for c in counted]).sum() for name in counted[0]}
-    value, terms = 0.0, dict.fromkeys(weights, 0.0)
+    value, terms, last = 0.0, dict.fromkeys(weights, 0.0), list[Tensor]()
+    states: dict[int, Tensor] = {}
+    hook = step.model.register_forward_hook(lambda model, given, out: last.append(out.last.detach()))
     for batch in batches:
+        last.clear()
         loss = step(batch, noise)
+        if len(last) == 1 and last[0].ndim == 3:
+            states |= split(batch, last[0])
         part = loss.value(weights)
         part.backward()
         value += float(part.detach())
         for name, term in loss.terms.items():
             terms[name] = terms.get(name, 0.0) + float(term.total.detach() / weights[name].clamp(min=1e-38))
+    hook.remove()
     gradients = [p.grad for p in step.parameters() if p.grad is not None]
     norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
     step.zero_grad()
-    return Measured(value, terms, norm)
+    return Measured(value, terms, norm, states)
 
 
 def _padding(
-    step: Step, ready: Sequence[Prepared], width: int, reserve: int, noise: Noise, device: torch.device
-) -> tuple[Measured, Measured] | None:
-    """Two examples with padding behind them, and again with other ids in the padding."""
-    batch = fill(ready, [[i] for i in range(len(ready))], width, reserve=reserve).to(device)
+    step: Step, ready: Prepared, reserve: int, noise: Noise, device: torch.device
+) -> tuple[Measured, Measured, Measured] | None:
+    """An example alone, with padding behind it, and with other ids in the padding."""
+    width = max(ready.lengths()) + reserve
+    alone, batch = (fill([ready], [[0]], width + more, reserve=reserve).to(device) for more in (0, 3))
     sides = [side for side in (batch.source, batch.target) if side is not None]
     if any(side.ids.is_floating_point() for side in sides):
         return None
     other = replace(batch, source=_scribbled(batch.source), target=_scribbled(batch.target))
-    return measure(step, [batch], noise), measure(step, [other], noise)
+    return measure(step, [alone], noise), measure(step, [batch], noise), measure(step, [other], noise)
 
 
 def _scribbled(side: Side | None) -> Side | None:
@@ -232,4 +262,4 @@ def _looks_ahead(trainer: Trainer, ready: Sequence[Prepared]) -> float | None:
     with torch.no_grad():
         before = trainer.model(batch).last[0, :last]
         after = trainer.model(replace(batch, target=replace(batch.target, ids=other))).last[0, :last]
-    return float((before - after).abs().max() / before.abs().max().clamp(min=1e-6))
+    return far(before, after)

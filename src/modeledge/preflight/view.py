@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from modeledge.corpus.stream import IndexedStream
@@ -95,11 +96,14 @@ class View:
 
     @cached_property
     def sample(self) -> list[Example]:
-        """At most `SAMPLE` training examples, spread evenly over the data."""
+        """About `SAMPLE` training examples, spread evenly over the data, with those that the run begins with."""
         stream, examples = self.trainer.stream, self.train.examples
         if examples or not isinstance(stream, IndexedStream):
-            return [examples[i] for i in spread(len(examples))]
-        return [stream.example(i) for i in spread(len(stream))]
+            found = [examples[i] for i in spread(len(examples))]
+        else:
+            found = [stream.example(i) for i in spread(len(stream))]
+        known = {example.index for example in found}
+        return [*found, *(example for example in self.first if example.index not in known)]
 
     @cached_property
     def first(self) -> list[Example]:
@@ -107,7 +111,7 @@ class View:
         count, stream = 2 * min(TRIED, self.config.batch), self.trainer.stream
         if isinstance(stream, IndexedStream):
             return [stream.at(i) for i in range(min(count, len(stream)))]
-        return list(self.sample[:count])
+        return list(self.train.examples[:count])
 
     @cached_property
     def _tried(self) -> tuple[list[Prepared], list[tuple[Example, ModeledgeError]]]:
@@ -130,22 +134,42 @@ class View:
         return self._tried[1]
 
     @cached_property
+    def sound(self) -> bool:
+        """Can the examples be computed with: do ids and labels lie within the model's tables? On a GPU an index beyond
+        one ends the process."""
+        rows = self.model.config.table.vocab
+        for ready in self.prepared:
+            pieces = [p for p in (ready.source, ready.target) if p is not None and p.ids.ndim == 1 and len(p.ids)]
+            if any(not 0 <= p.ids.min() <= p.ids.max() < rows for p in pieces) or self.beyond(ready):
+                return False
+        return not self.unprepared and bool(self.prepared)
+
+    def beyond(self, ready: Prepared) -> str | None:
+        """The first name whose labels with a weight are none that its head knows; `None` where all are."""
+        for name, labels in ready.labels.items():
+            whole = np.asarray(labels)
+            kept = whole if len(whole) != len(ready.weights[name]) else whole[np.asarray(ready.weights[name]) > 0]
+            if np.issubdtype(kept.dtype, np.floating):
+                wrong = ~np.isfinite(kept)
+            else:
+                wrong = (kept < 0) | (kept >= (self.outputs(name) or np.inf))
+            if wrong.any():
+                return name
+        return None
+
+    @cached_property
     def _copy(self) -> Trainer:
         return twin(self.trainer, self.first)
 
     @cached_property
     def layouts(self) -> Layouts | None:
-        """The loss of the first examples, laid out in several ways; `None` where they cannot be prepared."""
-        try:
-            return try_layouts(self._copy, self.first)
-        except ModeledgeError:
-            return None  # what stands in the way is a finding of its own
+        """The loss of the first examples, laid out in several ways; `None` where they cannot be computed with."""
+        return try_layouts(self._copy, self.first) if self.sound else None
 
     @cached_property
-    def trial(self) -> Trial:
-        """Two steps on a copy."""
-        assert self.layouts is None or self.layouts  # before the weights of the copy move
-        return try_steps(self._copy, dict(self.model.named_parameters()))
+    def trial(self) -> Trial | None:
+        """Two steps on the copy, after the layouts were measured; `None` where there are none."""
+        return None if self.layouts is None else try_steps(self._copy, dict(self.model.named_parameters()))
 
     def forget(self) -> None:
         """Let go of the copy and of what was measured on it."""

@@ -12,6 +12,8 @@ from modeledge.model.heads import LanguageModelling
 from modeledge.preflight.finding import Finding
 from modeledge.preflight.view import View
 
+STILL = 1e-11  # the farthest that a weight moves where none does: fp32 zeros take any step, however small
+
 
 def vocabulary(view: View) -> Iterator[Finding]:
     """Each id of the tokenizer, and of the sample, has a row in the table; few rows are left over."""
@@ -101,13 +103,13 @@ def finite_weights(view: View) -> Iterator[Finding]:
 def moving(view: View) -> Iterator[Finding]:
     """In two steps something moves, every head that is learned moves, and nothing moves that is frozen."""
     trial = view.trial
-    if trial.error is not None:
+    if trial is None or trial.error is not None:
         return
     strange = sorted(trial.changed - trial.moving)
     if strange:
         what = f"{len(strange)} frozen weights moved: {', '.join(strange[:4])}"
         yield Finding("E-FROZEN", what)
-    if not trial.changed:
+    if trial.farthest < STILL:
         yield Finding("E-FROZEN", "no weight moved in two steps", remedy="raise the rate, or freeze less")
         return
     for name in view.objective.heads:

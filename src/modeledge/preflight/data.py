@@ -41,7 +41,7 @@ def near_rows(view: View) -> Iterator[Finding]:
     for name, split in view.others.items():
         rows = list(texts_of(view, split))
         asked = [rows[i] for i in spread(len(rows), ASKED)]
-        found = near_pairs(asked, texts_of(view, view.train))
+        found = [pair for pair in near_pairs(asked, texts_of(view, view.train)) if pair[2] < 1.0]  # 1: `shared_rows`
         if len(found) > NEAR_SHARE * len(asked) / 5:
             row, where, similarity = found[0]
             what = f"{len(found)} of {len(asked)} {name} rows looked at nearly equal a training row ({similarity:.2f})"

@@ -116,7 +116,9 @@ def try_steps(trainer: Trainer, original: Mapping[str, Tensor]) -> Trial:
         return Trial(error, tuple(losses))
     after = dict(trainer.model.named_parameters())
     changed = frozenset(n for n, before in original.items() if not torch.equal(before, after[n].to(before.device)))
-    farthest = max((float((after[n].to(original[n].device) - original[n]).abs().max()) for n in changed), default=0.0)
+    farthest = max(
+        (float((after[n].to(original[n].device) - original[n]).detach().abs().max()) for n in changed), default=0.0
+    )
     return Trial(None, tuple(losses), changed, moving, farthest, kept.bytes / max(1, record.tokens))
 
 
@@ -166,8 +168,7 @@ def _layouts(trainer: Trainer, ready: list[Prepared]) -> Layouts:
     parts: dict[int, Measured] = {}
     ranks = None
     if not (step.objective.couples or noisy) and len(ready) > 1:
-        for count in sorted({2, min(4, len(ready))}):
-            parts[count] = measure(step, [filled(share, one_wide) for share in deal(single, count)], noise)
+        parts[2] = measure(step, [filled(share, one_wide) for share in deal(single, 2)], noise)
         shares = [part for rank in deal(single, 2) for part in deal(rank, 2) if part]
         ranks = measure(step, [filled(share, one_wide) for share in shares], noise)
     return Layouts(

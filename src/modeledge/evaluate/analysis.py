@@ -62,7 +62,7 @@ def by_class(guess: npt.NDArray[Any], truth: npt.NDArray[Any], names: Sequence[s
     for number, name in enumerate(names):
         told, true = guess == number, truth == number
         both = int((told & true).sum())
-        shares = [both / int(n) if n else None for n in (told.sum(), true.sum(), (told.sum() + true.sum()) / 2)]
+        shares = [both / float(n) if n else None for n in (told.sum(), true.sum(), (told.sum() + true.sum()) / 2)]
         out.append(
             {"name": name, "n": int(true.sum()), **dict(zip(("precision", "recall", "f1"), shares, strict=True))}
         )

@@ -91,6 +91,7 @@ def finetune(
         windows = f" in {len(examples)} examples" if len(examples) > len(parts.train) else ""
         say(f"{len(parts.train)} training rows{windows} ({fits}){more}, {len(parts.test)} test rows")
         trainer = build_trainer(recipe, model, task, examples, chosen)
+        say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
         write_environment(folder, recipe.seed, found.source)
         session = Session(folder, trainer, say=say)
         if resume:
@@ -186,7 +187,8 @@ def build_trainer(
     recipe: FinetuneRecipe, model: Transformer, task: Task, examples: Sequence[Example], chosen: Sequence[Example]
 ) -> Trainer:
     """The recipe's trainer: `epochs` become steps, the judge marks the chosen rows."""
-    config = recipe.train.over(recipe.epochs, len(examples)).model_copy(update={"length": task.seq})
+    config = recipe.train.over(recipe.epochs, len(examples)).fitted(model.config.width)
+    config = config.model_copy(update={"length": task.seq})
     judge = None
     if config.judge_every is not None:
         metric = recipe.metric or task.metrics[0]

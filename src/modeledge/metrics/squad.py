@@ -92,6 +92,12 @@ def best_of(compare: Compare, prediction: str, golds: Sequence[str]) -> float:
     return max(compare(prediction, gold) for gold in golds)
 
 
+def best_said(compare: Compare, prediction: str, golds: Sequence[str]) -> float:
+    """Version 2.0's mark: the best over the gold answers that say something. Where none does, the empty text is right;
+    beside others, a gold answer of articles and punctuation alone is no excuse for silence."""
+    return best_of(compare, prediction, [gold for gold in golds if normalise(gold)] or [""])
+
+
 def leave_one_out(compare: Compare, prediction: str, golds: Sequence[str]) -> float:
     """CoQA's mark: the mean, over annotators left out, of the best mark against the others; one gold stands alone."""
     if len(golds) == 1:
@@ -101,13 +107,13 @@ def leave_one_out(compare: Compare, prediction: str, golds: Sequence[str]) -> fl
 
 
 def exact_match(predictions: Any, labels: Any) -> Tally:
-    """The share of answers that equal one of their gold answers after `normalise`, 0 … 1."""
-    return marked(predictions, labels, exact, best_of, "gold:best")
+    """The share of answers that equal one of their gold answers after `normalise` (version 2.0's rule), 0 … 1."""
+    return marked(predictions, labels, exact, best_said, "gold:best-of-said")
 
 
 def f1_answer(predictions: Any, labels: Any) -> Tally:
-    """The mean word F1 against the best gold answer (version 2.0's rule for empty answers), 0 … 1."""
-    return marked(predictions, labels, f1_v2, best_of, "gold:best")
+    """The mean word F1 against the best gold answer (version 2.0's rules for empty answers), 0 … 1."""
+    return marked(predictions, labels, f1_v2, best_said, "gold:best-of-said")
 
 
 def coqa_exact(predictions: Any, labels: Any) -> Tally:
@@ -180,13 +186,13 @@ def squad_v2(
     every = paired_ids(golds, predictions, allow_missing)
     names = [name for name in every if name in predictions]
     answerable = np.array([bool(golds[name]) for name in names])
-    truths = [[gold for gold in golds[name] if normalise(gold)] or [""] for name in names]
+    truths = [golds[name] or ("",) for name in names]
     guesses = [predictions[name] for name in names]
     chances = None if no_answer is None else chances_of(no_answer, names)
     scores, best = {}, {}
-    how = f"{NORMALISED}|gold:best|squad:2.0|left-out:{len(every) - len(names)}|threshold:{threshold:g}"
+    how = f"{NORMALISED}|gold:best-of-said|squad:2.0|left-out:{len(every) - len(names)}|threshold:{threshold:g}"
     for name, compare in (("exact_match", exact), ("f1_answer", f1_v2)):
-        raw = marked(guesses, truths, compare, best_of, "").items[:, 0]
+        raw = marked(guesses, truths, compare, best_said, "").items[:, 0]
         marks = raw if chances is None else np.where(chances > threshold, ~answerable, raw).astype(np.float64)
         for part, kept in (("", np.full(len(names), True)), ("_has_answer", answerable), ("_no_answer", ~answerable)):
             if kept.any():

@@ -70,7 +70,7 @@ CATALOGUE: dict[str, Entry] = {
     "E-ONE-CLASS": Entry(DATA, "the data hold a single class", "add another class"),
     "E-EMPTY-SPLIT": Entry(DATA, "a split is empty", "check the filters and the split"),
     "E-LENGTH-MISMATCH": Entry(DATA, "two lists that belong together differ in length", "repair the record"),
-    "E-TAG-SCHEME": Entry(DATA, "tags follow no known scheme of chunks", "write them as IOB2 (B-X, I-X, O)"),
+    "E-TAG-SCHEME": Entry(DATA, "the tags break their scheme", "repair the tags, or name another scheme"),
     "E-ANSWER-MISSING": Entry(DATA, "a question has no answer", "answer it, mark it is_impossible, or drop it"),
     "E-ANSWER-MISMATCH": Entry(DATA, "an answer does not stand where the record says", "correct text or offset"),
     "E-SCORES": Entry(DATA, "scores do not fit the metric", "pass what the metric says it needs"),

@@ -21,7 +21,7 @@ from modeledge.corpus.layouts.template import Template
 from modeledge.errors import ModeledgeError, nearest, printable
 
 DOCUMENT = "-DOCSTART-"
-_SPACES = re.compile(r"\t| +")  # a no-break space is part of a token
+_SPACES = re.compile(" +")  # a no-break space is part of a token
 
 
 def numbered(record: Record) -> Iterator[tuple[str, str]]:
@@ -29,6 +29,11 @@ def numbered(record: Record) -> Iterator[tuple[str, str]]:
     name, _, first = record.where.rpartition(":")
     for number, line in enumerate(record.fields["text"].split("\n"), start=int(first)):
         yield line.removesuffix("\r"), f"{name}:{number}"
+
+
+def fields_of(line: str) -> list[str]:
+    """The columns of a line: by tabs where there are any, else by spaces."""
+    return line.split("\t") if "\t" in line else _SPACES.split(line.strip(" "))
 
 
 def column_rows(
@@ -41,7 +46,7 @@ def column_rows(
     rows = []
     width = len(names)
     for record in records:
-        found = [(_SPACES.split(line.strip(" \t")), where) for line, where in numbered(record)]
+        found = [(fields_of(line), where) for line, where in numbered(record)]
         lines = [(fields, where) for fields, where in found if fields[0] != DOCUMENT]
         if not lines:
             tally.drop(record, f"{DOCUMENT}: a mark between documents, no sentence")
@@ -118,7 +123,7 @@ def looks(columns: Sequence[int]) -> Callable[[str], bool]:
 
     def suits(start: str) -> bool:
         lines = start[: start.rfind("\n") + 1].split("\n")[:-1][:200]
-        counts = {len(_SPACES.split(line.strip(" \t\r"))) for line in lines if line.strip()}
+        counts = {len(fields_of(line.rstrip("\r"))) for line in lines if line.strip()}
         return len(counts) == 1 and counts <= set(columns) and (not lines[-1].strip() or "" in map(str.strip, lines))
 
     return suits
@@ -146,7 +151,7 @@ def _layout(name: str, stem: str, convert: Convert, tags: str, what: str, **more
         template=Template(f"{{tokens}}\nQuestion: What is the {what} of each word?\nAnswer:"),
         convert=convert,
         files=files(_splits(stem)),
-        **{"metrics": ("f1_entity",), "open": pieces("paragraph"), "form": "columns", **more},
+        **{"metrics": ("entity_f1",), "open": pieces("paragraph"), "form": "columns", **more},
     )
 
 

@@ -7,6 +7,7 @@ Clark 2018) knows two labels. ANLI (Nie et al. 2020, 1910.14599) comes in three 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from modeledge.corpus.layouts.glue import NO_GOLD, THREE_WAY
@@ -91,6 +92,8 @@ SCITAIL_TSV = _layout(
     {"entails": " True", "neutral": " Neither"},
     template=Template(_TWO.text, {"entails": " True", "neutral": " Neither"}),
     open=table("tsv", columns=("premise", "hypothesis", "label")),
+    marks=frozenset(),
+    suits=lambda start: bool(re.match(r"[^\t\n]+\t[^\t\n]+\t(entails|neutral)\r?\n", start)),
     form="tsv",
     files=files({s: (f"tsv_format/scitail_1.0_{s}.tsv", f"scitail_1.0_{s}.tsv") for s in ("train", "dev", "test")}),
     words=("scitail",),

@@ -156,6 +156,7 @@ REFUSED = [
     ("squad", json.dumps({"data": [{"paragraphs": [{"qas": []}]}]}), "E-MISSING-FIELD", "'context'"),
     ("squad", json.dumps({"data": []}), "E-NO-RECORDS", "no question"),
     ("squad", squad(qa("1", start=True)), "E-FIELD-TYPE", "answer_start"),  # type: ignore[arg-type]
+    ("sst2", tsv("sen\0tence|label", "a|1"), "E-NUL", "header"),
     ("squad", "[1]", "E-JSON-TYPE", "one object"),
     ("squad", "{", "E-JSON", "column"),
     ("conllu", CONLLU.replace("\n2\t", "\n4\t"), "E-FORMAT", "word 2 of the sentence is numbered '4'"),

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modeledge.families.encoder_body import both
-from modeledge.families.family import Extra, Family, label_count, label_keys, named, respelled, unsayable
+from modeledge.families.family import Extra, Family, named, respelled, unsayable
 from modeledge.families.keys import Keys, changed
+from modeledge.families.labels import answering, classed, label_count, score_keys
 from modeledge.families.rules import Keep, Rename, Rule, Tie, names_of
 from modeledge.model.config import Attention, FeedForward, Stack, Tokens, TransformerConfig
-from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead, ValueHead
+from modeledge.model.heads import ClassHead, Head, LMHead
 from modeledge.model.kinds import Learned
 
 LEGACY = ((".LayerNorm.gamma", ".LayerNorm.weight"), (".LayerNorm.beta", ".LayerNorm.bias"))
@@ -117,11 +118,8 @@ class Page:
         wanted = told | found
         outputs = label_count(said) if wanted & {"class", "tags"} else 2
         made = {name: head for name, head in self.made(self.keys.read(said), outputs).items() if name in wanted}
-        score = made.get("class")
-        if isinstance(score, ClassHead) and outputs == 1 and said.get("problem_type") in (None, "regression"):
-            del made["class"]
-            return made | {"value": regressor(score)}
-        return made
+        score = made.pop("class", None)
+        return made | answering(said, score) if isinstance(score, ClassHead) else made
 
     def stored(self, names: Collection[str]) -> set[str]:
         """The heads that the names of tensors give away."""
@@ -142,7 +140,7 @@ class Page:
 
     def write_heads(self, config: TransformerConfig, heads: Mapping[str, Head]) -> dict[str, Any]:
         """The keys that say which heads a file holds."""
-        left = {"class" if name == "value" else name for name in heads}
+        left = classed(heads)
         listed: list[str] = []
         for end, made in self.classes.items():
             if made and left.issuperset(made):
@@ -154,11 +152,7 @@ class Page:
                 out["tie_word_embeddings"] = head.tie
             elif name in self.rates:
                 out[self.rates[name]] = head.dropout
-            if name in ("class", "tags") and isinstance(head, ClassHead | TokenHead):
-                several = isinstance(head, ClassHead) and head.outputs == 1
-                out |= label_keys(head.outputs, "multi_label_classification" if several else None)
-            elif name == "value":
-                out |= label_keys(1, "regression")
+            out |= score_keys(name, head)
         return out
 
     def rules(self, config: TransformerConfig, heads: Mapping[str, Head]) -> tuple[Rule, ...]:
@@ -206,10 +200,3 @@ class Page:
         counts = biases[0] if self.keys.read(said)["tie_word_embeddings"] else biases[1]
         stored = [name for name, canonical in found.items() if canonical in biases]
         return found | {stored[0]: counts} if len(stored) == 1 else found
-
-
-def regressor(head: ClassHead) -> ValueHead:
-    """The class head with one output as a regression's."""
-    return ValueHead(
-        hidden=head.hidden, activation=head.activation, dropout=head.dropout, first_dropout=head.first_dropout
-    )

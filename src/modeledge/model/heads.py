@@ -67,12 +67,15 @@ class ClassHead:
 
 @dataclass(frozen=True, kw_only=True)
 class ValueHead:
-    """One number an example (regression), or one number a token with `pool=None` (the value model of PPO). `hidden`,
-    `activation` and the two rates are as in `ClassHead`."""
+    """One number an example (regression), or one number a token with `pool=None` (the value model of PPO). The other
+    fields are as in `ClassHead`."""
 
     pool: Pool | None = "first"
     hidden: bool = False
+    hidden_bias: bool = True
     activation: Activation = "tanh"
+    norm: bool = False
+    bias: bool = True
     dropout: float = 0.0
     first_dropout: float = 0.0
 
@@ -182,14 +185,16 @@ class Value(nn.Module):
         super().__init__()
         self.spec, self.pool = spec, spec.pool
         self.activation = ACTIVATIONS[spec.activation]
-        self.dense = Linear(config.width, config.width) if spec.hidden else None
-        self.output = Linear(config.width, 1)
+        self.dense = Linear(config.width, config.width, bias=spec.hidden_bias) if spec.hidden else None
+        self.norm = build_norm(config.stack.norm, config.width) if spec.hidden and spec.norm else None
+        self.output = Linear(config.width, 1, bias=spec.bias)
 
     def forward(self, states: Tensor, batch: Batch) -> Tensor:
         """States `[rows, seq, width]` → `[examples]`, or `[rows, seq]` without pooling."""
         draw, x = Draw.current(self.training), states if self.pool is None else pooled(states, batch, self.pool)
         if self.dense is not None:
             x = self.activation(self.dense(dropped(x, draw.mask(x, self.spec.first_dropout, "head input"))))
+            x = x if self.norm is None else self.norm(x)
         return self.output(dropped(x, draw.mask(x, self.spec.dropout, "head"))).squeeze(-1)  # type: ignore[no-any-return]
 
 

@@ -7,6 +7,7 @@ The reference library has one class for all answers about a whole text. A single
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from modeledge.errors import ModeledgeError
@@ -44,7 +45,8 @@ def answering(said: Mapping[str, Any], head: ClassHead) -> dict[str, Head]:
     """The head over a whole text by our name: a single score is a value, unless the file says otherwise."""
     if head.outputs == 1 and said.get("problem_type") in (None, "regression"):
         return {"value": regressor(head)}
-    return {"class": head}
+    several = head.outputs > 1 and said.get("problem_type") == SEVERAL
+    return {"class": replace(head, several=several)}
 
 
 def regressor(head: ClassHead) -> ValueHead:
@@ -66,7 +68,7 @@ def score_keys(name: str, head: Head) -> dict[str, Any]:
     if name == "value":
         return label_keys(1, "regression")
     if name == "class" and isinstance(head, ClassHead):
-        return label_keys(head.outputs, SEVERAL if head.outputs == 1 else None)
+        return label_keys(head.outputs, SEVERAL if head.several or head.outputs == 1 else None)
     return label_keys(head.outputs, None) if name == "tags" and isinstance(head, TokenHead) else {}
 
 

@@ -177,8 +177,8 @@ class Model:
 
     def _rows(self, rows: Any, *, labelled: bool) -> list[Mapping[str, Any]]:
         task = self._needed()
-        wanted = [column for role, column in task.columns.items() if labelled or role != task.target]
-        return list(located(rows, wanted))
+        wanted = {role: column for role, column in task.columns.items() if labelled or role != task.target}
+        return list(located(rows, task.reads(wanted)))
 
 
 def _say_cut(say: Callable[[str], None], cut: int, count: int, length: int) -> None:

@@ -222,7 +222,7 @@ def _score_rows(
     last = model(batch).last
     states = last.reshape(-1, last.shape[-1])[torch.from_numpy(np.concatenate(reads)).to(model.device)]
     right, found = torch.from_numpy(np.concatenate(labels)).to(model.device), list[torch.Tensor]()
-    for piece, label in zip(states.split(CHUNK), right.split(CHUNK), strict=True):
+    for piece, label in zip(torch.split(states, CHUNK), torch.split(right, CHUNK), strict=True):
         scores = model.logits(piece)
         scores = scores if scores.dtype is torch.float64 else scores.float()
         found.append(scores.gather(1, label[:, None]).squeeze(1) - scores.logsumexp(-1))
@@ -246,4 +246,4 @@ def _filled(
             where = (row, slice(start, start + len(read)))
             ids[where], positions[where], segments[where] = read, np.arange(len(read)), segment
             start += size_of(number)
-    return Side(*(torch.from_numpy(x) for x in (ids, positions, segments)))
+    return Side(torch.from_numpy(ids), torch.from_numpy(positions), torch.from_numpy(segments))

@@ -63,7 +63,7 @@ class ChoiceTask(Task):
         self.head = head or plain_head(facts)
         shape = replace(shape_for(tokenizer, facts, "class", length), lm=checked_share(lm, facts) > 0)
         self.prepare = ChoicePrepare(shape)
-        self.objective = Choose(self.prepare, self.head, lm=lm)
+        self.objective: Choose = Choose(self.prepare, self.head, lm=lm)
 
     @classmethod
     def made(cls, rows: Sequence[Row], tokenizer: Tokenizer, facts: Facts, asked: Asked, say: Say) -> ChoiceTask:

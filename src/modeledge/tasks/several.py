@@ -58,8 +58,7 @@ class SeveralTask(LabelTask):
         self.thresholds = tuple(thresholds) or (0.5,) * count
         self.prepare = replace(self.prepare, kind="set", outputs=count)
         head = replace(cast(ClassHead, self.objective.heads["class"]), several=True)
-        lm = float(options.get("lm", 0.0))
-        self.objective = ClassifySeveral(self.prepare, head, lm=lm)  # type: ignore[assignment]
+        self.objective = ClassifySeveral(self.prepare, head, lm=self.objective.lm)
 
     @classmethod
     def made(cls, rows: Sequence[Row], tokenizer: Tokenizer, facts: Facts, asked: Asked, say: Say) -> SeveralTask:

@@ -111,4 +111,5 @@ def shares_of(scores: Any) -> FloatArray:
     """Log-likelihoods → probabilities that add up to 1."""
     logs = np.asarray(scores, dtype=np.float64)
     shares = np.exp(logs - logs.max())
-    return shares / shares.sum()
+    found: FloatArray = shares / shares.sum()
+    return found

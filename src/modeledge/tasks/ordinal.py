@@ -6,9 +6,8 @@ has the least expected absolute error, and it never falls where the model's scor
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -29,6 +28,7 @@ from modeledge.tasks.task import Answer, Asked, Row, Say, known_options, role_co
 from modeledge.tasks.wording import WORDING, worded
 from modeledge.tokens import Tokenizer
 
+GAP = 4.0
 MARKS = ("accuracy", "mean_absolute_error", "quadratic_kappa")
 
 
@@ -43,12 +43,13 @@ class OrdinalTask(LabelTask):
     labelling: ClassVar[Literal["class", "value", "auto"]] = "class"
     options: ClassVar[tuple[str, ...]] = ("pool", "hidden", "lm", "order", *WORDING)
 
-    def __init__(self, labels: Labels, *args: Any, shares: Sequence[float] = (), **options: Any) -> None:
+    def __init__(self, labels: Labels, *args: Any, center: float | None = None, **options: Any) -> None:
         super().__init__(labels, *args, **options)
         head = cast(ClassHead, self.objective.heads["class"])
         names = ("pool", "hidden", "hidden_bias", "activation", "norm", "dropout", "first_dropout")
         fields: dict[str, Any] = {name: getattr(head, name) for name in names}
-        self.start = thresholds(shares or [1 / len(labels.names)] * len(labels.names))
+        count = len(labels.names)
+        self.start = thresholds((count - 1) / 2 if center is None else center, count)
         self.objective = Order(self.prepare, OrdinalHead(start=self.start, **fields), lm=self.objective.lm)
 
     @classmethod
@@ -59,10 +60,9 @@ class OrdinalTask(LabelTask):
         label, wheres = columns["label"], [where_of(row, i) for i, row in enumerate(rows)]
         labels = ordered(infer([row.get(label) for row in rows], wheres, "class"), options.pop("order", None))
         say(f"task: {len(labels.names)} ordered classes: {' < '.join(labels.names[:12])}")
-        counts = Counter(labels.number(row.get(label), where) for row, where in zip(rows, wheres, strict=True))
-        shares = [(counts[n] + 1) / (len(rows) + len(labels.names)) for n in range(len(labels.names))]
+        center = fmean(labels.number(row.get(label), where) for row, where in zip(rows, wheres, strict=True))
         options = {"dropout": asked.dropout, **worded(options, labels.names)}
-        return cls(labels, tokenizer, facts, length=asked.length, shares=shares, **columns, **options)
+        return cls(labels, tokenizer, facts, length=asked.length, center=center, **columns, **options)
 
     def predict(self, model: Backbone, batch: Batch) -> list[Answer]:
         """The median class of each example, and the probability of every class."""
@@ -99,8 +99,11 @@ def ordered(labels: Labels, order: Any) -> Labels:
     return told
 
 
-def thresholds(shares: Sequence[float]) -> tuple[float, ...]:
-    """Logits of P(class ≤ k), for classes of these shares: where a fresh head begins, so that it knows the classes'
-    frequencies and learning need not carry the thresholds there."""
-    below = np.cumsum(shares)[:-1] / sum(shares)
-    return tuple(math.log(p / (1 - p)) for p in below.tolist())
+def thresholds(center: float, classes: int) -> tuple[float, ...]:
+    """Where a fresh head's thresholds stand: `GAP` apart, so that a score of 0 means the mean class of the rows.
+
+    A rate that suits a pre-trained body moves a threshold by a hundredth in a run, and a class between two thresholds g
+    apart has at most a probability of tanh(g / 4). So they begin as far apart as they must be in the end, and it is the
+    score, a sum over the whole width, that learns their scale.
+    """
+    return tuple(GAP * (k + 0.5 - center) for k in range(classes - 1))

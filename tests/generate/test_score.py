@@ -27,8 +27,8 @@ from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer, train_tokenizer
 
 TEXT = "undo the fox and redo it, then unfold the red owl and do the old dog"
-PROMPTS = ["the fox", "undo the old", "", "re", "then unfold the red owl and"]
-CHOICES = [(" and", " owl then"), (" dog",), ("the", "undo it"), ("do", "d owl"), (" do the old dog", " it", " fox")]
+PROMPTS = ["the fox", "undo the old", "", "the fo", "then unfold the red owl and"]
+CHOICES = [(" and", " owl then"), (" dog",), ("the", "undo it"), ("x and", " owl"), (" do the old dog", " it", " fox")]
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +78,14 @@ def test_scores_are_those_of_a_plain_loop(tokens: int, tokenizer: Tokenizer) -> 
             ids, first = (ids, first) if prompt else ([bos, *ids], 1)
             assert found == pytest.approx(plain(model, ids, first), abs=1e-4)
     assert len({round(float(x), 3) for scores in told for x in scores}) == 10
-    assert said == ["2 of 10 choices share a token with their prompt: it is counted to the choice"]
+    assert said == ["1 of 10 choices share a token with their prompt: it is counted to the choice"]
 
 
 def test_a_token_across_the_boundary_is_the_choices(tokenizer: Tokenizer) -> None:
-    """Of "redo" a token begins before the boundary behind "re" and ends after it: it is the first that is scored."""
-    ids, first = score.boundary(tokenizer, "re", "do")
-    assert ids.tolist() == tokenizer.encode("redo").tolist()
-    assert len(tokenizer.decode(ids[:first])) < len("re") < len(tokenizer.decode(ids[: first + 1]))
+    """ " fox" begins before the boundary and ends behind it: it is the first token that is scored."""
+    ids, first = score.boundary(tokenizer, "the fo", "x and")
+    assert ids.tolist() == tokenizer.encode("the fox and").tolist()
+    assert tokenizer.decode(ids[first:]) == " fox and"
     ids, first = score.boundary(tokenizer, "the fox", " and")
     assert tokenizer.decode(ids[first:]) == " and"
     ids, first = score.boundary(tokenizer, "the fox ", "and")  # the space is a part of the choice's token

@@ -131,7 +131,7 @@ def _asked(
                 cut += len(as_source(tokenizer, alone)) > len(made.source if made.source is not None else ())
             else:
                 ids, first = boundary(tokenizer, prompt, choice)
-                crossed += not np.array_equal(ids[:first], alone)
+                crossed += bool(prompt) and not np.array_equal(ids[:first], alone)
                 made = _Asked(np.concatenate([before, ids]).astype(np.int64), first + len(before))
             if made.first == 0:
                 what, remedy = "the prompt is empty, and no token begins a text", "write a prompt"

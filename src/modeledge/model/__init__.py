@@ -5,7 +5,7 @@ from modeledge.model.batch import Batch, Side
 from modeledge.model.cache import Cache
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Patches, Stack, Tokens, TransformerConfig
 from modeledge.model.draw import dropping
-from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead, ValueHead
+from modeledge.model.heads import ClassHead, Head, LMHead, OrdinalHead, TokenHead, ValueHead
 from modeledge.model.kinds import Buckets, Learned, Rotary, Sinusoidal, Stretch
 from modeledge.model.likelihood import token_loss
 from modeledge.model.pattern import Marks, Pattern
@@ -27,6 +27,7 @@ __all__ = [
     "Learned",
     "Marks",
     "Norm",
+    "OrdinalHead",
     "Patches",
     "Pattern",
     "Rotary",

@@ -1,29 +1,40 @@
 """What a model can be asked to learn: `OBJECTIVES` is the table."""
 
 from modeledge.objectives.causal import CausalLM, CausalPrepare
+from modeledge.objectives.choice import ChoicePrepare, Choose
 from modeledge.objectives.collate import Shape, collate, fill, plan
 from modeledge.objectives.image import PicturePrepare, patches
-from modeledge.objectives.label import Classify, LabelPrepare, Regress
+from modeledge.objectives.label import Classify, Labelling, LabelPrepare, Regress
 from modeledge.objectives.masked import MaskedLM, MaskedPrepare
 from modeledge.objectives.objective import Loss, Objective, Prepare, Step, Term, prepared
+from modeledge.objectives.ordinal import Order
+from modeledge.objectives.several import ClassifySeveral
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "causal": CausalLM,
     "masked": MaskedLM,
     "classify": Classify,
     "regress": Regress,
+    "choose": Choose,
+    "several": ClassifySeveral,
+    "ordinal": Order,
 }
 
 __all__ = [
     "OBJECTIVES",
     "CausalLM",
     "CausalPrepare",
+    "ChoicePrepare",
+    "Choose",
     "Classify",
+    "ClassifySeveral",
     "LabelPrepare",
+    "Labelling",
     "Loss",
     "MaskedLM",
     "MaskedPrepare",
     "Objective",
+    "Order",
     "PicturePrepare",
     "Prepare",
     "Regress",

@@ -84,6 +84,9 @@ def finetune(
         model = Transformer(model.config, seed=recipe.seed) if recipe.fresh else model
         task = make_task(recipe, parts.train, tokenizer, model, say)
         task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
+        if task.needs_validation and not parts.validation:
+            what, remedy = "there are no validation rows to choose by", "set train.judge_every"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where="options", remedy=remedy)
         examples, chosen, held = (task.encode(part) for part in (parts.train, parts.validation, parts.test))
         cut = task.truncated(examples)
         more = f", {len(parts.validation)} validation rows" if chosen else ""
@@ -101,6 +104,8 @@ def finetune(
         for strategy in trainer.strategies:
             if strategy.mergeable:
                 strategy.merge(model)
+        if task.needs_validation:
+            task.tune(model, answers(task, model, chosen), chosen)
         task.finish(model)
         told = answers(task, model, held)
         counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test), "cut": cut}
@@ -142,14 +147,18 @@ def split_rows(recipe: FinetuneRecipe, rows: Any = None, test_rows: Any = None) 
     """
     kind, roles = task_named(recipe)
     target, noise = roles[kind.target], Noise(recipe.seed).at("split")
-    inputs = [column for role, column in roles.items() if role != kind.target]
+    inputs = kind.reads({role: column for role, column in roles.items() if role != kind.target})
     columns = [*inputs, target]
     train: Rows = located(rows if rows is not None else recipe.data, columns)
     validation: Rows = []
 
     def aside(source: Rows, share: float, name: str) -> tuple[Rows, Rows]:
         keys = [tuple(str(row[c]) for c in inputs) for row in source]
-        values = recipe.task == "regression" or len({str(row[target]) for row in source}) > len(source) // 2
+        values = (
+            not kind.stratified
+            or recipe.task == "regression"
+            or len({str(row[target]) for row in source}) > len(source) // 2
+        )
         classes = ["" if values else str(row[target]) for row in source]
         stay, go = set_aside(keys, classes, share, noise.at(name))
         return [source[i] for i in stay], [source[i] for i in go]
@@ -203,7 +212,7 @@ def build_trainer(
             config.patience,
             data=f"{ListStream(chosen, 0).fingerprint} {json.dumps(task.described(), sort_keys=True)}",
         )
-    for name in set(task.objective.heads) & set(model.heads):
+    for name in (set(task.objective.heads) - task.objective.continues) & set(model.heads):
         del model.heads[name]  # the head of another task: this one starts afresh
     step = Step(model, task.objective, noise=Noise(recipe.seed))
     stream = ListStream(examples, recipe.seed)

@@ -179,8 +179,8 @@ class Model:
     def rows(self, rows: Any, *, labelled: bool) -> list[Mapping[str, Any]]:
         """Rows with the columns that the task reads, and their places under `__where__`."""
         task = self.needed_task()
-        wanted = [column for role, column in task.columns.items() if labelled or role != task.target]
-        return list(located(rows, wanted))
+        wanted = {role: column for role, column in task.columns.items() if labelled or role != task.target}
+        return list(located(rows, task.reads(wanted)))
 
 
 def _say_cut(say: Callable[[str], None], cut: int, count: int, length: int) -> None:

@@ -82,16 +82,23 @@ class Task(ABC):
     optional: ClassVar[tuple[str, ...]] = ()
     target: ClassVar[str] = "label"
     options: ClassVar[tuple[str, ...]] = ()
+    stratified: ClassVar[bool] = True  # rows are set aside label by label, where labels are classes
 
     objective: Objective
     tokenizer: Tokenizer
     columns: Mapping[str, str]
     length: int
+    needs_validation: bool = False  # without validation rows `tune` would have nothing to choose by
 
     @classmethod
     @abstractmethod
     def made(cls, rows: Sequence[Row], tokenizer: Tokenizer, facts: Facts, asked: Asked, say: Say) -> Task:
         """The task that the training rows state; what was inferred is said."""
+
+    @classmethod
+    def reads(cls, columns: Mapping[str, str]) -> list[str]:
+        """The columns of the rows behind roles, in their order."""
+        return list(columns.values())
 
     @classmethod
     @abstractmethod
@@ -167,6 +174,10 @@ class Task(ABC):
             first.setdefault(example.index if example.row is None else example.row, example)
         return list(first.values())
 
+    def tune(self, model: Backbone, answers: Sequence[Answer], examples: Sequence[Example]) -> None:
+        """After training: choose what is chosen on validation rows (thresholds), given their settled answers."""
+        return
+
     def finish(self, model: Backbone) -> None:
         """After training, before saving: let the weights say what the task has added."""
         return
@@ -177,7 +188,7 @@ class Task(ABC):
         for start in range(0, len(order), size):
             chosen = [self.unlabelled(examples[i]) for i in order[start : start + size]]
             ready = [self.objective.prepare(example, Noise(0)) for example in chosen]
-            yield collate(ready, Shape(self.seq))
+            yield collate(ready, Shape(max(self.seq, *(max(p.lengths()) for p in ready))))
 
     @property
     def seq(self) -> int:

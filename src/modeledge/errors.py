@@ -70,6 +70,8 @@ CATALOGUE: dict[str, Entry] = {
     "E-ONE-CLASS": Entry(DATA, "the data hold a single class", "add another class"),
     "E-EMPTY-SPLIT": Entry(DATA, "a split is empty", "check the filters and the split"),
     "E-LENGTH-MISMATCH": Entry(DATA, "two lists that belong together differ in length", "repair the record"),
+    "E-TAG-SCHEME": Entry(DATA, "the tags break their scheme", "repair the tags, or name another scheme"),
+    "E-SPAN": Entry(DATA, "a span does not fit its text", "give start and end in characters, from 0, end excluded"),
     "E-SCORES": Entry(DATA, "scores do not fit the metric", "pass what the metric says it needs"),
     "E-LEAK": Entry(DATA, "training and evaluation share rows", "remove them from one side"),
     "E-TOO-LONG": Entry(DATA, "an example is longer than a row", "raise the row length or allow truncation"),

@@ -152,7 +152,7 @@ class Page:
         for name, head in heads.items():
             if isinstance(head, LMHead):
                 out["tie_word_embeddings"] = head.tie
-            elif name in self.rates:
+            elif name in self.rates and isinstance(head, ClassHead | ValueHead | TokenHead):
                 out[self.rates[name]] = head.dropout
             if name in ("class", "tags") and isinstance(head, ClassHead | TokenHead):
                 several = isinstance(head, ClassHead) and head.outputs == 1

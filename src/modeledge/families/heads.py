@@ -11,6 +11,7 @@ from torch import nn
 
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.model.backbone import Backbone
+from modeledge.model.chain import Chain, ChainHead
 from modeledge.model.heads import (
     Activation,
     ClassHead,
@@ -25,11 +26,12 @@ from modeledge.model.heads import (
     ValueHead,
 )
 
-KINDS: dict[str, type[LMHead] | type[ClassHead] | type[ValueHead] | type[TokenHead]] = {
+KINDS: dict[str, type[Head]] = {
     "lm": LMHead,
     "class": ClassHead,
     "value": ValueHead,
     "token": TokenHead,
+    "chain": ChainHead,
 }
 
 
@@ -40,7 +42,7 @@ def described(model: Backbone) -> dict[str, Head]:
 
 def _described(name: str, module: nn.Module) -> Head:
     match module:
-        case LanguageModelling() | Classification() | Value() | Tagging():
+        case LanguageModelling() | Classification() | Value() | Tagging() | Chain():
             return module.spec
     what = f"head {name!r} is a {type(module).__name__}, which no format here can say"
     raise ModeledgeError("E-OUTSIDE-FAMILY", what, remedy="save the model before it is packed or wrapped")

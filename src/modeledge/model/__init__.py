@@ -3,6 +3,7 @@
 from modeledge.model.backbone import Backbone, Keep, Start, States
 from modeledge.model.batch import Batch, Side
 from modeledge.model.cache import Cache
+from modeledge.model.chain import ChainHead
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Patches, Stack, Tokens, TransformerConfig
 from modeledge.model.draw import dropping
 from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead, ValueHead
@@ -18,6 +19,7 @@ __all__ = [
     "Batch",
     "Buckets",
     "Cache",
+    "ChainHead",
     "ClassHead",
     "Dropout",
     "FeedForward",

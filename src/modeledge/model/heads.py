@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from modeledge.errors import ModeledgeError
 from modeledge.model.batch import Batch
+from modeledge.model.chain import ChainHead
 from modeledge.model.config import Patches
 from modeledge.model.draw import Draw, dropped
 from modeledge.model.facts import Facts
@@ -97,7 +98,7 @@ class TokenHead:
         return Tagging(self, config)
 
 
-Head: TypeAlias = LMHead | ClassHead | ValueHead | TokenHead
+Head: TypeAlias = LMHead | ClassHead | ValueHead | TokenHead | ChainHead
 
 
 class LanguageModelling(nn.Module):

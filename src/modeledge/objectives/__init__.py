@@ -6,12 +6,14 @@ from modeledge.objectives.image import PicturePrepare, patches
 from modeledge.objectives.label import Classify, LabelPrepare, Regress
 from modeledge.objectives.masked import MaskedLM, MaskedPrepare
 from modeledge.objectives.objective import Loss, Objective, Prepare, Step, Term, prepared
+from modeledge.objectives.tag import TagPrepare, TagTokens
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "causal": CausalLM,
     "masked": MaskedLM,
     "classify": Classify,
     "regress": Regress,
+    "token": TagTokens,
 }
 
 __all__ = [
@@ -29,6 +31,8 @@ __all__ = [
     "Regress",
     "Shape",
     "Step",
+    "TagPrepare",
+    "TagTokens",
     "Term",
     "collate",
     "fill",

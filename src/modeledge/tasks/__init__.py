@@ -1,15 +1,20 @@
 """What a model is asked to do: `TASKS` is the table."""
 
 from modeledge.tasks.ask import answers, judge_on
+from modeledge.tasks.entities import EntityTask
 from modeledge.tasks.label import ClassTask, LabelTask, ValueTask, shape_for
 from modeledge.tasks.labels import Labels, check_sizes, check_splits, check_unseen, extended, infer
 from modeledge.tasks.split import set_aside
+from modeledge.tasks.tag import TagTask
+from modeledge.tasks.tagged import TagShape
 from modeledge.tasks.task import Answer, Asked, Generate, Request, Score, Task, role_columns
 
 TASKS: dict[str, type[Task]] = {
     "auto": LabelTask,
     "classification": ClassTask,
     "regression": ValueTask,
+    "tag": TagTask,
+    "entities": EntityTask,
 }
 
 __all__ = [
@@ -17,11 +22,14 @@ __all__ = [
     "Answer",
     "Asked",
     "ClassTask",
+    "EntityTask",
     "Generate",
     "LabelTask",
     "Labels",
     "Request",
     "Score",
+    "TagShape",
+    "TagTask",
     "Task",
     "ValueTask",
     "answers",

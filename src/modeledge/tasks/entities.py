@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from itertools import pairwise
+from typing import Any, ClassVar, TypeAlias
 
-from modeledge.errors import ModeledgeError, printable
+from modeledge.errors import ModeledgeError, nearest, printable
 from modeledge.tasks.columns import text_of, where_of
 from modeledge.tasks.labels import Labels
-from modeledge.tasks.schemes import OUTSIDE, SCHEMES, Span, split, tags_of
+from modeledge.tasks.schemes import OUTSIDE, SCHEMES, Scheme, Span, split, tags_of
 from modeledge.tasks.tag import TagTask
 from modeledge.tasks.tagged import TagShape
-from modeledge.tasks.task import Row
+from modeledge.tasks.task import Row, Say
 from modeledge.tasks.words import Words
+
+Place: TypeAlias = tuple[int, int, str]  # first character, character behind the last, type
 
 
 class EntityTask(TagTask):
@@ -43,12 +46,13 @@ class EntityTask(TagTask):
         if isinstance(told, str) or not isinstance(told, Sequence):
             what = f"column {columns['spans']!r} is {type(told).__name__}, not a list of spans"
             raise ModeledgeError("E-FIELD-TYPE", what, where=where)
-        spans = sorted(_of_words(read_span(span, words.text, where), words, shape.widen, where) for span in told)
-        for before, span in zip(spans, spans[1:], strict=False):
+        read = [read_span(span, words.text, where) for span in told]
+        spans = sorted(_of_words(span, words, shape.widen, where) for span in read)
+        for before, span in pairwise(spans):
             if span[0] < before[1]:
                 what = f"the spans {words.word(*before[:2])!r} and {words.word(*span[:2])!r} overlap"
                 raise ModeledgeError("E-SPAN", what, where=where, remedy="a word has one tag: keep one of the two")
-        return tags_of(spans, len(words), SCHEMES[shape.scheme or "bio"])
+        return tags_of(spans, len(words), _scheme(shape))
 
     @classmethod
     def named(cls, told: Sequence[Sequence[str]], wheres: Sequence[str], shape: TagShape) -> Labels:
@@ -56,11 +60,29 @@ class EntityTask(TagTask):
         types = sorted({kind for tags in told for tag in tags if (kind := split(tag)[1])})
         if not types:
             raise ModeledgeError("E-ONE-CLASS", f"none of the {len(told)} rows has a span")
-        letters = sorted(SCHEMES[shape.scheme or "bio"].letters)
+        letters = sorted(_scheme(shape).letters)
         return Labels("class", (OUTSIDE, *(f"{letter}-{kind}" for kind in types for letter in letters)))
 
+    def introduce(self, rows: Sequence[Row], told: Sequence[Sequence[str]], say: Say) -> None:
+        """Say also how many spans were widened."""
+        super().introduce(rows, told, say)
+        cut = 0
+        for i, row in enumerate(rows):
+            words = self.words(row, self.columns, i)
+            spans = (read_span(span, words.text, where_of(row, i)) for span in row[self.columns["spans"]])
+            cut += sum(_cuts(span, words) for span in spans)
+        if cut:
+            say(f"{cut} spans cut a word: they are learned as whole words")
 
-def read_span(span: Any, text: str, where: str) -> tuple[int, int, str]:
+
+def _scheme(shape: TagShape) -> Scheme:
+    if (shape.scheme or "bio") not in SCHEMES:
+        what, remedy = f"spans cannot be written in the scheme {shape.scheme!r}", nearest(str(shape.scheme), SCHEMES)
+        raise ModeledgeError("E-CONFIG-VALUE", what, where="options.scheme", remedy=remedy)
+    return SCHEMES[shape.scheme or "bio"]
+
+
+def read_span(span: Any, text: str, where: str) -> Place:
     """Start, end and label of one span that lies in its text; where it says its own `text`, that must stand there."""
     if isinstance(span, Mapping):
         parts = [span.get(name) for name in ("start", "end", "label")]
@@ -69,7 +91,7 @@ def read_span(span: Any, text: str, where: str) -> tuple[int, int, str]:
     if len(parts) != 3 or not all(type(p) is int for p in parts[:2]) or not isinstance(parts[2], str) or not parts[2]:
         what = f"{printable(repr(span), 60)} is not a start, an end and a label"
         raise ModeledgeError("E-SPAN", what, where=where)
-    start, end, label = parts
+    start, end, label = int(parts[0]), int(parts[1]), str(parts[2])  # type: ignore[arg-type]
     if not 0 <= start < end <= len(text):
         what = f"the span {start} … {end} does not lie in a text of {len(text)} characters"
         raise ModeledgeError("E-SPAN", what, where=where)
@@ -80,16 +102,26 @@ def read_span(span: Any, text: str, where: str) -> tuple[int, int, str]:
     return start, end, label
 
 
-def _of_words(span: tuple[int, int, str], words: Words, widen: bool, where: str) -> Span:
+def _of_words(span: Place, words: Words, widen: bool, where: str) -> Span:
     """The words that a span of characters takes; space around them is not counted."""
     start, end, label = span
-    first = bisect_right(words.places, start, key=lambda place: place[1])
-    last = bisect_left(words.places, end, key=lambda place: place[0])
+    first, last = _touched(span, words)
     if first >= last:
         raise ModeledgeError("E-SPAN", f"the span {start} … {end} holds no word", where=where)
-    cuts = words.places[first][0] < start or words.places[last - 1][1] > end
-    if cuts and not widen:
+    if _cuts(span, words) and not widen:
         what = f"the span {printable(words.text[start:end], 40)!r} cuts {printable(words.word(first, last), 60)!r}"
         remedy = "correct its ends, or set options.widen = true"
         raise ModeledgeError("E-SPAN", what, where=where, why="a tag belongs to a whole word", remedy=remedy)
     return first, last, label
+
+
+def _touched(span: Place, words: Words) -> tuple[int, int]:
+    """The first word that a span has a character of, and the one behind the last."""
+    first = bisect_right(words.places, span[0], key=lambda place: place[1])
+    return first, bisect_left(words.places, span[1], key=lambda place: place[0])
+
+
+def _cuts(span: Place, words: Words) -> bool:
+    """Does a span begin or end within a word?"""
+    first, last = _touched(span, words)
+    return first < last and (words.places[first][0] < span[0] or words.places[last - 1][1] > span[1])

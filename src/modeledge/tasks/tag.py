@@ -272,7 +272,7 @@ class TagTask(Task):
         return tuple(dict.fromkeys(kind for name in self.labels.names for _, _, kind in self._spans([name])))
 
     def check(self, learned: Sequence[Row], asked: Sequence[Row], *, apart: bool) -> None:
-        """Refuse tags that training never shows (`E-CLASS-UNSEEN`); slips of case and space are named when they are read."""
+        """Refuse tags that training never shows (`E-CLASS-UNSEEN`); slips of case are named when they are read."""
         told = [tag for i, row in enumerate(asked) for tag in self._tags(row, i)]
         names = self.labels.names
         known = {*names, *(name.strip().lower() for name in names)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, product
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from modeledge.model import (
     Norm,
     Rotary,
     Stack,
+    TokenHead,
     Transformer,
     TransformerConfig,
     ValueHead,
@@ -33,6 +35,8 @@ from modeledge.objectives import (
     Regress,
     Shape,
     Step,
+    TagPrepare,
+    TagTokens,
     collate,
     prepared,
 )
@@ -85,6 +89,18 @@ CASES = {
     "regress-decoder": Case(
         "regress", "decoder", lambda: Regress(labelled("target", "value"), ValueHead(pool="max", hidden=True))
     ),
+    "token": Case(
+        "token",
+        "encoder",
+        lambda: TagTokens(TagPrepare("source", CLS, SEP, True), TokenHead(outputs=3), smoothing=0.1),
+        smoothing=0.1,
+    ),
+    "token-decoder": Case("token", "decoder", lambda: TagTokens(TagPrepare("target"), TokenHead(outputs=3))),
+    "token-chain": Case(
+        "token",
+        "encoder",
+        lambda: TagTokens(TagPrepare("source", CLS, SEP, True, chain=True), TokenHead(outputs=3)),
+    ),
 }
 
 
@@ -128,8 +144,18 @@ def examples(case: Case, count: int, seed: int = 0) -> list[Example]:
         ids = random.integers(4, VOCAB, random.integers(2, 12))
         pair = random.integers(4, VOCAB, random.integers(1, 8)) if case.pairs else None
         label = int(random.integers(3)) if case.row == "classify" else float(random.normal())
-        out.append(Example(100 + index, ids, pair, label))
+        if case.row == "token":
+            out.append(tagged(100 + index, ids, random))
+        else:
+            out.append(Example(100 + index, ids, pair, label))
     return out
+
+
+def tagged(index: int, ids: np.ndarray, random: np.random.Generator) -> Example:
+    """Words that begin at some of the pieces; the window stands at one end of its sentence, or in the middle."""
+    reads = np.flatnonzero(random.random(len(ids)) < 0.6)
+    channels = {"reads": reads, "ends": random.integers(0, 4, 1)}
+    return Example(index, ids, label=tuple(random.integers(0, 3, len(reads)).tolist()), channels=channels)
 
 
 def ready(step: Step, chosen: Sequence[Example]) -> list:
@@ -166,9 +192,30 @@ def plain_loss(case: Case, step: Step, items: Sequence) -> tuple[float, float]:
                 label = int(item.labels["class"][0])
                 losses = -(1 - case.smoothing) * scores[label] - case.smoothing * scores.mean()
                 share = torch.from_numpy(item.weights["class"])
+            elif case.row == "token":
+                scores = step.model.heads["tags"](last[0, torch.from_numpy(item.reads["tags"])])
+                share = torch.from_numpy(item.weights["tags"])
+                losses = token_losses(case, step, scores, item)
             else:
                 losses = (step.model.heads["value"](last, batch) - float(item.labels["value"][0])) ** 2
                 share = torch.from_numpy(item.weights["value"])
         total += float((losses * share.double()).sum())
         weight += float(share.sum())
     return total, weight
+
+
+def token_losses(case: Case, step: Step, scores: torch.Tensor, item) -> torch.Tensor:
+    """A loss a word; for a chain, summed over every sequence there is, all of it on the first word."""
+    tags = torch.from_numpy(item.labels["tags"])
+    if "chain" not in step.model.heads or not len(tags):
+        return F.cross_entropy(scores, tags, reduction="none", label_smoothing=case.smoothing)
+    chain, ends = step.model.heads["chain"], int(item.labels["ends"][0])
+
+    def worth(path) -> float:
+        told = sum(float(scores[t, tag]) for t, tag in enumerate(path))
+        told += sum(float(chain.steps[a, b]) for a, b in pairwise(path))
+        return told + float(chain.start_bias[path[0]]) * (ends & 1) + float(chain.end_bias[path[-1]]) * (ends >> 1)
+
+    every = torch.tensor([worth(path) for path in product(range(3), repeat=len(tags))], dtype=torch.float64)
+    total = every.logsumexp(0) - worth(tags.tolist())
+    return F.one_hot(torch.tensor(0), len(tags)).double() * total

@@ -24,11 +24,12 @@ from objectives_small import (
     plain_loss,
     ready,
     run,
+    tagged,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from modeledge.errors import ModeledgeError
-from modeledge.model import ClassHead, Dropout, Transformer, ValueHead, likelihood
+from modeledge.model import ClassHead, Dropout, TokenHead, Transformer, ValueHead, likelihood
 from modeledge.objectives import (
     OBJECTIVES,
     CausalLM,
@@ -39,6 +40,8 @@ from modeledge.objectives import (
     Regress,
     Shape,
     Step,
+    TagPrepare,
+    TagTokens,
     Term,
     causal,
     collate,
@@ -321,6 +324,7 @@ TOYS = {
     "masked": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
     "classify": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=i % 3),
     "regress": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=0.0),
+    "token": lambda random, i: tagged(i, random.integers(4, VOCAB, 6), random),
 }
 
 
@@ -332,6 +336,8 @@ def toy(row, count, seed):
         out = [replace(e, label=int(e.ids[0]) % 3) for e in out]
     if row == "regress":
         out = [replace(e, label=(int(e.ids[0]) - 16) / 8) for e in out]
+    if row == "token":
+        out = [replace(e, label=tuple((e.ids[e.channels["reads"]] % 3).tolist())) for e in out]
     return out
 
 
@@ -340,8 +346,15 @@ OBJECTIVE_TOYS = {
     "masked": lambda: MaskedLM(MaskedPrepare(VOCAB, MASK, (0, 1, 2, 3), cls=CLS, sep=SEP)),
     "classify": lambda: Classify(labelled("source", "class"), ClassHead(outputs=3)),
     "regress": lambda: Regress(labelled("target", "value"), ValueHead(pool="last")),
+    "token": lambda: TagTokens(TagPrepare("source", CLS, SEP, True, chain=True), TokenHead(outputs=3)),
 }
-SHAPE_OF = {"causal": "causal", "masked": "masked", "classify": "classify", "regress": "regress-decoder"}
+SHAPE_OF = {
+    "causal": "causal",
+    "masked": "masked",
+    "classify": "classify",
+    "regress": "regress-decoder",
+    "token": "token",
+}
 
 
 @pytest.mark.parametrize("row", OBJECTIVES)

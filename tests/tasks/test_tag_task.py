@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from modeledge.errors import ModeledgeError
-from modeledge.families import from_transformers, load_model, save_model
+from modeledge.families import load_model, save_model
 from modeledge.metrics import METRICS
 from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import Shape, Step, collate
@@ -387,23 +388,24 @@ def test_parts_of_speech_are_asked_for_word_by_word(tokenizer: Tokenizer) -> Non
 
 
 def toy(count: int, seed: int) -> list[dict[str, Any]]:
-    """A word is "X" where its neighbour on the left is "the", a span of "Paris" is a place."""
+    """A word is "X" where its neighbour on the left is "the", a run of "lazy" is a span."""
     lots = random.Random(seed)
     out = []
     for _ in range(count):
-        words = lots.choices(["the", "fox", "dog", "Paris"], k=lots.randint(2, 9))
+        words = lots.choices(["the", "fox", "dog", "lazy"], k=lots.randint(2, 9))
         tags = []
         for n, word in enumerate(words):
             last = words[n - 1] if n else ""
-            place = ("I-L" if last == "Paris" else "B-L") if word == "Paris" else "O"
+            place = ("I-L" if last == "lazy" else "B-L") if word == "lazy" else "O"
             tags.append("B-X" if word == "dog" and last == "the" else place)
         out.append({"tokens": words, "tags": tags})
     return out
 
 
 @pytest.mark.parametrize(("side", "decode"), [("encoder", "argmax"), ("decoder", "viterbi"), ("encoder", "crf")])
-def test_a_small_model_learns_tags_and_keeps_them(side: str, decode: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_small_model_learns_tags_and_keeps_them(side: str, decode: str, tmp_path: Path) -> None:
     """Two layers of width 32, the whole recipe: rows in, marks, a saved model that answers the same."""
+    tokenizer = train_tokenizer(["the quick brown fox jumps over the lazy dog"] * 4, vocab_size=330)
     shape = replace(config(side, tokenizer.vocab_size, length=32, width=32, layers=2), init=0.1)
     save_model(Transformer(shape, seed=3), tmp_path / "base")
     tokenizer.save(tmp_path / "base")
@@ -431,7 +433,7 @@ def test_a_small_model_learns_tags_and_keeps_them(side: str, decode: str, tokeni
     assert count == sum(len(row["tokens"]) for row in held)
 
 
-def test_the_loss_is_the_reference_librarys() -> None:
+def test_the_loss_is_the_reference_librarys(tmp_path: Path) -> None:
     """BertForTokenClassification in training mode without dropout, −100 on all but first pieces: loss and gradients.
 
     float64, so 1e-10; its own tokenizer splits the words (`is_split_into_words`)."""
@@ -444,7 +446,8 @@ def test_the_loss_is_the_reference_librarys() -> None:
     )  # fmt: skip
     torch.manual_seed(0)
     theirs = transformers.BertForTokenClassification(theirs_config).double().train()
-    model = from_transformers(theirs)
+    theirs.save_pretrained(tmp_path)
+    model = load_model(tmp_path)
     data = rows(12, 5)
     task = TagTask.made(rows(40), core, model.config, Asked(length=LENGTH, dropout=0.0), lambda line: None)
     step = Step(model, task.objective).double().train()
@@ -486,7 +489,8 @@ def test_a_plain_head_is_saved_in_the_reference_form(tmp_path: Path) -> None:
         )
     )  # fmt: skip
     for decode, named in (("argmax", "bert"), ("crf", "modeledge")):
-        model = from_transformers(theirs)
+        theirs.save_pretrained(tmp_path / "base")
+        model = load_model(tmp_path / "base")
         asked = Asked(length=LENGTH, options={"decode": decode})
         task = TagTask.made(rows(30), core, model.config, asked, lambda line: None)
         for name in list(model.heads):
@@ -509,7 +513,7 @@ def sentences(path: Path) -> list[dict[str, Any]]:
     """The words and universal tags of a CoNLL-U file; ranges (2-3) and empty words (8.1) are no words."""
     out: list[dict[str, Any]] = []
     words: list[tuple[str, str]] = []
-    for line in gzip.open(path, "rt", encoding="utf-8"):
+    for line in gzip.decompress(path.read_bytes()).decode().splitlines():
         fields = line.rstrip("\n").split("\t")
         if fields[0].isdecimal():
             words.append((fields[1], fields[3]))
@@ -524,22 +528,24 @@ def sentences(path: Path) -> list[dict[str, Any]]:
 def test_no_word_of_a_treebank_is_lost(name: str) -> None:
     if not SHARED.is_dir():
         pytest.skip("the data folder beside the checkout is missing")
-    found = {"bert": "bert*", "gpt2": "gpt2_tokenizer.json", "llama2": "*lama*"}[name]
-    path = sorted((SHARED / "tokenizers").glob(found))[0]
-    core = Tokenizer.load(path)
+    files = {"bert": "bert-base-uncased-vocab.txt", "gpt2": "gpt2_tokenizer.json", "llama2": "llama2-tokenizer.model"}
+    core = Tokenizer.load(SHARED / "tokenizers" / files[name])
     data = sentences(SHARED / "ud_ewt" / "dev.conllu.gz")
     side = "encoder" if name == "bert" else "decoder"
     task = TagTask.made(data, core, config(side, core.vocab_size, length=64), Asked(length=64), lambda line: None)
     examples = task.encode(data)
     assert sum(len(e.label) for e in examples) == sum(len(row["tags"]) for row in data) == 25147
-    for example in examples[:400]:
-        places = example.channels["reads"]
-        if example.row != example.index:
-            break
-        words = data[example.row]["tokens"]
-        for word, place in zip(words, places, strict=True):
-            piece = core.decode(example.ids[place : place + 1]).strip().lower().removeprefix("##")
-            assert piece == "" or "\ufffd" in piece or word.lower().startswith(piece)
+    for example in examples:
+        words = [data[example.row]["tokens"][n] for n in example.channels["words"]]
+        for word, place in zip(words, example.channels["reads"], strict=True):
+            piece = bare(core.decode(example.ids[place : place + 1]).removeprefix("##"))
+            assert "\ufffd" in piece or piece == "[unk]" or bare(word).startswith(piece) or piece.startswith(bare(word))
+
+
+def bare(text: str) -> str:
+    """Small letters without accents."""
+    marked = unicodedata.normalize("NFD", text.strip().lower())
+    return "".join(char for char in marked if unicodedata.category(char) != "Mn")
 
 
 def test_the_row_of_the_table() -> None:

@@ -80,7 +80,7 @@ def read_places(words: Words, offsets: IntArray) -> IntArray:
             start += 1
         while word < len(words) and words.places[word][1] <= start:
             word += 1
-        other = word
+        other = word if start < end else len(words)
         while other < len(words) and words.places[other][0] < end:
             side = out if words.places[other][0] <= start else covering
             side[other] = piece if side[other] < 0 else side[other]

@@ -25,6 +25,7 @@ from modeledge.model.heads import (
     Value,
     ValueHead,
 )
+from modeledge.model.places import Places, PlacesHead
 
 KINDS: dict[str, type[Head]] = {
     "lm": LMHead,
@@ -32,6 +33,7 @@ KINDS: dict[str, type[Head]] = {
     "value": ValueHead,
     "token": TokenHead,
     "chain": ChainHead,
+    "places": PlacesHead,
 }
 
 
@@ -42,7 +44,7 @@ def described(model: Backbone) -> dict[str, Head]:
 
 def _described(name: str, module: nn.Module) -> Head:
     match module:
-        case LanguageModelling() | Classification() | Value() | Tagging() | Chain():
+        case LanguageModelling() | Classification() | Value() | Tagging() | Chain() | Places():
             return module.spec
     what = f"head {name!r} is a {type(module).__name__}, which no format here can say"
     raise ModeledgeError("E-OUTSIDE-FAMILY", what, remedy="save the model before it is packed or wrapped")
@@ -79,7 +81,7 @@ def _from_plain(value: Any, where: str) -> Head:
 
 
 def _fits(key: str, value: Any, kind: str) -> bool:
-    if key == "outputs":
+    if key in ("outputs", "places"):
         return type(value) is int and value >= 1
     if key == "pool":
         return value in get_args(Pool) or (value is None and kind == "value")

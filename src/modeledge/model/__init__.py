@@ -10,6 +10,7 @@ from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead, ValueHead
 from modeledge.model.kinds import Buckets, Learned, Rotary, Sinusoidal, Stretch
 from modeledge.model.likelihood import token_loss
 from modeledge.model.pattern import Marks, Pattern
+from modeledge.model.places import PlacesHead
 from modeledge.model.sites import Site
 from modeledge.model.transformer import Transformer
 
@@ -31,6 +32,7 @@ __all__ = [
     "Norm",
     "Patches",
     "Pattern",
+    "PlacesHead",
     "Rotary",
     "Side",
     "Sinusoidal",

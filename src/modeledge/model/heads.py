@@ -17,6 +17,7 @@ from modeledge.model.draw import Draw, dropped
 from modeledge.model.facts import Facts
 from modeledge.model.feedforward import ACTIVATIONS, activation
 from modeledge.model.linear import Linear, build_norm
+from modeledge.model.places import PlacesHead
 
 Pool: TypeAlias = Literal["first", "last", "mean", "max"]
 Activation: TypeAlias = Literal["tanh", "relu", "gelu", "gelu_tanh", "silu"]
@@ -98,7 +99,7 @@ class TokenHead:
         return Tagging(self, config)
 
 
-Head: TypeAlias = LMHead | ClassHead | ValueHead | TokenHead | ChainHead
+Head: TypeAlias = LMHead | ClassHead | ValueHead | TokenHead | ChainHead | PlacesHead
 
 
 class LanguageModelling(nn.Module):

@@ -6,6 +6,7 @@ from modeledge.objectives.image import PicturePrepare, patches
 from modeledge.objectives.label import Classify, LabelPrepare, Regress
 from modeledge.objectives.masked import MaskedLM, MaskedPrepare
 from modeledge.objectives.objective import Loss, Objective, Prepare, Step, Term, prepared
+from modeledge.objectives.relate import MarkedPrepare
 from modeledge.objectives.tag import TagPrepare, TagTokens
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -23,6 +24,7 @@ __all__ = [
     "Classify",
     "LabelPrepare",
     "Loss",
+    "MarkedPrepare",
     "MaskedLM",
     "MaskedPrepare",
     "Objective",

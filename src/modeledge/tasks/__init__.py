@@ -4,6 +4,7 @@ from modeledge.tasks.ask import answers, judge_on
 from modeledge.tasks.entities import EntityTask
 from modeledge.tasks.label import ClassTask, LabelTask, ValueTask, shape_for
 from modeledge.tasks.labels import Labels, check_sizes, check_splits, check_unseen, extended, infer
+from modeledge.tasks.relate import RelationTask
 from modeledge.tasks.split import set_aside
 from modeledge.tasks.tag import TagTask
 from modeledge.tasks.tagged import TagShape
@@ -15,6 +16,7 @@ TASKS: dict[str, type[Task]] = {
     "regression": ValueTask,
     "tag": TagTask,
     "entities": EntityTask,
+    "relation": RelationTask,
 }
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "Generate",
     "LabelTask",
     "Labels",
+    "RelationTask",
     "Request",
     "Score",
     "TagShape",

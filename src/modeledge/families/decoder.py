@@ -249,7 +249,7 @@ class Page:
                     out["final_logit_softcapping"] = head.softcap
             else:
                 out |= score_keys(name, head)
-                out |= {"classifier_dropout": head.dropout} if name == "tags" else {}
+                out |= {"classifier_dropout": head.dropout} if isinstance(head, TokenHead) and name == "tags" else {}
         return out
 
     def rules(self, config: TransformerConfig, heads: Mapping[str, Head]) -> tuple[Rule, ...]:

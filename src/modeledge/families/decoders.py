@@ -91,7 +91,7 @@ def written_heads(known: Mapping[str, str | None], heads: Mapping[str, Head]) ->
             out["summary_first_dropout"] = head.dropout
         else:
             out |= score_keys(name, head)
-            out |= {"classifier_dropout": head.dropout} if name == "tags" else {}
+            out |= {"classifier_dropout": head.dropout} if isinstance(head, TokenHead) and name == "tags" else {}
     return out
 
 

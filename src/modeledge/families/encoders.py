@@ -19,7 +19,7 @@ from modeledge.families.keys import Keys, changed
 from modeledge.families.labels import answering, classed, label_count, score_keys
 from modeledge.families.rules import Keep, Rename, Rule, Tie, names_of
 from modeledge.model.config import Attention, FeedForward, Stack, Tokens, TransformerConfig
-from modeledge.model.heads import ClassHead, Head, LMHead
+from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead, ValueHead
 from modeledge.model.kinds import Learned
 
 LEGACY = ((".LayerNorm.gamma", ".LayerNorm.weight"), (".LayerNorm.beta", ".LayerNorm.bias"))
@@ -158,7 +158,7 @@ class Page:
         for name, head in heads.items():
             if isinstance(head, LMHead):
                 out["tie_word_embeddings"] = head.tie
-            elif name in self.rates:
+            elif name in self.rates and isinstance(head, ClassHead | ValueHead | TokenHead):
                 out[self.rates[name]] = head.dropout
             out |= score_keys(name, head)
         return out

@@ -12,6 +12,7 @@ from torch import nn
 
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.model.backbone import Backbone
+from modeledge.model.chain import Chain, ChainHead
 from modeledge.model.heads import (
     Activation,
     ClassHead,
@@ -27,13 +28,16 @@ from modeledge.model.heads import (
     Value,
     ValueHead,
 )
+from modeledge.model.places import Places, PlacesHead
 
-KINDS: dict[str, type[LMHead] | type[ClassHead] | type[ValueHead] | type[TokenHead] | type[OrdinalHead]] = {
+KINDS: dict[str, type[Head]] = {
     "lm": LMHead,
     "class": ClassHead,
     "value": ValueHead,
     "token": TokenHead,
     "ordinal": OrdinalHead,
+    "chain": ChainHead,
+    "places": PlacesHead,
 }
 REQUIRED = ("outputs", "start")
 
@@ -45,7 +49,7 @@ def described(model: Backbone) -> dict[str, Head]:
 
 def _described(name: str, module: nn.Module) -> Head:
     match module:
-        case LanguageModelling() | Classification() | Value() | Tagging() | Ordering():
+        case LanguageModelling() | Classification() | Value() | Tagging() | Ordering() | Chain() | Places():
             return module.spec
     what = f"head {name!r} is a {type(module).__name__}, which no format here can say"
     raise ModeledgeError("E-OUTSIDE-FAMILY", what, remedy="save the model before it is packed or wrapped")
@@ -85,7 +89,7 @@ def _from_plain(value: Any, where: str) -> Head:
 
 
 def _fits(key: str, value: Any, kind: str) -> bool:
-    if key == "outputs":
+    if key in ("outputs", "places"):
         return type(value) is int and value >= 1
     if key == "start":
         return isinstance(value, list | tuple) and len(value) > 0 and all(map(_finite, value)) and _rises(value)

@@ -187,7 +187,7 @@ def write_heads(config: TransformerConfig, heads: Mapping[str, Head]) -> dict[st
             act = head.activation or GATES.get(config.stack.feedforward.kind, "gelu")
             out |= {"tie_word_embeddings": head.tie, "decoder_bias": head.bias, "classifier_bias": head.transform_bias}
             out["classifier_activation"] = HEAD_SPELLED[act]
-        else:
+        elif isinstance(head, ClassHead | ValueHead | TokenHead):
             out |= {"classifier_bias": head.hidden_bias, "classifier_dropout": head.dropout}
             out["classifier_activation"] = HEAD_SPELLED[head.activation]
             out |= score_keys(name, head)
@@ -213,11 +213,11 @@ def rules(config: TransformerConfig, heads: Mapping[str, Head]) -> tuple[Rule, .
         made += _same(f"{theirs}.mlp.Wo", f"{ours}.feedforward.down", wide)
     made += _same("model.final_norm", "tower.final_norm", norm)
     for name, head in heads.items():
-        made += _head(name, head, norm)
+        made += _head(name, head, norm) if isinstance(head, LMHead | ClassHead | ValueHead | TokenHead) else []
     return tuple(made)
 
 
-def _head(name: str, head: Head, norm: tuple[str, ...]) -> list[Rule]:
+def _head(name: str, head: LMHead | ClassHead | ValueHead | TokenHead, norm: tuple[str, ...]) -> list[Rule]:
     dense = _ends(head.transform_bias if isinstance(head, LMHead) else head.hidden_bias)
     made: list[Rule] = [*_same("head.dense", f"heads.{name}.dense", dense)]
     made += _same("head.norm", f"heads.{name}.norm", norm)

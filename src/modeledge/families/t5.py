@@ -28,7 +28,7 @@ from modeledge.families.keys import FIXED, INERT, Key, Keys, changed, choice, co
 from modeledge.families.labels import answering, classed, label_count, score_keys
 from modeledge.families.t5_names import HEAD, called, rules, spelling
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Stack, Tokens, TransformerConfig
-from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead
+from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead, ValueHead
 from modeledge.model.kinds import Buckets
 
 # how `feed_forward_proj` says what we call a kind; the first spelling of a kind is the one that is written
@@ -165,7 +165,7 @@ class Page:
             if isinstance(head, LMHead):
                 out["tie_word_embeddings"] = head.tie
                 out |= {"scale_decoder_outputs": head.scale != 1.0} if self.scaled else {}
-            elif name != "span":
+            elif name != "span" and isinstance(head, ClassHead | ValueHead | TokenHead):
                 out |= {"classifier_dropout": head.dropout, **score_keys(name, head)}
         return out
 

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from modeledge.errors import ModeledgeError
 from modeledge.model.batch import Batch
+from modeledge.model.chain import ChainHead
 from modeledge.model.config import Patches
 from modeledge.model.draw import Draw, dropped
 from modeledge.model.facts import Facts
 from modeledge.model.feedforward import ACTIVATIONS, activation
 from modeledge.model.linear import Linear, build_norm
+from modeledge.model.places import PlacesHead
 
 Pool: TypeAlias = Literal["first", "last", "mean", "max"]
 Activation: TypeAlias = Literal["tanh", "relu", "gelu", "gelu_tanh", "silu"]
@@ -121,7 +123,7 @@ class OrdinalHead:
         return Ordering(self, config)
 
 
-Head: TypeAlias = LMHead | ClassHead | ValueHead | TokenHead | OrdinalHead
+Head: TypeAlias = LMHead | ClassHead | ValueHead | TokenHead | OrdinalHead | ChainHead | PlacesHead
 
 
 class LanguageModelling(nn.Module):

@@ -8,7 +8,9 @@ from modeledge.objectives.label import Classify, Labelling, LabelPrepare, Regres
 from modeledge.objectives.masked import MaskedLM, MaskedPrepare
 from modeledge.objectives.objective import Loss, Objective, Prepare, Step, Term, prepared
 from modeledge.objectives.ordinal import Order
+from modeledge.objectives.relate import MarkedPrepare
 from modeledge.objectives.several import ClassifySeveral
+from modeledge.objectives.tag import TagPrepare, TagTokens
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "causal": CausalLM,
@@ -18,6 +20,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "choose": Choose,
     "several": ClassifySeveral,
     "ordinal": Order,
+    "token": TagTokens,
 }
 
 __all__ = [
@@ -31,6 +34,7 @@ __all__ = [
     "LabelPrepare",
     "Labelling",
     "Loss",
+    "MarkedPrepare",
     "MaskedLM",
     "MaskedPrepare",
     "Objective",
@@ -40,6 +44,8 @@ __all__ = [
     "Regress",
     "Shape",
     "Step",
+    "TagPrepare",
+    "TagTokens",
     "Term",
     "collate",
     "fill",

@@ -36,7 +36,7 @@ def stated(recipe: FinetuneRecipe, say: Say) -> FinetuneRecipe:
         return recipe
     layout = layout_of(name)
     kind = recipe.task if recipe.task != "auto" else layout.task
-    task = TASKS[kind] if kind in TASKS else None
+    task = TASKS.get(kind)
     roles = (*task.inputs, *task.optional, task.target) if task is not None else ()
     columns = {role: column for role, column in layout.roles.items() if role in roles}
     how = "as asked" if recipe.layout else f'guessed; --layout {ORDINARY} says "a plain table"'

@@ -2,13 +2,17 @@
 
 from modeledge.tasks.ask import answers, judge_on
 from modeledge.tasks.choose import ChoiceTask
+from modeledge.tasks.entities import EntityTask
 from modeledge.tasks.label import ClassTask, LabelTask, ValueTask, shape_for
 from modeledge.tasks.labels import Labels, check_sizes, check_splits, check_unseen, extended, infer
 from modeledge.tasks.ordinal import OrdinalTask
 from modeledge.tasks.prompted import prompted_answers
+from modeledge.tasks.relate import RelationTask
 from modeledge.tasks.several import SeveralTask
 from modeledge.tasks.similarity import SimilarityTask
 from modeledge.tasks.split import set_aside
+from modeledge.tasks.tag import TagTask
+from modeledge.tasks.tagged import TagShape
 from modeledge.tasks.task import Answer, Asked, Generate, Request, Score, Task, role_columns
 from modeledge.tasks.wording import Wording
 
@@ -20,6 +24,9 @@ TASKS: dict[str, type[Task]] = {
     "multilabel": SeveralTask,
     "ordinal": OrdinalTask,
     "choice": ChoiceTask,
+    "tag": TagTask,
+    "entities": EntityTask,
+    "relation": RelationTask,
 }
 
 __all__ = [
@@ -28,14 +35,18 @@ __all__ = [
     "Asked",
     "ChoiceTask",
     "ClassTask",
+    "EntityTask",
     "Generate",
     "LabelTask",
     "Labels",
     "OrdinalTask",
+    "RelationTask",
     "Request",
     "Score",
     "SeveralTask",
     "SimilarityTask",
+    "TagShape",
+    "TagTask",
     "Task",
     "ValueTask",
     "Wording",

@@ -6,16 +6,20 @@ from modeledge.objectives.image import PicturePrepare, patches
 from modeledge.objectives.label import Classify, LabelPrepare, Regress
 from modeledge.objectives.masked import MaskedLM, MaskedPrepare
 from modeledge.objectives.objective import Loss, Objective, Prepare, Step, Term, prepared
+from modeledge.objectives.span import NOT_HERE, UNKNOWN, Span, SpanPrepare
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "causal": CausalLM,
     "masked": MaskedLM,
     "classify": Classify,
     "regress": Regress,
+    "span": Span,
 }
 
 __all__ = [
+    "NOT_HERE",
     "OBJECTIVES",
+    "UNKNOWN",
     "CausalLM",
     "CausalPrepare",
     "Classify",
@@ -28,6 +32,8 @@ __all__ = [
     "Prepare",
     "Regress",
     "Shape",
+    "Span",
+    "SpanPrepare",
     "Step",
     "Term",
     "collate",

@@ -89,6 +89,8 @@ def finetune(
         fits = f"{cut} of them cut to {recipe.train.length} tokens"
         windows = f" in {len(examples)} examples" if len(examples) > len(parts.train) else ""
         say(f"{len(parts.train)} training rows{windows} ({fits}){more}, {len(parts.test)} test rows")
+        for remark in task.remarks(examples):
+            say(f"training rows: {remark}")
         trainer = build_trainer(recipe, model, task, examples, chosen)
         write_environment(folder, recipe.seed, found.source)
         session = Session(folder, trainer, say=say)
@@ -100,6 +102,8 @@ def finetune(
             if strategy.mergeable:
                 strategy.merge(model)
         task.finish(model)
+        for line in task.tune(answers(task, model, chosen), chosen) if chosen else ():
+            say(line)
         told = answers(task, model, held)
         counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test), "cut": cut}
         results = {**marks(task, told, held, recipe.seed), "rows": counts}
@@ -135,17 +139,19 @@ def task_named(recipe: FinetuneRecipe) -> tuple[type[Task], dict[str, str]]:
 def split_rows(recipe: FinetuneRecipe, rows: Any = None, test_rows: Any = None) -> Parts:
     """The rows of a run, each part from its own file or set aside by lot: equal inputs stay together, classes in share.
 
-    Raises `E-LEAK` where files share inputs, `E-EMPTY-SPLIT` where there are too few rows to set any aside.
+    A task's `apart_by` widens what stays together. Raises `E-LEAK` where files share inputs, `E-EMPTY-SPLIT` where
+    there are too few rows to set any aside.
     """
     kind, roles = task_named(recipe)
     target, noise = roles[kind.target], Noise(recipe.seed).at("split")
-    inputs = [column for role, column in roles.items() if role != kind.target]
-    columns = [*inputs, target]
+    inputs = [column for role, column in roles.items() if role not in (kind.target, *kind.beside)]
+    together = [roles[role] for role in kind.apart_by if role in roles][:1] or inputs
+    columns = list(roles.values())
     train: Rows = located(rows if rows is not None else recipe.data, columns)
     validation: Rows = []
 
     def aside(source: Rows, share: float, name: str) -> tuple[Rows, Rows]:
-        keys = [tuple(str(row[c]) for c in inputs) for row in source]
+        keys = [tuple(str(row[c]) for c in together) for row in source]
         values = recipe.task == "regression" or len({str(row[target]) for row in source}) > len(source) // 2
         classes = ["" if values else str(row[target]) for row in source]
         stay, go = set_aside(keys, classes, share, noise.at(name))

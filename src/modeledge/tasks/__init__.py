@@ -1,6 +1,7 @@
 """What a model is asked to do: `TASKS` is the table."""
 
 from modeledge.tasks.ask import answers, judge_on
+from modeledge.tasks.extract import ExtractTask, submission
 from modeledge.tasks.label import ClassTask, LabelTask, ValueTask, shape_for
 from modeledge.tasks.labels import Labels, check_sizes, check_splits, check_unseen, extended, infer
 from modeledge.tasks.split import set_aside
@@ -10,6 +11,7 @@ TASKS: dict[str, type[Task]] = {
     "auto": LabelTask,
     "classification": ClassTask,
     "regression": ValueTask,
+    "extract": ExtractTask,
 }
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "Answer",
     "Asked",
     "ClassTask",
+    "ExtractTask",
     "Generate",
     "LabelTask",
     "Labels",
@@ -34,4 +37,5 @@ __all__ = [
     "role_columns",
     "set_aside",
     "shape_for",
+    "submission",
 ]

@@ -32,6 +32,8 @@ from modeledge.objectives import (
     Objective,
     Regress,
     Shape,
+    Span,
+    SpanPrepare,
     Step,
     collate,
     prepared,
@@ -85,6 +87,8 @@ CASES = {
     "regress-decoder": Case(
         "regress", "decoder", lambda: Regress(labelled("target", "value"), ValueHead(pool="max", hidden=True))
     ),
+    "span": Case("span", "encoder", lambda: Span(SpanPrepare(labelled("source", "class"))), pairs=True),
+    "span-decoder": Case("span", "decoder", lambda: Span(SpanPrepare(labelled("target", "class"))), pairs=True),
 }
 
 
@@ -128,6 +132,10 @@ def examples(case: Case, count: int, seed: int = 0) -> list[Example]:
         ids = random.integers(4, VOCAB, random.integers(2, 12))
         pair = random.integers(4, VOCAB, random.integers(1, 8)) if case.pairs else None
         label = int(random.integers(3)) if case.row == "classify" else float(random.normal())
+        if case.row == "span":  # in the second text, nowhere, or not known
+            before = len(ids) + (2 if case.shape == "encoder" else 1)
+            first, last = sorted(random.integers(before, before + len(pair), 2).tolist())
+            label = ((first, last), (0, 0), (-1, -1))[index % 4 % 3]
         out.append(Example(100 + index, ids, pair, label))
     return out
 
@@ -166,6 +174,11 @@ def plain_loss(case: Case, step: Step, items: Sequence) -> tuple[float, float]:
                 label = int(item.labels["class"][0])
                 losses = -(1 - case.smoothing) * scores[label] - case.smoothing * scores.mean()
                 share = torch.from_numpy(item.weights["class"])
+            elif case.row == "span":
+                scores = step.model.heads["span"](last)[0, : max(item.lengths())]
+                places = torch.from_numpy(item.labels["span"][0])
+                losses = (F.cross_entropy(scores[:, 0], places[0]) + F.cross_entropy(scores[:, 1], places[1])) / 2
+                share = torch.from_numpy(item.weights["span"])
             else:
                 losses = (step.model.heads["value"](last, batch) - float(item.labels["value"][0])) ** 2
                 share = torch.from_numpy(item.weights["value"])

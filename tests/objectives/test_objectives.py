@@ -38,6 +38,8 @@ from modeledge.objectives import (
     MaskedPrepare,
     Regress,
     Shape,
+    Span,
+    SpanPrepare,
     Step,
     Term,
     causal,
@@ -316,11 +318,19 @@ def cycle(random):
     return 4 + (start + 3 * np.arange(random.integers(4, 12))) % (VOCAB - 4)
 
 
+def bracketed(random):
+    """Eight ordinary ids, with 4 at one place and 5 at a later one."""
+    text = random.integers(6, VOCAB, 8)
+    text[np.sort(random.choice(8, 2, replace=False))] = 4, 5
+    return text
+
+
 TOYS = {
     "causal": lambda random, i: Example(i, cycle(random)),
     "masked": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
     "classify": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=i % 3),
     "regress": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=0.0),
+    "span": lambda random, i: Example(i, random.integers(6, VOCAB, 1), bracketed(random)),
 }
 
 
@@ -332,6 +342,8 @@ def toy(row, count, seed):
         out = [replace(e, label=int(e.ids[0]) % 3) for e in out]
     if row == "regress":
         out = [replace(e, label=(int(e.ids[0]) - 16) / 8) for e in out]
+    if row == "span":  # one token of the text begins every answer, another ends it
+        out = [replace(e, label=(3 + list(e.pair).index(4), 3 + list(e.pair).index(5))) for e in out]
     return out
 
 
@@ -340,8 +352,9 @@ OBJECTIVE_TOYS = {
     "masked": lambda: MaskedLM(MaskedPrepare(VOCAB, MASK, (0, 1, 2, 3), cls=CLS, sep=SEP)),
     "classify": lambda: Classify(labelled("source", "class"), ClassHead(outputs=3)),
     "regress": lambda: Regress(labelled("target", "value"), ValueHead(pool="last")),
+    "span": lambda: Span(SpanPrepare(labelled("source", "class"))),
 }
-SHAPE_OF = {"causal": "causal", "masked": "masked", "classify": "classify", "regress": "regress-decoder"}
+SHAPE_OF = {"causal": "causal", "masked": "masked", "classify": "classify", "regress": "regress-decoder", "span": "span"}
 
 
 @pytest.mark.parametrize("row", OBJECTIVES)

@@ -354,7 +354,13 @@ OBJECTIVE_TOYS = {
     "regress": lambda: Regress(labelled("target", "value"), ValueHead(pool="last")),
     "span": lambda: Span(SpanPrepare(labelled("source", "class"))),
 }
-SHAPE_OF = {"causal": "causal", "masked": "masked", "classify": "classify", "regress": "regress-decoder", "span": "span"}
+SHAPE_OF = {
+    "causal": "causal",
+    "masked": "masked",
+    "classify": "classify",
+    "regress": "regress-decoder",
+    "span": "span",
+}
 
 
 @pytest.mark.parametrize("row", OBJECTIVES)

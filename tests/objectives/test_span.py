@@ -106,7 +106,7 @@ def test_what_cannot_be_prepared_is_refused() -> None:
     text = np.arange(4, 30)
     with pytest.raises(ModeledgeError, match="E-LABEL-MISSING: example 3"):
         PREPARE(Example(3, text[:2], text[:3]), Noise(0))
-    with pytest.raises(ModeledgeError, match="E-TOO-LONG.*6 tokens.*24"):
+    with pytest.raises(ModeledgeError, match=r"E-TOO-LONG.*6 tokens.*24"):
         PREPARE(Example(3, text[:1], text, (3, 4)), Noise(0))
     assert PREPARE.room(4) == 24 - 3 - 4
     assert PREPARE.before(4) == 6

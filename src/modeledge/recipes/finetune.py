@@ -152,7 +152,7 @@ def split_rows(recipe: FinetuneRecipe, rows: Any = None, test_rows: Any = None) 
 
     def aside(source: Rows, share: float, name: str) -> tuple[Rows, Rows]:
         keys = [tuple(str(row[c]) for c in together) for row in source]
-        values = recipe.task == "regression" or len({str(row[target]) for row in source}) > len(source) // 2
+        values = not kind.strata or len({str(row[target]) for row in source}) > len(source) // 2
         classes = ["" if values else str(row[target]) for row in source]
         stay, go = set_aside(keys, classes, share, noise.at(name))
         return [source[i] for i in stay], [source[i] for i in go]

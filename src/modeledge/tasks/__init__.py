@@ -1,10 +1,11 @@
 """What a model is asked to do: `TASKS` is the table."""
 
 from modeledge.tasks.ask import answers, judge_on
-from modeledge.tasks.extract import ExtractTask, submission
+from modeledge.tasks.extract import ExtractTask
 from modeledge.tasks.label import ClassTask, LabelTask, ValueTask, shape_for
 from modeledge.tasks.labels import Labels, check_sizes, check_splits, check_unseen, extended, infer
 from modeledge.tasks.split import set_aside
+from modeledge.tasks.submission import submission
 from modeledge.tasks.task import Answer, Asked, Generate, Request, Score, Task, role_columns
 
 TASKS: dict[str, type[Task]] = {

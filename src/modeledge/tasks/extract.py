@@ -53,6 +53,7 @@ class ExtractTask(Task):
     optional: ClassVar[tuple[str, ...]] = ("id", "is_impossible", "title")
     target: ClassVar[str] = "answers"
     beside: ClassVar[tuple[str, ...]] = ("id", "is_impossible", "title")
+    strata: ClassVar[bool] = False
     apart_by: ClassVar[tuple[str, ...]] = ("title", "context")
     options: ClassVar[tuple[str, ...]] = (*Search.__dataclass_fields__, "empty_is_impossible")
     answered: tuple[str, ...] = ("prediction", "start", "end", "confidence")
@@ -276,7 +277,7 @@ class ExtractTask(Task):
 
     def request(self, row: Row) -> Request:
         """The text, the question, and a place for the answer; where there may be none, how to say so."""
-        context, question = (text_of(row, self.columns[role], 0) for role in self.inputs)
+        question, context = (text_of(row, self.columns[role], 0) for role in self.inputs)
         hint = f" (Say {NO_ANSWER} if the text does not tell.)" if self.impossible else ""
         return Generate(f"{context}\nQuestion: {question}{hint}\nAnswer:")
 
@@ -292,19 +293,3 @@ class ExtractTask(Task):
         if without:
             what = f"{without} of {len(asked)} evaluation rows have no answer, and no training row is so"
             raise ModeledgeError("E-CLASS-UNSEEN", what)
-
-
-def submission(task: ExtractTask, answers: Sequence[Answer], rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """The files of an official submission by name: `predictions.json`, id → text; for questions that may have no answer
-    also `na_probs.json`, id → the probability of that. Raises `E-MISSING-FIELD`, `E-DUP-ID`."""
-    column, texts, chances = task.all_columns.get("id", "id"), dict[str, Any](), dict[str, Any]()
-    for answer in answers:
-        row = rows[answer.index]
-        id, where = row.get(column), where_of(row, answer.index)
-        if id is None or str(id) == "":
-            raise ModeledgeError("E-MISSING-FIELD", f"the row has no {column!r}", where=where)
-        if str(id) in texts:
-            raise ModeledgeError("E-DUP-ID", f"the id {str(id)!r} stands twice", where=where)
-        texts[str(id)] = answer.value
-        chances[str(id)] = float(answer.value == "") if answer.details is None else answer.details.best.null
-    return {"predictions.json": texts, **({"na_probs.json": chances} if task.impossible else {})}

@@ -201,6 +201,7 @@ class ValueTask(LabelTask):
 
     kind: ClassVar[str] = "regression"
     labelling: ClassVar[Literal["class", "value", "auto"]] = "value"
+    strata: ClassVar[bool] = False
 
 
 def shape_for(

@@ -128,7 +128,7 @@ def best_spans(scores: Sequence[npt.NDArray[np.floating]], longest: int, keep: i
 
 def _best(numbers: IntArray, scores: Sequence[npt.NDArray[np.floating]], longest: int, keep: int) -> Spans:
     """The same for a few windows of like lengths: of the sums `[windows, first, length − 1]` the largest are kept."""
-    width = max(len(window) for window in scores)
+    width = max(1, *map(len, scores))
     starts, ends = np.full((len(scores), width), -np.inf), np.full((len(scores), width + longest - 1), -np.inf)
     for row, window in enumerate(scores):
         starts[row, : len(window)], ends[row, : len(window)] = window[:, 0], window[:, 1]

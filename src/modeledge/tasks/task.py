@@ -75,7 +75,7 @@ class Task(ABC):
     `inputs` are the roles that are always read, `optional` those that may be, `target` the role that is learned;
     `options` the names of the options that `made` knows. `columns` maps roles to the columns of the rows. `beside` are
     optional roles that the model does not read (ids). `apart_by` are the roles whose first that has a column groups
-    rows: those that are equal in it are set aside together.
+    rows: those that are equal in it are set aside together; with `strata` the same share of each label is.
     """
 
     kind: ClassVar[str]
@@ -85,6 +85,7 @@ class Task(ABC):
     target: ClassVar[str] = "label"
     options: ClassVar[tuple[str, ...]] = ()
     beside: ClassVar[tuple[str, ...]] = ()
+    strata: ClassVar[bool] = True
     apart_by: ClassVar[tuple[str, ...]] = ()  # none: rows that are equal in all inputs
 
     objective: Objective

@@ -15,6 +15,7 @@ from modeledge.config import to_toml
 from modeledge.corpus.rows import read_table
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError, nearest
+from modeledge.evaluate import analyse
 from modeledge.families import load_model
 from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
@@ -75,7 +76,7 @@ def finetune(
     parts = split_rows(recipe, rows, test_rows)
     found = find_model(recipe.model, recipe.revision, recipe.endpoint)
     if found.source:  # a run goes on with the commit that it began with
-        recipe = recipe.model_copy(update={"revision": found.source["revision"]})
+        recipe = recipe.model_copy(update=found.pins(recipe.endpoint))
     with run_folder(folder, to_toml(recipe), resume=resume):
         tokenizer, model = Tokenizer.load(found.folder), load_model(found.folder)
         remember_source(model, found.source)
@@ -92,6 +93,7 @@ def finetune(
         for remark in task.remarks(examples):
             say(f"training rows: {remark}")
         trainer = build_trainer(recipe, model, task, examples, chosen)
+        say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
         write_environment(folder, recipe.seed, found.source)
         session = Session(folder, trainer, say=say)
         if resume:
@@ -106,7 +108,8 @@ def finetune(
             say(line)
         told = answers(task, model, held)
         counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test), "cut": cut}
-        results = {**marks(task, told, held, recipe.seed), "rows": counts}
+        analysis = analyse(task, told, held, seed=recipe.seed)
+        results = {**marks(task, told, held, recipe.seed), "rows": counts, "analysis": analysis}
         files.write_json(folder / "results.json", results)
         card = card_of(recipe, base, results["scores"], task.card)
         finish(model, tokenizer, folder / "model", recipe.family, {TASK_FILE: described(task)}, card)
@@ -190,7 +193,8 @@ def build_trainer(
     recipe: FinetuneRecipe, model: Transformer, task: Task, examples: Sequence[Example], chosen: Sequence[Example]
 ) -> Trainer:
     """The recipe's trainer: `epochs` become steps, the judge marks the chosen rows."""
-    config = recipe.train.over(recipe.epochs, len(examples)).model_copy(update={"length": task.seq})
+    config = recipe.train.over(recipe.epochs, len(examples)).fitted(model.config.width)
+    config = config.model_copy(update={"length": task.seq})
     judge = None
     if config.judge_every is not None:
         metric = recipe.metric or task.metrics[0]

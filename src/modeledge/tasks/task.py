@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from modeledge.errors import ModeledgeError, nearest
@@ -156,6 +156,18 @@ class Task(ABC):
     def settle(self, answers: Sequence[Answer], examples: Sequence[Example]) -> list[Answer]:
         """One answer a row, in the order of the rows, out of one an example."""
         return list(answers)
+
+    def joined(self, answers: Sequence[Answer]) -> Answer:
+        """One answer of several models' to one row: the mean of probabilities, or of values."""
+        first = answers[0]
+        if first.probabilities:
+            by_class = zip(*(answer.probabilities for answer in answers), strict=True)
+            shares = tuple(sum(column) / len(answers) for column in by_class)
+            return replace(first, value=max(range(len(shares)), key=shares.__getitem__), probabilities=shares)
+        if isinstance(first.value, float):
+            return replace(first, value=sum(answer.value for answer in answers) / len(answers))
+        what = f"answers of the task {self.kind!r} have no mean"
+        raise ModeledgeError("E-USAGE", what, remedy="evaluate each model by itself")
 
     def rows_of(self, examples: Sequence[Example]) -> list[Example]:
         """One example a row: what `sides` is given beside settled answers."""

@@ -14,18 +14,18 @@ import torch
 
 import modeledge.tasks.extract as module
 from modeledge.errors import ModeledgeError
+from modeledge.evaluate import squad_files
 from modeledge.metrics import METRICS
 from modeledge.metrics.metric import Metric
 from modeledge.model import Attention, FeedForward, Learned, Norm, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import NOT_HERE, UNKNOWN, Shape, Step, collate, prepared
 from modeledge.recipes.finetune import finetune, split_rows
-from modeledge.recipes.recipe import FinetuneRecipe
+from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
 from modeledge.recipes.use import Model
 from modeledge.records import Example
 from modeledge.seed import Noise
-from modeledge.tasks import Answer, Asked, ExtractTask, Generate, answers, submission
+from modeledge.tasks import Answer, Asked, ExtractTask, Generate, answers
 from modeledge.tokens import Tokenizer, train_tokenizer
-from modeledge.train import TrainConfig
 
 WORDS = "the quick brown fox jumps over lazy dogs while rain falls on green hills and old stone walls".split()  # noqa: SIM905
 SIDES = ("encoder", "decoder")
@@ -439,18 +439,18 @@ def test_submissions_are_the_official_files(tokenizer: Tokenizer) -> None:
     data = rows(8, none=0.4)
     task, model, _ = made(tokenizer, data)
     told = answers(task, model, task.encode(data))
-    both = submission(task, told, data)
+    both = squad_files(task, told, data)
     assert list(both) == ["predictions.json", "na_probs.json"]
     assert both["predictions.json"] == {f"q{n}": a.value for n, a in enumerate(told)}
     assert all(0 <= p <= 1 for p in both["na_probs.json"].values())
     assert len(both["na_probs.json"]) == 8
     sure, model, _ = made(tokenizer, rows(8))
     told = answers(sure, model, sure.encode(rows(8)))
-    assert list(submission(sure, told, data)) == ["predictions.json"]
+    assert list(squad_files(sure, told, data)) == ["predictions.json"]
     with pytest.raises(ModeledgeError, match="E-DUP-ID"):
-        submission(sure, told, [{**row, "id": 7} for row in data])
+        squad_files(sure, told, [{**row, "id": 7} for row in data])
     with pytest.raises(ModeledgeError, match=r"E-MISSING-FIELD.*'id'"):
-        submission(sure, told, [{k: v for k, v in row.items() if k != "id"} for row in data])
+        squad_files(sure, told, [{k: v for k, v in row.items() if k != "id"} for row in data])
 
 
 # ---- whole runs
@@ -489,7 +489,9 @@ def test_a_run_from_rows_to_predictions(tmp_path: Path, tokenizer: Tokenizer, mo
     monkeypatch.setattr(recipes, "bootstrap", lambda metric, told, gold, seed: Fixed(metric(told, gold), len(told)))
     save_model(Transformer(config("encoder", tokenizer.vocab_size)), tmp_path / "model")
     tokenizer.save(tmp_path / "model")
-    train = TrainConfig(batch=8, length=32, threads=1, precision="fp32", learning_rate=1e-3, judge_every=4, warmup=0.0)
+    train = FinetuneTrain(
+        batch=8, length=32, threads=1, precision="fp32", learning_rate=1e-3, judge_every=4, warmup=0.0
+    )
     recipe = asked(epochs=1.0, train=train, options={"stride": 8}, columns={"id": "id"})
     recipe = recipe.model_copy(update={"model": str(tmp_path / "model")})
     said = list[str]()

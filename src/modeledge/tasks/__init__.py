@@ -5,7 +5,6 @@ from modeledge.tasks.extract import ExtractTask
 from modeledge.tasks.label import ClassTask, LabelTask, ValueTask, shape_for
 from modeledge.tasks.labels import Labels, check_sizes, check_splits, check_unseen, extended, infer
 from modeledge.tasks.split import set_aside
-from modeledge.tasks.submission import submission
 from modeledge.tasks.task import Answer, Asked, Generate, Request, Score, Task, role_columns
 
 TASKS: dict[str, type[Task]] = {
@@ -38,5 +37,4 @@ __all__ = [
     "role_columns",
     "set_aside",
     "shape_for",
-    "submission",
 ]

@@ -14,11 +14,13 @@ import torch
 
 import modeledge.tasks.extract as module
 from modeledge.errors import ModeledgeError
-from modeledge.evaluate import squad_files
+from modeledge.evaluate import analysis, squad_files
+from modeledge.families import save_model
 from modeledge.metrics import METRICS
 from modeledge.metrics.metric import Metric
 from modeledge.model import Attention, FeedForward, Learned, Norm, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import NOT_HERE, UNKNOWN, Shape, Step, collate, prepared
+from modeledge.recipes import finetune as recipes
 from modeledge.recipes.finetune import finetune, split_rows
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
 from modeledge.recipes.use import Model
@@ -29,6 +31,7 @@ from modeledge.tokens import Tokenizer, train_tokenizer
 
 WORDS = "the quick brown fox jumps over lazy dogs while rain falls on green hills and old stone walls".split()  # noqa: SIM905
 SIDES = ("encoder", "decoder")
+NATIVE = "f1_answer" in METRICS  # the table's own rows mark texts; until they are there, equality does
 
 
 def plain(text: str) -> str:
@@ -483,10 +486,11 @@ def test_questions_on_one_text_stay_on_one_side() -> None:
 
 
 def test_a_run_from_rows_to_predictions(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    from modeledge.families import save_model
-    from modeledge.recipes import finetune as recipes
-
-    monkeypatch.setattr(recipes, "bootstrap", lambda metric, told, gold, seed: Fixed(metric(told, gold), len(told)))
+    if not NATIVE:
+        for room in (recipes, analysis):
+            monkeypatch.setattr(
+                room, "bootstrap", lambda metric, told, gold, seed: Fixed(metric(told, gold), len(told))
+            )
     save_model(Transformer(config("encoder", tokenizer.vocab_size)), tmp_path / "model")
     tokenizer.save(tmp_path / "model")
     train = FinetuneTrain(

@@ -73,6 +73,7 @@ CATALOGUE: dict[str, Entry] = {
     "E-TAG-SCHEME": Entry(DATA, "the tags break their scheme", "repair the tags, or name another scheme"),
     "E-ANSWER-MISSING": Entry(DATA, "a question has no answer", "answer it, mark it is_impossible, or drop it"),
     "E-ANSWER-MISMATCH": Entry(DATA, "an answer does not stand where the record says", "correct text or offset"),
+    "E-QUESTION-TOO-LONG": Entry(DATA, "a question leaves no room for the text", "shorten it, or raise the row length"),
     "E-SPAN": Entry(DATA, "a span does not fit its text", "give start and end in characters, from 0, end excluded"),
     "E-SCORES": Entry(DATA, "scores do not fit the metric", "pass what the metric says it needs"),
     "E-LEAK": Entry(DATA, "training and evaluation share rows", "remove them from one side"),

@@ -73,13 +73,13 @@ def test_tuned_thresholds_are_those_of_the_validation_rows(tokenizer: Tokenizer)
     assert task.needs_validation
     examples = task.encode(rows(8))
     told = [Answer(e.index, (), tuple(0.3 if k in e.label else 0.1 for k in range(3))) for e in examples]
-    task.tune(None, told, examples)  # type: ignore[arg-type]
+    task.tune(told, examples)
     assert task.thresholds == pytest.approx((0.2, 0.2, 0.2))
     assert task.chosen(0, np.array([0.3, 0.1, 0.25])).value == (0, 2)
     again = SeveralTask.restored(json.loads(json.dumps(task.described())), tokenizer, config(tokenizer))
     assert again.thresholds == task.thresholds
     plain = made(tokenizer)
-    plain.tune(None, told, examples)  # type: ignore[arg-type]
+    plain.tune(told, examples)
     assert plain.thresholds == (0.5, 0.5, 0.5)
 
 

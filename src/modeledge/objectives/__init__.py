@@ -10,6 +10,7 @@ from modeledge.objectives.objective import Loss, Objective, Prepare, Step, Term,
 from modeledge.objectives.ordinal import Order
 from modeledge.objectives.relate import MarkedPrepare
 from modeledge.objectives.several import ClassifySeveral
+from modeledge.objectives.span import NOT_HERE, UNKNOWN, Span, SpanPrepare
 from modeledge.objectives.tag import TagPrepare, TagTokens
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -21,10 +22,13 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "several": ClassifySeveral,
     "ordinal": Order,
     "token": TagTokens,
+    "span": Span,
 }
 
 __all__ = [
+    "NOT_HERE",
     "OBJECTIVES",
+    "UNKNOWN",
     "CausalLM",
     "CausalPrepare",
     "ChoicePrepare",
@@ -43,6 +47,8 @@ __all__ = [
     "Prepare",
     "Regress",
     "Shape",
+    "Span",
+    "SpanPrepare",
     "Step",
     "TagPrepare",
     "TagTokens",

@@ -93,6 +93,8 @@ def finetune(
         fits = f"{cut} of them cut to {recipe.train.length} tokens"
         windows = f" in {len(examples)} examples" if len(examples) > len(parts.train) else ""
         say(f"{len(parts.train)} training rows{windows} ({fits}){more}, {len(parts.test)} test rows")
+        for remark in task.remarks(examples):
+            say(f"training rows: {remark}")
         trainer = build_trainer(recipe, model, task, examples, chosen)
         say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
         write_environment(folder, recipe.seed, found.source)
@@ -104,9 +106,9 @@ def finetune(
         for strategy in trainer.strategies:
             if strategy.mergeable:
                 strategy.merge(model)
-        if task.needs_validation:
-            task.tune(model, answers(task, model, chosen), chosen)
         task.finish(model)
+        for line in task.tune(answers(task, model, chosen), chosen) if chosen else ():
+            say(line)
         told = answers(task, model, held)
         counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test), "cut": cut}
         analysis = analyse(task, told, held, seed=recipe.seed)
@@ -143,22 +145,21 @@ def task_named(recipe: FinetuneRecipe) -> tuple[type[Task], dict[str, str]]:
 def split_rows(recipe: FinetuneRecipe, rows: Any = None, test_rows: Any = None) -> Parts:
     """The rows of a run, each part from its own file or set aside by lot: equal inputs stay together, classes in share.
 
-    Raises `E-LEAK` where files share inputs, `E-EMPTY-SPLIT` where there are too few rows to set any aside.
+    A task's `apart_by` widens what stays together. Raises `E-LEAK` where files share inputs, `E-EMPTY-SPLIT` where
+    there are too few rows to set any aside.
     """
     kind, roles = task_named(recipe)
     target, noise = roles[kind.target], Noise(recipe.seed).at("split")
-    inputs = kind.reads({role: column for role, column in roles.items() if role != kind.target})
-    columns = [*inputs, target]
+    beside = (kind.target, *kind.beside)
+    inputs = kind.reads({role: column for role, column in roles.items() if role not in beside})
+    together = [roles[role] for role in kind.apart_by if role in roles][:1] or inputs
+    columns = kind.reads(roles)
     train: Rows = located(rows if rows is not None else recipe.data, columns)
     validation: Rows = []
 
     def aside(source: Rows, share: float, name: str) -> tuple[Rows, Rows]:
-        keys = [tuple(str(row[c]) for c in inputs) for row in source]
-        values = (
-            not kind.stratified
-            or recipe.task == "regression"
-            or len({str(row[target]) for row in source}) > len(source) // 2
-        )
+        keys = [tuple(str(row[c]) for c in together) for row in source]
+        values = not kind.stratified or len({str(row[target]) for row in source}) > len(source) // 2
         classes = ["" if values else str(row[target]) for row in source]
         stay, go = set_aside(keys, classes, share, noise.at(name))
         return [source[i] for i in stay], [source[i] for i in go]

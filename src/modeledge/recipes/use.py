@@ -59,6 +59,8 @@ class Model:
             raise ModeledgeError("E-USAGE", what, remedy="rename the column")
         examples = task.encode(data, labelled=False)
         _say_cut(say, task.truncated(examples), len(examples), task.length)
+        for remark in task.remarks(examples):
+            say(remark)
         told = answers(task, self.transformer, examples)
         return [{**row, **task.shown(answer)} for row, answer in zip(kept, told, strict=True)]
 
@@ -67,6 +69,8 @@ class Model:
         task = self.needed_task()
         examples = task.encode(self.rows(rows, labelled=True))
         _say_cut(say, task.truncated(examples), len(examples), task.length)
+        for remark in task.remarks(examples):
+            say(remark)
         return marks(task, answers(task, self.transformer, examples), examples, seed)
 
     def embed(

@@ -3,6 +3,7 @@
 from modeledge.tasks.ask import answers, judge_on
 from modeledge.tasks.choose import ChoiceTask
 from modeledge.tasks.entities import EntityTask
+from modeledge.tasks.extract import ExtractTask
 from modeledge.tasks.label import ClassTask, LabelTask, ValueTask, shape_for
 from modeledge.tasks.labels import Labels, check_sizes, check_splits, check_unseen, extended, infer
 from modeledge.tasks.ordinal import OrdinalTask
@@ -27,6 +28,7 @@ TASKS: dict[str, type[Task]] = {
     "tag": TagTask,
     "entities": EntityTask,
     "relation": RelationTask,
+    "extract": ExtractTask,
 }
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "ChoiceTask",
     "ClassTask",
     "EntityTask",
+    "ExtractTask",
     "Generate",
     "LabelTask",
     "Labels",

@@ -213,6 +213,7 @@ class ValueTask(LabelTask):
 
     kind: ClassVar[str] = "regression"
     labelling: ClassVar[Literal["class", "value", "auto"]] = "value"
+    stratified: ClassVar[bool] = False
 
 
 def checked_share(lm: Any, config: Facts) -> float:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from modeledge.errors import ModeledgeError
-from modeledge.metrics import METRICS
 from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
 from modeledge.model.facts import Facts
@@ -78,7 +77,7 @@ class OrdinalTask(LabelTask):
     @property
     def metrics(self) -> tuple[str, ...]:
         """How often it is right, how far off it is."""
-        return tuple(name for name in MARKS if name in METRICS)
+        return MARKS
 
 
 def ordered(labels: Labels, order: Any) -> Labels:

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from modeledge.errors import ModeledgeError, printable
-from modeledge.metrics import METRICS
 from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
 from modeledge.model.facts import Facts
@@ -29,7 +28,7 @@ from modeledge.tasks.task import Answer, Asked, Request, Row, Say, Score, known_
 from modeledge.tasks.wording import WORDING, worded
 from modeledge.tokens import Tokenizer
 
-MARKS, EARLIER = ("multilabel_f1_micro", "multilabel_exact", "multilabel_f1_macro"), ("f1", "accuracy")
+MARKS = ("multilabel_f1_micro", "multilabel_exact", "multilabel_f1_macro")
 TUNED = "tuned"
 
 
@@ -119,14 +118,16 @@ class SeveralTask(LabelTask):
         held = tuple(n for n, (p, cut) in enumerate(zip(shares, self.thresholds, strict=True)) if p >= cut)
         return Answer(index, held, tuple(float(p) for p in shares))
 
-    def tune(self, model: Backbone, answers: Sequence[Answer], examples: Sequence[Example]) -> None:
+    def tune(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Sequence[str]:
         """The threshold of each class with the largest F1 on validation rows, where that was asked for."""
         if not self.needs_validation or not answers:
-            return
+            return ()
         told = {answer.index: answer.probabilities for answer in answers}
         shares = np.array([told[example.index] for example in examples])
         _, held = self.sides(MARKS[0], answers, examples)
         self.thresholds = tuple(best_cut(shares[:, n], held[:, n]) for n in range(shares.shape[1]))
+        cuts = ", ".join(f"{name} {cut:.3f}" for name, cut in zip(self.labels.names, self.thresholds, strict=True))
+        return [f"thresholds by validation rows: {cuts}"]
 
     def check(self, learned: Sequence[Row], asked: Sequence[Row], *, apart: bool) -> None:
         """Refuse rows with classes that training never shows."""
@@ -146,7 +147,7 @@ class SeveralTask(LabelTask):
     @property
     def metrics(self) -> tuple[str, ...]:
         """F1 over all decisions, and how often the whole set is right."""
-        return tuple(name for name in MARKS if name in METRICS) or EARLIER
+        return MARKS
 
     def sides(self, metric: str, answers: Sequence[Answer], examples: Sequence[Example]) -> tuple[Any, Any]:
         """Zeros and ones `[rows, classes]`; for "f1" one decision behind the other, for "accuracy" a number a set."""

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from modeledge.errors import ModeledgeError
-from modeledge.metrics import METRICS
 from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
 from modeledge.model.facts import Facts
@@ -228,16 +227,16 @@ class TagTask(Task):
     @property
     def metrics(self) -> tuple[str, ...]:
         """F1 of spans where the tags spell some, and the share of words that are right."""
-        return ("f1_entity", "accuracy") if self.scheme is not None and "f1_entity" in METRICS else ("accuracy",)
+        return ("entity_f1", "accuracy") if self.scheme is not None else ("accuracy",)
 
     def sides(self, metric: str, answers: Sequence[Answer], examples: Sequence[Example]) -> tuple[Any, Any]:
-        """For `f1_entity` lists of the tags of each row; else tag numbers `[words]`, all rows behind each other."""
+        """For `entity_f1` lists of the tags of each row; else tag numbers `[words]`, all rows behind each other."""
         told = {answer.index: answer.value for answer in answers}
         names = (*self.labels.names, OUTSIDE)
         numbers = {name: n for n, name in reversed(list(enumerate(names)))}
         gold = [example.channels["gold"] for example in examples]
         guesses = [told[example.row if example.row is not None else example.index] for example in examples]
-        if metric == "f1_entity":
+        if metric == "entity_f1":
             return [list(tags) for tags in guesses], [[names[n] for n in tags] for tags in gold]
         return np.array([numbers[tag] for tags in guesses for tag in tags], dtype=np.int64), np.concatenate(gold)
 

@@ -73,7 +73,9 @@ class Task(ABC):
     """Rows in, marked answers out. A task is made from its training rows (`made`) and restored beside a model.
 
     `inputs` are the roles that are always read, `optional` those that may be, `target` the role that is learned;
-    `options` the names of the options that `made` knows. `columns` maps roles to the columns of the rows.
+    `options` the names of the options that `made` knows. `columns` maps roles to the columns of the rows. `beside` are
+    optional roles that the model does not read (ids). `apart_by` are the roles whose first that has a column groups
+    rows: those that are equal in it are set aside together; with `stratified` the same share of each label is.
     """
 
     kind: ClassVar[str]
@@ -82,7 +84,9 @@ class Task(ABC):
     optional: ClassVar[tuple[str, ...]] = ()
     target: ClassVar[str] = "label"
     options: ClassVar[tuple[str, ...]] = ()
-    stratified: ClassVar[bool] = True  # rows are set aside label by label, where labels are classes
+    beside: ClassVar[tuple[str, ...]] = ()
+    stratified: ClassVar[bool] = True
+    apart_by: ClassVar[tuple[str, ...]] = ()  # none: rows that are equal in all inputs
 
     objective: Objective
     tokenizer: Tokenizer
@@ -147,6 +151,10 @@ class Task(ABC):
         """How many examples lose tokens to the row length."""
         return 0
 
+    def remarks(self, examples: Sequence[Example]) -> Sequence[str]:
+        """What a reader should know of these examples beside `truncated`: what was left out, each with its count."""
+        return ()
+
     def check(self, learned: Sequence[Row], asked: Sequence[Row], *, apart: bool) -> None:
         """Refuse rows that cannot be marked by what is learned. `apart`: the asked rows have a file of their own."""
         return
@@ -174,9 +182,9 @@ class Task(ABC):
             first.setdefault(example.index if example.row is None else example.row, example)
         return list(first.values())
 
-    def tune(self, model: Backbone, answers: Sequence[Answer], examples: Sequence[Example]) -> None:
-        """After training: choose what is chosen on validation rows (thresholds), given their settled answers."""
-        return
+    def tune(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Sequence[str]:
+        """After training: choose what validation rows decide (a threshold) by their settled answers; what to say."""
+        return ()
 
     def finish(self, model: Backbone) -> None:
         """After training, before saving: let the weights say what the task has added."""

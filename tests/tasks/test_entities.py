@@ -14,14 +14,13 @@ from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.recipes.finetune import finetune
-from modeledge.recipes.recipe import FinetuneRecipe
+from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
 from modeledge.recipes.use import Model
 from modeledge.tasks import Asked, EntityTask, TagTask
 from modeledge.tasks.tagged import Tagged
 from modeledge.tasks.task import Answer
 from modeledge.tasks.words import Words
 from modeledge.tokens import Tokenizer, train_tokenizer
-from modeledge.train import TrainConfig
 
 COLUMNS = {"text": "text", "spans": "spans"}
 
@@ -157,7 +156,7 @@ def test_texts_in_spans_out(tokenizer: Tokenizer, tmp_path: Path) -> None:
     data, held = [drawn() for _ in range(200)], [drawn() for _ in range(40)]
     save_model(Transformer(config(tokenizer.vocab_size, 32), seed=3), tmp_path / "base")
     tokenizer.save(tmp_path / "base")
-    train = TrainConfig(batch=16, length=48, threads=1, precision="fp32", learning_rate=5e-3, warmup=0.1)
+    train = FinetuneTrain(batch=16, length=48, threads=1, precision="fp32", learning_rate=5e-3, warmup=0.1)
     recipe = FinetuneRecipe(
         model=str(tmp_path / "base"), data="rows", task="entities", epochs=5.0, dropout=0.0, train=train,
         allow_leak=True, options={"decode": "viterbi"},

@@ -16,13 +16,12 @@ from modeledge.families import load_model, save_model
 from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import Shape, collate
 from modeledge.recipes.finetune import finetune
-from modeledge.recipes.recipe import FinetuneRecipe
+from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
 from modeledge.recipes.use import Model
 from modeledge.seed import Noise
 from modeledge.tasks import Asked, RelationTask, Score, answers
 from modeledge.tasks.relate import UNUSED
 from modeledge.tokens import Tokenizer, train_tokenizer
-from modeledge.train import TrainConfig
 
 LENGTH = 40
 
@@ -212,7 +211,7 @@ def test_a_small_model_learns_a_relation(plain: Tokenizer, tmp_path: Path) -> No
     shape = replace(config(plain.vocab_size, width=32), init=0.1)
     save_model(Transformer(shape, seed=3), tmp_path / "base")
     plain.save(tmp_path / "base")
-    train = TrainConfig(batch=16, length=LENGTH, threads=1, precision="fp32", learning_rate=4e-3, warmup=0.1)
+    train = FinetuneTrain(batch=16, length=LENGTH, threads=1, precision="fp32", learning_rate=4e-3, warmup=0.1)
     recipe = FinetuneRecipe(
         model=str(tmp_path / "base"), data="rows", task="relation", epochs=4.0, dropout=0.0, train=train,
         allow_leak=True,

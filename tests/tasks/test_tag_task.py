@@ -15,16 +15,14 @@ import torch
 
 from modeledge.errors import ModeledgeError
 from modeledge.families import load_model, save_model
-from modeledge.metrics import METRICS
 from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import Shape, Step, collate
 from modeledge.recipes.finetune import finetune
-from modeledge.recipes.recipe import FinetuneRecipe
+from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
 from modeledge.recipes.use import Model
 from modeledge.seed import Noise
 from modeledge.tasks import TASKS, Answer, Asked, Generate, TagTask, answers, judge_on
 from modeledge.tokens import Tokenizer, train_tokenizer
-from modeledge.train import TrainConfig
 
 LENGTH = 24
 SIDES = ("encoder", "decoder")
@@ -166,8 +164,8 @@ def test_marks(tokenizer: Tokenizer) -> None:
     told = [Answer(1, ("O",)), Answer(0, ("B-X", "O"))]
     gold = task.rows_of(examples)
     assert task.mark(told, examples)["accuracy"] == pytest.approx(2 / 3)
-    assert task.sides("f1_entity", told, gold) == ([["B-X", "O"], ["O"]], [["B-X", "I-X"], ["O"]])
-    assert ("f1_entity" in task.metrics) is ("f1_entity" in METRICS)
+    assert task.sides("entity_f1", told, gold) == ([["B-X", "O"], ["O"]], [["B-X", "I-X"], ["O"]])
+    assert "entity_f1" in task.metrics
     model = made("encoder", tokenizer)[1]
     with torch.no_grad():
         model.heads["tags"].output.bias.copy_(torch.eye(5)[task.labels.names.index("O")] * 1e4)
@@ -409,7 +407,7 @@ def test_a_small_model_learns_tags_and_keeps_them(side: str, decode: str, tmp_pa
     shape = replace(config(side, tokenizer.vocab_size, length=32, width=32, layers=2), init=0.1)
     save_model(Transformer(shape, seed=3), tmp_path / "base")
     tokenizer.save(tmp_path / "base")
-    numbers = TrainConfig(batch=16, length=32, threads=1, precision="fp32", learning_rate=5e-3, warmup=0.1)
+    numbers = FinetuneTrain(batch=16, length=32, threads=1, precision="fp32", learning_rate=5e-3, warmup=0.1)
     options = {"decode": decode}
     recipe = FinetuneRecipe(
         model=str(tmp_path / "base"),

@@ -49,6 +49,10 @@ def test_kappa_of_known_cases():
     assert METRICS["quadratic_kappa"]([3, 2, 1, 0], [0, 1, 2, 3]) == pytest.approx(-1)
     assert METRICS["quadratic_kappa"]([2, 2, 2], [0, 1, 2]) == pytest.approx(0)
     assert METRICS["quadratic_kappa"]([2, 2], [2, 2]) == 0
+    rare = [0] * 10_000 + [1, 1, 5]
+    expected = oracle.cohen_kappa_score(rare, [*rare[:-1], 4], weights="quadratic", labels=list(range(6)))
+    assert METRICS["quadratic_kappa"]([*rare[:-1], 4], rare) == pytest.approx(expected)
+    assert METRICS["quadratic_kappa"]([0] * 10**6 + [1], [0] * 10**6 + [1]) == pytest.approx(1)
     assert METRICS["quadratic_kappa"]([10**15, 10**15 + 1], [10**15, 10**15 + 1]) == 1
 
 

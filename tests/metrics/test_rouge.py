@@ -64,6 +64,7 @@ def test_known_marks():
     assert overlap("L", "police killed the gunman", "police kill the gunman").f1 == pytest.approx(0.75)  # Lin 2004, S2
     assert overlap("L", "the gunman kill police", "police kill the gunman").f1 == pytest.approx(0.5)  # Lin 2004, S3
     assert overlap("1", "police killed", "police kill", stem=True).f1 == 1
+    assert overlap("1", "was", "wa", stem=True).f1 == 0  # words of three letters are left alone
     assert overlap("1", "", "").f1 == 0
     assert "stem:porter-nltk" in METRICS["rouge1_stem"].parts(["a"], ["a"]).how
     assert "stem:no" in METRICS["rouge1"].parts(["a"], ["a"]).how

@@ -80,6 +80,15 @@ def test_the_two_answers_to_a_broken_sequence():
     assert entities(["B-X", "L-X", "U-Y"], scheme="BILOU") == [("X", 0, 2), ("Y", 2, 3)]
 
 
+def test_strict_types_are_what_stands_between_dashes():
+    seqeval()
+    from seqeval.scheme import IOB2, Tokens
+
+    row = ["B-A-", "IA", "B--A", "I-A-B-", "B"]
+    theirs = [(e.tag, e.start, e.end) for e in Tokens(row, IOB2).entities]
+    assert entities(row, scheme="IOB2") == theirs == [("A", 0, 2), ("A", 2, 3), ("_", 4, 5)]
+
+
 def test_rows_of_the_table_name_their_scheme():
     guess = [["I-A", "O"], ["B-A", "I-A"]]
     truth = [["I-A", "O"], ["B-A", "I-A"]]

@@ -170,3 +170,5 @@ def test_files_that_do_not_belong_together_are_refused():
     left_out = squad_v2(golds, {"a": "x"}, allow_missing=True, seed=1).scores["exact_match"]
     assert (left_out.value, left_out.n) == (1, 1)
     assert "left-out:1" in left_out.signature
+    missing = squad_v1({"a": ("x",), "b": ("The",)}, {"a": "x"}, allow_missing=True, seed=1).scores
+    assert (missing["exact_match"].value, missing["exact_match"].n) == (0.5, 2)

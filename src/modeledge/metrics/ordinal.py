@@ -27,8 +27,6 @@ def weighted_kappa(predictions: npt.ArrayLike, labels: npt.ArrayLike) -> Tally:
     guess, truth = label_pair(predictions, labels)
     lowest = min(guess.min(), truth.min())
     p, t = (guess - lowest).astype(np.float64), (truth - lowest).astype(np.float64)
-    scale = max(p.max(), t.max(), 1.0)  # squares of huge ids stay small
-    p, t = p / scale, t / scale
     return Tally(np.column_stack([np.ones(len(p)), (p - t) ** 2, p, t, p**2 + t**2]), kappa, "weights:quadratic")
 
 
@@ -36,5 +34,5 @@ def kappa(sums: Floats) -> Floats:
     """1 − observed / expected, off the sums (n, Σ(p − t)², Σp, Σt, Σp² + Σt²)."""
     n, off, p, t, squares = np.moveaxis(sums, -1, 0)
     expected = n * squares - 2 * p * t
-    known = expected > 1e-12 * n * n
+    known = expected > 1e-12 * n * squares  # two equal constants: 0 but for rounding
     return np.asarray(np.where(known, 1 - n * off / np.where(known, expected, 1), 0.0), np.float64)

@@ -231,7 +231,7 @@ class Ordering(nn.Module):
         self.bias = nn.Parameter(torch.empty(len(spec.start)))  # how far each threshold has moved: fresh ones have not
 
     def thresholds(self) -> Tensor:
-        """θ `[classes − 1]`, rising: the first one is free, the others are behind it by a softplus each, and a little."""
+        """θ `[classes − 1]`, rising: the first one is free, each other is a softplus and a little behind."""
         start = torch.tensor(self.spec.start, dtype=self.bias.dtype, device=self.bias.device)
         gaps = (start.diff() - LEAST_GAP).clamp(min=LEAST_GAP)
         free = gaps + torch.log(-torch.expm1(-gaps))  # softplus(free) = gaps

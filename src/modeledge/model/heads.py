@@ -19,6 +19,7 @@ from modeledge.model.feedforward import ACTIVATIONS, activation
 from modeledge.model.linear import Linear, build_norm
 from modeledge.model.places import PlacesHead
 
+LEAST_GAP = 1e-3  # between thresholds: a class whose interval is lost to rounding would have a probability of 0
 Pool: TypeAlias = Literal["first", "last", "mean", "max"]
 Activation: TypeAlias = Literal["tanh", "relu", "gelu", "gelu_tanh", "silu"]
 
@@ -232,11 +233,11 @@ class Ordering(nn.Module):
         self.bias = nn.Parameter(torch.empty(len(spec.start)))  # how far each threshold has moved: fresh ones have not
 
     def thresholds(self) -> Tensor:
-        """θ `[classes − 1]`, rising: the first one is free, the others are behind it by a softplus each."""
+        """θ `[classes − 1]`, rising: the first one is free, each other is a softplus and a little behind."""
         start = torch.tensor(self.spec.start, dtype=self.bias.dtype, device=self.bias.device)
-        gaps = start.diff()
+        gaps = (start.diff() - LEAST_GAP).clamp(min=LEAST_GAP)
         free = gaps + torch.log(-torch.expm1(-gaps))  # softplus(free) = gaps
-        steps = F.softplus(free + self.bias[1:])
+        steps = F.softplus(free + self.bias[1:]) + LEAST_GAP
         return torch.cat((start[:1] + self.bias[:1], steps)).cumsum(0)
 
     def forward(self, states: Tensor, batch: Batch) -> Tensor:

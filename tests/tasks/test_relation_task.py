@@ -207,7 +207,7 @@ def test_a_small_model_learns_a_relation(plain: Tokenizer, tmp_path: Path) -> No
         head, tail = lots.sample(range(8), 2)
         return row(words, [head, head + 1], [tail, tail + 1], "before" if head < tail else "behind")
 
-    data, held = [drawn() for _ in range(300)], [drawn() for _ in range(60)]
+    data, held = [drawn() for _ in range(160)], [drawn() for _ in range(60)]
     shape = replace(config(plain.vocab_size, width=32), init=0.1)
     save_model(Transformer(shape, seed=3), tmp_path / "base")
     plain.save(tmp_path / "base")

@@ -215,6 +215,29 @@ def test_a_word_without_a_piece_shifts_no_other(side: str, tmp_path: Path) -> No
     Step(model, task.objective)(collate([task.objective.prepare(nothing, Noise(0))], Shape(LENGTH)), Noise(0))
 
 
+def test_a_lost_word_is_outside_for_its_neighbours_too() -> None:
+    """No span goes over an unread word; and where "O" is no tag, the answer is "O" all the same."""
+    core = train_tokenizer(["the fox and the dog"] * 4, kind="wordpiece", vocab_size=60)
+    (core._core.normalizer, core._encoder.normalizer) = (cleaning(), cleaning())
+    words = ["the", "\x01", "fox"]
+    for decode, tags in (("viterbi", ["B-X", "I-X", "O"]), ("argmax", ["DET", "X", "NOUN"])):
+        data = [{"tokens": ["the", "fox", "dog"], "tags": tags}]
+        task, model = made("encoder", core, data, decode=decode)
+        with torch.no_grad():
+            model.heads["tags"].output.bias.copy_(torch.tensor([1e3, 2e3, 0.0]))  # B-X < I-X; DET < NOUN
+        (answer,) = answers(task, model, task.encode([{"tokens": words}], labelled=False))
+        told = ("B-X", "O", "B-X") if decode == "viterbi" else ("NOUN", "O", "NOUN")
+        assert answer.value == told
+
+
+def test_windows_know_where_their_sentence_begins_and_ends(tokenizer: Tokenizer) -> None:
+    task, _ = made("encoder", tokenizer, decode="crf")
+    examples = task.encode([{"tokens": ["fox", "dog"] * 20, "tags": ["O"] * 40}, {"tokens": ["fox"], "tags": ["O"]}])
+    ends = [int(e.channels["ends"][0]) for e in examples]
+    assert len(ends) > 4
+    assert ends == [1, *[0] * (len(ends) - 3), 2, 3]
+
+
 def cleaning() -> Any:
     import tokenizers
 

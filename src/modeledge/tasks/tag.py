@@ -95,8 +95,7 @@ class TagTask(Task):
         labels = cls.named(told, [where_of(row, i) for i, row in enumerate(rows)], shape)
         task = cls(labels, tokenizer, facts, columns, shape)
         task.introduce(rows, told, say)
-        name = "none" if task.scheme is None else task.scheme.name
-        task.shape = replace(shape, scheme=name)
+        task.shape = replace(shape, scheme="none" if task.scheme is None else task.scheme.name)
         return task
 
     @classmethod

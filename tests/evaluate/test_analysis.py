@@ -131,3 +131,8 @@ def test_a_submission_that_the_server_would_refuse_is_refused_here(
 ) -> None:
     with pytest.raises(ModeledgeError, match=code):
         glue_file(name, [told(n, 0.2) for n in range(count)], names)
+
+
+def test_a_class_that_occurs_once_and_is_never_named_has_f1_zero() -> None:
+    found = analyse(task(), [told(0, 0.1), told(1, 0.1)], GOLD[:2])
+    assert found["classes"][1]["f1"] == 0.0

@@ -15,10 +15,9 @@ from modeledge.model import Attention, FeedForward, Rotary, Stack, Tokens, Trans
 from modeledge.recipes.curve import learning_curve
 from modeledge.recipes.finetune import finetune
 from modeledge.recipes.mistakes import run_ensemble, write_errors
-from modeledge.recipes.recipe import FinetuneRecipe
+from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
 from modeledge.recipes.use import Model
 from modeledge.tokens import train_tokenizer
-from modeledge.train import TrainConfig
 
 WORDS = "red green blue one two three four five old new big small".split()  # noqa: SIM905
 
@@ -47,7 +46,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recipe(base: Path, **fields: Any) -> FinetuneRecipe:
     numbers = {"batch": 8, "length": 32, "threads": 1, "precision": "fp32", "learning_rate": 3e-3}
-    return FinetuneRecipe(model=str(base), data="rows from memory", train=TrainConfig(**numbers), epochs=1.0, **fields)
+    train = FinetuneTrain(**numbers)
+    return FinetuneRecipe(model=str(base), data="rows from memory", train=train, epochs=1.0, **fields)
 
 
 @pytest.fixture(scope="module")

@@ -167,7 +167,7 @@ def finetune(
         list[str] | None, typer.Option(help="A row of the strategies, e.g. probe or freeze:first=2")
     ] = None,
     epochs: float = 3.0,
-    learning_rate: float = 3e-4,
+    learning_rate: Annotated[float | None, typer.Option(help="By the width of the model, if none is given.")] = None,
     seed: int = 0,
     allow_leak: bool = False,
     no_check: NoCheck = False,
@@ -181,7 +181,7 @@ def finetune(
 
     values: dict[str, Any] = {
         "model": str(model), "data": data, "task": task, "epochs": epochs, "seed": seed,
-        "allow_leak": allow_leak, "train": {"learning_rate": learning_rate},
+        "allow_leak": allow_leak, "train": {} if learning_rate is None else {"learning_rate": learning_rate},
         "strategies": [strategy_of(word) for word in strategy or ()],
     }  # fmt: skip
     values |= {k: v for k, v in (("text", text), ("label", label), ("pair", pair), ("test", test)) if v is not None}

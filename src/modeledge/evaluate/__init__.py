@@ -2,6 +2,6 @@
 
 from modeledge.evaluate.analysis import analyse
 from modeledge.evaluate.ensemble import ensemble
-from modeledge.evaluate.submit import GLUE, glue_file, glue_zip
+from modeledge.evaluate.submit import GLUE, glue_file, glue_zip, squad_files
 
-__all__ = ["GLUE", "analyse", "ensemble", "glue_file", "glue_zip"]
+__all__ = ["GLUE", "analyse", "ensemble", "glue_file", "glue_zip", "squad_files"]

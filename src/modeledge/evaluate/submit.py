@@ -2,7 +2,8 @@
 
 GLUE's server takes a zip of tab-separated files, one a task, with a head line `index<TAB>prediction`, rows in the order
 of the test file, class names as in the training file (0 and 1 for CoLA, SST-2, MRPC, QQP and WNLI), and similarities
-between 0 and 5 (gluebenchmark.com, FAQ).
+between 0 and 5 (gluebenchmark.com, FAQ). SQuAD's scripts take one JSON object, question id → text, and for version 2.0
+a second one, id → the probability that there is no answer.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.tasks import Answer
+from modeledge.tasks import Answer, ExtractTask
+from modeledge.tasks.columns import where_of
+from modeledge.tasks.task import Row
 
 ENTAIL = ("entailment", "not_entailment")
 
@@ -68,3 +72,19 @@ def glue_zip(files: Mapping[str, str], path: Path) -> None:
     with zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED) as out:
         for task, text in sorted(files.items()):
             out.writestr(zipfile.ZipInfo(GLUE[task].name, (1980, 1, 1, 0, 0, 0)), text)
+
+
+def squad_files(task: ExtractTask, answers: Sequence[Answer], rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """The files of an official submission by name: `predictions.json`, id → text; for questions that may have no answer
+    also `na_probs.json`, id → the probability of that. Raises `E-MISSING-FIELD`, `E-DUP-ID`."""
+    column, texts, chances = task.all_columns.get("id", "id"), dict[str, Any](), dict[str, Any]()
+    for answer in answers:
+        row = rows[answer.index]
+        id, where = row.get(column), where_of(row, answer.index)
+        if id is None or str(id) == "":
+            raise ModeledgeError("E-MISSING-FIELD", f"the row has no {column!r}", where=where)
+        if str(id) in texts:
+            raise ModeledgeError("E-DUP-ID", f"the id {str(id)!r} stands twice", where=where)
+        texts[str(id)] = answer.value
+        chances[str(id)] = float(answer.value == "") if answer.details is None else answer.details.best.null
+    return {"predictions.json": texts, **({"na_probs.json": chances} if task.impossible else {})}

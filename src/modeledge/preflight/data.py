@@ -17,7 +17,8 @@ from modeledge.preflight.view import Split, View, spread
 LEAST = 50  # rows below which a rule about shares says nothing
 ASKED, LEARNED = 400, 20_000  # rows of an evaluation and of a training split that are compared
 WORDS, NEAR = 8, 0.8  # texts of so many words are near from this Jaccard similarity of their word trigrams
-EQUAL_SHARE, NEAR_SHARE = 0.01, 0.05  # above these shares of an evaluation split the run is refused
+EQUAL_SHARE, NEAR_SHARE = 0.03, 0.05  # (CoLA has 0.012) above these shares of an evaluation split the run is refused
+SHORT = 4  # rows of fewer words are said by many ("thank you very much")
 ALWAYS = 0.99  # a word, a column or a token tells the label if it is right in this share of the rows
 TOKENS_LEAST = 200  # rows that it takes to say that one token tells the label
 SYSTEMATIC = 0.05  # special tokens written out in more texts than that come from a template, not from people
@@ -28,7 +29,7 @@ def shared_rows(view: View) -> Iterator[Finding]:
     for name, split in view.others.items():
         known = {tuple(map(plain, texts)): where for texts, where in texts_of(view, view.train)}
         rows = list(texts_of(view, split))
-        found = [(t, w, known[key]) for t, w in rows if (key := tuple(map(plain, t))) in known]
+        found = [(t, w, known[k]) for t, w in rows if words(k := tuple(map(plain, t))) >= SHORT and k in known]
         if found:
             texts, where, other = found[0]
             what = f"{len(found)} of {len(rows)} {name} rows are training rows too, but for case and spaces"
@@ -99,9 +100,9 @@ def empty_splits(view: View) -> Iterator[Finding]:
 def label_in_text(view: View) -> Iterator[Finding]:
     """No text spells its own label out: not as the whole text, not as the one class name in it."""
     rows = labelled(view)
-    if len(rows) < LEAST:
-        return
-    names = [n.casefold() for n in view.names] or sorted({label for _, label, _ in rows})
+    if len(rows) < LEAST or not view.names:
+        return  # answers that are texts may well be taken from what is read
+    names = [name.casefold() for name in view.names if name.strip()]
     patterns = (
         {name: re.compile(rf"(?<!\w){re.escape(name)}(?!\w)") for name in names if name} if len(names) < 200 else {}
     )
@@ -124,7 +125,7 @@ def telling_column(view: View) -> Iterator[Finding]:
     """No column of few values fixes the label: such a column was made from it."""
     rows = labelled(view)
     classes = {label for _, label, _ in rows}
-    if len(rows) < LEAST or not 2 <= len(classes) <= len(rows) / 10:
+    if len(rows) < LEAST or not view.names or not 2 <= len(classes) <= len(rows) / 10:
         return
     for place, column in enumerate(view.inputs):
         told = defaultdict[str, Counter[str]](Counter)
@@ -246,6 +247,11 @@ def labelled(view: View) -> list[tuple[tuple[str, ...], str, str]]:
 def plain(text: str) -> str:
     """A text without case, punctuation and surplus white space (NFKC)."""
     return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())) or text.strip()
+
+
+def words(texts: Sequence[str]) -> int:
+    """How many words a row has."""
+    return sum(len(text.split()) for text in texts)
 
 
 def said(texts: Sequence[str], label: str | None = None) -> tuple[Token, ...]:

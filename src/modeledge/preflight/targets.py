@@ -18,6 +18,7 @@ from modeledge.preflight.view import View
 from modeledge.records import Example, Prepared
 
 SPEAKER = "assistant"  # the channel that marks the tokens that the model is to say, [n] of 0 and 1
+FEW = 0.2  # windows of a long text may hold no answer and no word; of texts that are to be written none may be empty
 CUT = 0.5  # more examples than that lose tokens: the row length is not the data's
 
 
@@ -32,13 +33,15 @@ def refused_examples(view: View) -> Iterator[Finding]:
 def empty_targets(view: View) -> Iterator[Finding]:
     """Every example has something to learn, with a weight: it was not empty, cut away or masked as a whole."""
     empty = [p for p in view.prepared if not any(np.any(weight > 0) for weight in p.weights.values())]
+    writing = any("lm" in p.labels for p in empty)
     if empty:
         first = empty[0]
         masked = any(len(weight) for weight in first.weights.values())
         how = "all targets are masked" if masked else "there is no target: it is empty or was cut away"
         what = f"{len(empty)} of {len(view.prepared)} examples teach nothing ({how})"
         remedy = "raise train.length, or drop or repair the rows"
-        yield Finding("E-NO-TARGET", what, view.where(first), remedy, view.shown(first))
+        few = not writing and len(empty) < FEW * len(view.prepared)
+        yield Finding("W-NO-TARGET" if few else "E-NO-TARGET", what, view.where(first), remedy, view.shown(first))
 
 
 def label_range(view: View) -> Iterator[Finding]:
@@ -65,7 +68,7 @@ def weights_finite(view: View) -> Iterator[Finding]:
 
 def end_token(view: View) -> Iterator[Finding]:
     """A decoder that learns to write learns to stop: the end token is among the trained labels."""
-    if not view.causal or not any("lm" in p.labels for p in view.prepared):
+    if not view.causal or not any(p.labels.keys() == {"lm"} for p in view.prepared):
         return
     specials = view.tokenizer.specials
     if specials.eos is None:

@@ -19,8 +19,9 @@ from modeledge.corpus.stream import IndexedStream
 from modeledge.errors import ModeledgeError
 from modeledge.machine import available_memory
 from modeledge.model.backbone import Backbone
-from modeledge.objectives import Objective, prepared
-from modeledge.preflight.finding import Token
+from modeledge.model.heads import ClassHead, TokenHead
+from modeledge.objectives import Classify, Objective, TagTokens, prepared
+from modeledge.preflight.finding import Kind, Token
 from modeledge.preflight.trial import Layouts, Trial, try_layouts, try_steps, twin
 from modeledge.records import Example, Piece, Prepared
 from modeledge.tokens import Tokenizer
@@ -146,8 +147,8 @@ class View:
 
     def beyond(self, ready: Prepared) -> str | None:
         """The first name whose labels with a weight are none that its head knows; `None` where all are."""
-        for name, labels in ready.labels.items():
-            whole = np.asarray(labels)
+        for name in ready.labels.keys() & ready.weights.keys():
+            whole = np.asarray(ready.labels[name])
             kept = whole if len(whole) != len(ready.weights[name]) else whole[np.asarray(ready.weights[name]) > 0]
             if np.issubdtype(kept.dtype, np.floating):
                 wrong = ~np.isfinite(kept)
@@ -176,10 +177,14 @@ class View:
         for name in ("_copy", "layouts", "trial"):
             vars(self).pop(name, None)
 
-    def outputs(self, head: str) -> int | None:
-        """How many ids or classes a head that is learned knows."""
-        known = getattr(self.objective.heads.get(head), "outputs", None)
-        return self.model.config.table.vocab if head == "lm" else known
+    def outputs(self, name: str) -> int | None:
+        """How many ids or classes the labels of this name can be, where one of them is learned by cross-entropy."""
+        if name == "lm":
+            return self.model.config.table.vocab
+        head = self.objective.heads.get(name)
+        chosen = isinstance(head, ClassHead) and isinstance(self.objective, Classify)
+        tagged = isinstance(head, TokenHead) and isinstance(self.objective, TagTokens)
+        return head.outputs if isinstance(head, ClassHead | TokenHead) and (chosen or tagged) else None
 
     # ---- naming and showing
 
@@ -211,30 +216,32 @@ class View:
         if piece.ids.ndim > 1:
             return (Token(f"a picture of {len(piece.ids)} patches"), *self._answers(ready))
         own = [self.token(int(i)) for i in piece.ids]
-        for name, places in ready.reads.items():
+        for name in token_targets(ready):
+            places = ready.reads[name]
             for place, label, weight in zip(places, ready.labels[name], ready.weights[name], strict=True):
                 self._mark(own, int(place), label, trained=weight > 0, name=name)
         return (*out, *own, *self._answers(ready))
 
     def _mark(self, tokens: list[Token], place: int, label: Any, *, trained: bool, name: str) -> None:
         """Say at a token what is learned: the next token in a decoder, its own label elsewhere."""
-        kind = "trained" if trained else "ignored"
+        kind: Kind = "trained" if trained else "ignored"
         at = place + 1 if self.causal and name == "lm" else place
         text = self.token(int(label)) if name == "lm" else Token(f"/{label}")
         if self.causal and name == "lm":
             tokens += [Token("")] * (at + 1 - len(tokens))
-            tokens[at] = Token(text.text, kind, text.special)  # type: ignore[arg-type]
+            tokens[at] = Token(text.text, kind, text.special)
         else:
-            tokens[at] = Token(f"{tokens[at].text}→{text.text}", kind, tokens[at].special)  # type: ignore[arg-type]
+            tokens[at] = Token(f"{tokens[at].text}→{text.text}", kind, tokens[at].special)
 
     def _answers(self, ready: Prepared) -> list[Token]:
         """What is learned of the example as a whole."""
         out = []
-        for name in ready.labels.keys() - ready.reads.keys():
-            for label, weight in zip(ready.labels[name].ravel(), ready.weights[name].ravel(), strict=False):
-                known = name == "class" and 0 <= int(label) < len(self.names)
-                text = self.names[int(label)] if known else f"{label:g}"
-                out += [Token(" → "), Token(text, "trained" if weight > 0 else "ignored")]
+        for name in sorted(ready.labels.keys() & ready.weights.keys() - token_targets(ready)):
+            labels = np.asarray(ready.labels[name])
+            one = name == "class" and labels.ndim == 1 and len(labels) == 1 and 0 <= int(labels[0]) < len(self.names)
+            text = self.names[int(labels[0])] if one else " ".join(f"{label:g}" for label in labels.ravel())
+            kind: Kind = "trained" if np.any(np.asarray(ready.weights[name]) > 0) else "ignored"
+            out += [Token(" → "), Token(text, kind)]
         return out
 
     def token(self, id: int) -> Token:
@@ -250,3 +257,9 @@ class View:
 def spread(count: int, most: int = SAMPLE) -> list[int]:
     """At most `most` numbers spread evenly over `range(count)`."""
     return list(range(count)) if count <= most else [i * count // most for i in range(most)]
+
+
+def token_targets(ready: Prepared) -> set[str]:
+    """The names whose labels stand at tokens, one at each place that is read."""
+    names = ready.reads.keys() & ready.labels.keys() & ready.weights.keys()
+    return {n for n in names if len(ready.reads[n]) == len(ready.labels[n]) == len(ready.weights[n])}

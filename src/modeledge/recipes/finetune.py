@@ -11,8 +11,6 @@ from typing import Any
 from torch import nn
 
 from modeledge import files
-from modeledge.adapt import STRATEGIES
-from modeledge.adapt.strategy import Strategy
 from modeledge.config import to_toml
 from modeledge.corpus.rows import read_table
 from modeledge.corpus.stream import ListStream
@@ -28,7 +26,8 @@ from modeledge.recipes.folder import run_folder
 from modeledge.recipes.gate import guard, said_beside, view_of_tuning
 from modeledge.recipes.hub import Found, find_model, remember_source
 from modeledge.recipes.pretrain import finish
-from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe, absolute
+from modeledge.recipes.recipe import FinetuneRecipe, absolute
+from modeledge.recipes.strategy import make_strategy
 from modeledge.records import Example
 from modeledge.seed import Noise
 from modeledge.tasks import (
@@ -113,6 +112,8 @@ def finetune(
             if strategy.mergeable:
                 strategy.merge(model)
         task.finish(model)
+        for line in task.tune(answers(task, model, ready.chosen), ready.chosen) if ready.chosen else ():
+            say(line)
         told = answers(task, model, ready.held)
         counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)}
         counts["cut"] = task.truncated(ready.examples)
@@ -133,12 +134,18 @@ def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable
     before = dict(model.heads)
     task = make_task(recipe, parts.train, tokenizer, model, say)
     task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
+    if task.needs_validation and not parts.validation:
+        what, remedy = "there are no validation rows to choose by", "set train.judge_every"
+        raise ModeledgeError("E-CONFIG-VALUE", what, where="options", remedy=remedy)
     examples, chosen, held = (task.encode(part) for part in (parts.train, parts.validation, parts.test))
     more = f", {len(parts.validation)} validation rows" if chosen else ""
     fits = f"{task.truncated(examples)} of them cut to {recipe.train.length} tokens"
     windows = f" in {len(examples)} examples" if len(examples) > len(parts.train) else ""
     say(f"{len(parts.train)} training rows{windows} ({fits}){more}, {len(parts.test)} test rows")
+    for remark in task.remarks(examples):
+        say(f"training rows: {remark}")
     trainer = build_trainer(recipe, model, task, examples, chosen)
+    say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
     said = said_beside(found.folder / TASK_FILE)
     return Ready(found.folder, tokenizer, model, task, examples, chosen, held, trainer, base, before, said)
 
@@ -169,18 +176,21 @@ def task_named(recipe: FinetuneRecipe) -> tuple[type[Task], dict[str, str]]:
 def split_rows(recipe: FinetuneRecipe, rows: Any = None, test_rows: Any = None) -> Parts:
     """The rows of a run, each part from its own file or set aside by lot: equal inputs stay together, classes in share.
 
-    Raises `E-LEAK` where files share inputs, `E-EMPTY-SPLIT` where there are too few rows to set any aside.
+    A task's `apart_by` widens what stays together. Raises `E-LEAK` where files share inputs, `E-EMPTY-SPLIT` where
+    there are too few rows to set any aside.
     """
     kind, roles = task_named(recipe)
     target, noise = roles[kind.target], Noise(recipe.seed).at("split")
-    inputs = [column for role, column in roles.items() if role != kind.target]
-    columns = [*inputs, target]
+    beside = (kind.target, *kind.beside)
+    inputs = kind.reads({role: column for role, column in roles.items() if role not in beside})
+    together = [roles[role] for role in kind.apart_by if role in roles][:1] or inputs
+    columns = kind.reads(roles)
     train: Rows = located(rows if rows is not None else recipe.data, columns)
     validation: Rows = []
 
     def aside(source: Rows, share: float, name: str) -> tuple[Rows, Rows]:
-        keys = [tuple(str(row[c]) for c in inputs) for row in source]
-        values = recipe.task == "regression" or len({str(row[target]) for row in source}) > len(source) // 2
+        keys = [tuple(str(row[c]) for c in together) for row in source]
+        values = not kind.stratified or len({str(row[target]) for row in source}) > len(source) // 2
         classes = ["" if values else str(row[target]) for row in source]
         stay, go = set_aside(keys, classes, share, noise.at(name))
         return [source[i] for i in stay], [source[i] for i in go]
@@ -218,7 +228,8 @@ def build_trainer(
     recipe: FinetuneRecipe, model: Transformer, task: Task, examples: Sequence[Example], chosen: Sequence[Example]
 ) -> Trainer:
     """The recipe's trainer: `epochs` become steps, the judge marks the chosen rows."""
-    config = recipe.train.over(recipe.epochs, len(examples)).model_copy(update={"length": task.seq})
+    config = recipe.train.over(recipe.epochs, len(examples)).fitted(model.config.width)
+    config = config.model_copy(update={"length": task.seq})
     judge = None
     if config.judge_every is not None:
         metric = recipe.metric or task.metrics[0]
@@ -233,28 +244,12 @@ def build_trainer(
             config.patience,
             data=f"{ListStream(chosen, 0).fingerprint} {json.dumps(task.described(), sort_keys=True)}",
         )
-    for name in set(task.objective.heads) & set(model.heads):
+    for name in (set(task.objective.heads) - task.objective.continues) & set(model.heads):
         del model.heads[name]  # the head of another task: this one starts afresh
     step = Step(model, task.objective, noise=Noise(recipe.seed))
     stream = ListStream(examples, recipe.seed)
     strategies = [make_strategy(s) for s in recipe.strategies]
     return Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)
-
-
-def make_strategy(recipe: StrategyRecipe) -> Strategy:
-    """A row of `STRATEGIES` with the recipe's fields."""
-    if recipe.kind not in STRATEGIES:
-        remedy = nearest(recipe.kind, STRATEGIES)
-        raise ModeledgeError(
-            "E-CONFIG-VALUE", f"there is no strategy {recipe.kind!r}", where="strategies", remedy=remedy
-        )
-    try:
-        strategy: Strategy = STRATEGIES[recipe.kind](**recipe.options)
-    except TypeError as error:
-        raise ModeledgeError(
-            "E-CONFIG-KEY", str(error).split("__init__() ")[-1], where=f"strategies.{recipe.kind}"
-        ) from error
-    return strategy
 
 
 def marks(task: Task, told: Sequence[Answer], held: Sequence[Example], seed: int) -> dict[str, Any]:

@@ -59,6 +59,8 @@ class Model:
             raise ModeledgeError("E-USAGE", what, remedy="rename the column")
         examples = task.encode(data, labelled=False)
         _say_cut(say, task.truncated(examples), len(examples), task.length)
+        for remark in task.remarks(examples):
+            say(remark)
         told = answers(task, self.transformer, examples)
         return [{**row, **task.shown(answer)} for row, answer in zip(kept, told, strict=True)]
 
@@ -67,6 +69,8 @@ class Model:
         task = self.needed_task()
         examples = task.encode(self.rows(rows, labelled=True))
         _say_cut(say, task.truncated(examples), len(examples), task.length)
+        for remark in task.remarks(examples):
+            say(remark)
         return marks(task, answers(task, self.transformer, examples), examples, seed)
 
     def embed(
@@ -179,8 +183,8 @@ class Model:
     def rows(self, rows: Any, *, labelled: bool) -> list[Mapping[str, Any]]:
         """Rows with the columns that the task reads, and their places under `__where__`."""
         task = self.needed_task()
-        wanted = [column for role, column in task.columns.items() if labelled or role != task.target]
-        return list(located(rows, wanted))
+        wanted = {role: column for role, column in task.columns.items() if labelled or role != task.target}
+        return list(located(rows, task.reads(wanted)))
 
 
 def _say_cut(say: Callable[[str], None], cut: int, count: int, length: int) -> None:

@@ -244,10 +244,10 @@ class ExtractTask(Task):
         return ("f1_answer", "exact_match")
 
     def sides(self, metric: str, answers: Sequence[Answer], examples: Sequence[Example]) -> tuple[Any, Any]:
-        """Texts, and the texts that count as right of each (none where there is no answer)."""
+        """Texts, and the texts that count as right of each ("" where there is no answer)."""
         told = {answer.index: answer.value for answer in answers}
         rows = [example.index if example.row is None else example.row for example in examples]
-        return [told[row] for row in rows], [example.channels["gold"].tolist() for example in examples]
+        return [told[row] for row in rows], [example.channels["gold"].tolist() or [""] for example in examples]
 
     def tune(self, answers: Sequence[Answer], examples: Sequence[Example]) -> list[str]:
         """Choose the threshold of "no answer" that marks best on these settled answers."""

@@ -27,11 +27,13 @@ from modeledge.seed import Noise
 class LabelPrepare:
     """Text (and pair) → one piece with the special tokens of its shape; too long texts are cut from the longer one.
 
-    `side` is "source" for an encoder, "target" for a decoder. Special ids that are `None` are left out. `kind` says
-    whether labels are class numbers or values. `class_weights` weigh examples by their class.
+    `side` is "source" for an encoder, "target" for a decoder, "both" for a decoder that reads an encoder: it is given
+    the same ids, one token later behind `start`, so that its last state has read the whole text on both sides (Lewis et
+    al. 2020, section 3.1). Special ids that are `None` are left out. `kind` says whether labels are class numbers or
+    values. `class_weights` weigh examples by their class.
     """
 
-    side: Literal["source", "target"]
+    side: Literal["source", "target", "both"]
     length: int
     kind: Literal["class", "value"]
     first: int | None = None
@@ -39,11 +41,12 @@ class LabelPrepare:
     last: int | None = None
     types: bool = False
     class_weights: tuple[float, ...] = ()
+    start: int | None = None
     channels: frozenset[str] = frozenset()
     noisy: ClassVar[bool] = False
 
     def __call__(self, example: Example, noise: Noise) -> Prepared:
-        piece = self.piece(example)
+        source, target = self.sides(self.piece(example))
         if example.label is None:
             raise ModeledgeError("E-LABEL-MISSING", "no label", where=example.where or f"example {example.index}")
         name = self.kind
@@ -51,11 +54,18 @@ class LabelPrepare:
         weight = self.class_weights[int(example.label)] if self.class_weights else 1.0
         return Prepared(
             example.index,
-            source=piece if self.side == "source" else None,
-            target=piece if self.side == "target" else None,
+            source=source,
+            target=target,
             labels={name: label},
             weights={name: np.array([weight], dtype=np.float32)},
         )
+
+    def sides(self, piece: Piece) -> tuple[Piece | None, Piece | None]:
+        """What the encoder and the decoder read."""
+        if self.side != "both":
+            return (piece, None) if self.side == "source" else (None, piece)
+        assert self.start is not None, "a decoder that reads an encoder begins with a token"
+        return piece, Piece(np.concatenate([[self.start], piece.ids[:-1]]).astype(np.int64))
 
     def piece(self, example: Example) -> Piece:
         """The ids that the model reads, without the label."""
@@ -145,7 +155,10 @@ class Regress(Objective):
         output = model.heads["value"].output
         with torch.no_grad():
             output.weight.mul_(self.scale)  # type: ignore[operator,union-attr]
-            output.bias.mul_(self.scale).add_(self.center)  # type: ignore[operator,union-attr]
+            if output.bias is not None:  # type: ignore[union-attr]
+                output.bias.mul_(self.scale).add_(self.center)  # type: ignore[operator,union-attr]
+            else:
+                assert self.center == 0, "a head without a bias holds no mean"
         self.center, self.scale = 0.0, 1.0
 
 

@@ -16,13 +16,16 @@ from modeledge.config import to_toml
 from modeledge.corpus.rows import read_table
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.families import load_model
+from modeledge.families import start_of
+from modeledge.families.own import inherited
 from modeledge.metrics import METRICS, bootstrap
-from modeledge.model.transformer import Transformer
+from modeledge.model.backbone import Backbone
 from modeledge.objectives import Regress, Step
 from modeledge.recipes.card import Card, base_of
 from modeledge.recipes.folder import run_folder
+from modeledge.recipes.heads import announce, head_for, settle, words_of
 from modeledge.recipes.hub import find_model, remember_source
+from modeledge.recipes.open import open_model, renewed
 from modeledge.recipes.pretrain import finish
 from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe, absolute
 from modeledge.records import Example
@@ -79,10 +82,10 @@ def finetune(
     if found.source:  # a run goes on with the commit that it began with
         recipe = recipe.model_copy(update={"revision": found.source["revision"]})
     with run_folder(folder, to_toml(recipe), resume=resume):
-        tokenizer, model = Tokenizer.load(found.folder), load_model(found.folder)
+        tokenizer, model = Tokenizer.load(found.folder), open_model(found.folder, say)
         remember_source(model, found.source)
         base = {} if recipe.fresh else base_of(recipe.model, model)
-        model = Transformer(model.config, seed=recipe.seed) if recipe.fresh else model
+        model = renewed(model, recipe.seed) if recipe.fresh else model
         task = make_task(recipe, parts.train, tokenizer, model, say)
         check_classes(recipe, task.labels, parts)
         examples, chosen, held = (task.encode(part) for part in (parts.train, parts.validation, parts.test))
@@ -90,6 +93,7 @@ def finetune(
         more = f", {len(chosen)} validation rows" if chosen else ""
         fits = f"{cut} of them cut to {recipe.train.length} tokens"
         say(f"{len(examples)} training rows ({fits}){more}, {len(held)} test rows")
+        announce(model, task.objective.heads, recipe.family, say)
         trainer = build_trainer(recipe, model, task, examples, chosen)
         write_environment(folder, recipe.seed, found.source)
         session = Session(folder, trainer, say=say)
@@ -104,14 +108,16 @@ def finetune(
             task.objective.fold(model)
         told = answers(task, model, held)
         counts = {"train": len(examples), "validation": len(chosen), "test": len(held), "cut": cut}
-        results = {**marks(task, told, held, recipe.seed), "rows": counts}
+        form = settle(model, task.objective.heads, recipe.family, say)
+        results = {**marks(task, told, held, recipe.seed), "rows": counts, "form": form}
         files.write_json(folder / "results.json", results)
-        card = card_of(recipe, base, results["scores"])
-        finish(model, tokenizer, folder / "model", recipe.family, {TASK_FILE: described(task)}, card)
+        card = card_of(recipe, base, results["scores"], form)
+        words = words_of(task.labels, task.prepare, tokenizer, model)
+        finish(model, tokenizer, folder / "model", recipe.family, {TASK_FILE: described(task)}, card, words)
         return results
 
 
-def card_of(recipe: FinetuneRecipe, base: Mapping[str, str], scores: Mapping[str, Any]) -> Card:
+def card_of(recipe: FinetuneRecipe, base: Mapping[str, str], scores: Mapping[str, Any], form: str = "") -> Card:
     """What the card of a fine-tuned model says."""
     return Card(
         verb="finetune",
@@ -121,6 +127,7 @@ def card_of(recipe: FinetuneRecipe, base: Mapping[str, str], scores: Mapping[str
         recipe=recipe.model_dump(mode="json"),
         scores=scores,
         task="text-classification",
+        form=form,
     )
 
 
@@ -177,7 +184,7 @@ def check_classes(recipe: FinetuneRecipe, labels: Labels, parts: Parts) -> None:
 
 
 def make_task(
-    recipe: FinetuneRecipe, train: Rows, tokenizer: Tokenizer, model: Transformer, say: Callable[[str], None]
+    recipe: FinetuneRecipe, train: Rows, tokenizer: Tokenizer, model: Backbone, say: Callable[[str], None]
 ) -> LabelTask:
     """The task that the rows suggest, said aloud, or the one that the recipe names."""
     kinds: dict[str, Any] = {"auto": "auto", "classification": "class", "regression": "value"}
@@ -199,7 +206,10 @@ def make_task(
         text=recipe.text,
         pair=recipe.pair,
         label=recipe.label,
+        head=head_for(model, labels, dropout=recipe.dropout, pool=recipe.pool, hidden=recipe.hidden),
+        start=start_of(model),
         pool=recipe.pool,
+        hidden=recipe.hidden,
         dropout=recipe.dropout,
         smoothing=recipe.smoothing,
         class_weights=weights,
@@ -207,7 +217,7 @@ def make_task(
 
 
 def build_trainer(
-    recipe: FinetuneRecipe, model: Transformer, task: LabelTask, examples: Sequence[Example], chosen: Sequence[Example]
+    recipe: FinetuneRecipe, model: Backbone, task: LabelTask, examples: Sequence[Example], chosen: Sequence[Example]
 ) -> Trainer:
     """The recipe's trainer: `epochs` become steps, the judge marks the chosen rows."""
     config = recipe.train.over(recipe.epochs, len(examples))
@@ -225,9 +235,11 @@ def build_trainer(
             config.patience,
             data=f"{ListStream(chosen, 0).fingerprint} {' '.join(task.labels.names)}",
         )
+    kept = inherited(model, task.objective.heads)
     for name in set(task.objective.heads) & set(model.heads):
         del model.heads[name]  # the head of another task: this one starts afresh
     step = Step(model, task.objective, noise=Noise(recipe.seed))
+    model.load_state_dict({**model.state_dict(), **kept})
     stream = ListStream(examples, recipe.seed)
     strategies = [make_strategy(s) for s in recipe.strategies]
     return Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)
@@ -281,4 +293,5 @@ def described(task: LabelTask) -> dict[str, Any]:
         "length": task.prepare.length,
         "pool": head.pool,  # type: ignore[union-attr]
         "hidden": head.hidden,  # type: ignore[union-attr]
+        "start": task.prepare.start,
     }

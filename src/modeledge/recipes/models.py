@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -21,14 +22,20 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 FORMS = ("hf", "modeledge")
 
 
-def load(source: str | Path, revision: str | None = None, endpoint: str | None = None) -> Model:
+def load(
+    source: str | Path,
+    revision: str | None = None,
+    endpoint: str | None = None,
+    *,
+    say: Callable[[str], None] = print,
+) -> Model:
     """A model from a folder, from a run folder, or by its name on a hub, `org/name`.
 
     `revision` is a branch, a tag or a commit; the commit that it led to is remembered. `endpoint` names a mirror, as
     the variable `HF_ENDPOINT` does. Without a network what is in the cache is used, else `E-OFFLINE` says what to do.
     """
     found = find_model(source, revision, endpoint)
-    model = Model.load(found.folder)
+    model = Model.load(found.folder, say=say)
     remember_source(model.transformer, found.source)
     return model
 

@@ -104,6 +104,7 @@ class FinetuneRecipe(Settings):
 
     Without a `test` file `test_share` of the rows is set aside. With `train.judge_every` the judge chooses the best
     step by `metric` on the rows of `validation`, or on `validation_share` of the training rows: never on test rows.
+    The head is the one that the model's own class has; `pool` and `hidden` (a dense layer) ask for another one.
     """
 
     kind: Literal["finetune"] = "finetune"
@@ -123,6 +124,7 @@ class FinetuneRecipe(Settings):
     task: Literal["auto", "classification", "regression"] = "auto"
     fresh: bool = False
     pool: Literal["first", "last", "mean", "max"] | None = None
+    hidden: bool | None = None
     dropout: float = Field(default=0.1, ge=0, lt=1)
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     balanced: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from modeledge.errors import ModeledgeError, nearest
 from modeledge.metrics import METRICS
 from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
+from modeledge.model.config import Tokens
 from modeledge.model.facts import Facts
 from modeledge.model.heads import ClassHead, Pool, ValueHead
 from modeledge.objectives import Classify, LabelPrepare, Regress
@@ -24,7 +26,12 @@ CLASS_METRICS, VALUE_METRICS = ("accuracy", "f1_macro", "matthews"), ("pearson",
 
 
 class LabelTask:
-    """One label a row. `text` and `pair` name the columns that are read, `label` the one that is learned."""
+    """One label a row. `text` and `pair` name the columns that are read, `label` the one that is learned.
+
+    `head` is what reads the states, as the model's own class has it; without it one is made of `pool`, `hidden` and
+    `dropout`. `start` is the token that a decoder begins with which reads an encoder. A head that gives a value without
+    a bias learns it from 0, in units of the values' root mean square: there is nothing that could hold their mean.
+    """
 
     def __init__(
         self,
@@ -36,6 +43,8 @@ class LabelTask:
         text: str = "text",
         pair: str | None = None,
         label: str = "label",
+        head: ClassHead | ValueHead | None = None,
+        start: int | None = None,
         pool: Pool | None = None,
         hidden: bool | None = None,
         dropout: float = 0.0,
@@ -47,21 +56,16 @@ class LabelTask:
         if tokenizer.vocab_size > config.table.vocab:
             what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {config.table.vocab} rows"
             raise ModeledgeError("E-VOCAB-SIZE", what)
-        encoder = config.encoder is not None
-        prepare = shape_for(tokenizer, config, labels.kind, length, tuple(class_weights))
-        pool = pool or ("first" if encoder else "last")
-        hidden = encoder if hidden is None else hidden
+        prepare = shape_for(tokenizer, config, labels.kind, length, tuple(class_weights), start)
+        head = head or plain_head(labels, config, pool, hidden, dropout)
         self.objective: Classify | Regress
-        if labels.kind == "class":
-            head = ClassHead(outputs=len(labels.names), pool=pool, hidden=hidden, dropout=dropout)
+        if isinstance(head, ClassHead):
+            assert head.outputs == len(labels.names), "one score a class"
             self.objective = Classify(prepare, head, smoothing=smoothing)
         else:
-            self.objective = Regress(
-                prepare,
-                ValueHead(pool=pool, hidden=hidden, dropout=dropout),
-                center=labels.center,
-                scale=labels.scale,
-            )
+            center = labels.center if head.bias else 0.0
+            scale = labels.scale if head.bias else math.hypot(labels.center, labels.scale)
+            self.objective = Regress(prepare, head, center=center, scale=scale)
         self.prepare = prepare
 
     def encode(self, rows: Sequence[Mapping[str, Any]], *, labelled: bool = True) -> list[Example]:
@@ -107,19 +111,44 @@ class LabelTask:
         return {name: float(METRICS[name](guesses, right)) for name in self.metrics}
 
 
+def plain_head(
+    labels: Labels, config: Facts, pool: Pool | None = None, hidden: bool | None = None, dropout: float = 0.0
+) -> ClassHead | ValueHead:
+    """A head for a model of no family: behind a dense layer at the first token of an encoder, at the last one of a
+    decoder."""
+    encoder = config.decoder is None
+    pool = pool or ("first" if encoder else "last")
+    hidden = encoder if hidden is None else hidden
+    if labels.kind == "class":
+        return ClassHead(outputs=len(labels.names), pool=pool, hidden=hidden, dropout=dropout)
+    return ValueHead(pool=pool, hidden=hidden, dropout=dropout)
+
+
 def shape_for(
     tokenizer: Tokenizer,
     config: Facts,
     kind: Literal["class", "value"],
     length: int,
     class_weights: tuple[float, ...] = (),
+    start: int | None = None,
 ) -> LabelPrepare:
     """The special tokens around texts: `[CLS] a [SEP] b [SEP]` for an encoder, `a [SEP] b [CLS]` for a decoder, whose
-    last token has read everything; where a tokenizer has no such tokens, its end-of-text stands in."""
+    last token has read everything; where a tokenizer has no such tokens, its end-of-text stands in.
+
+    A decoder that reads an encoder is given the same text on both sides, one token later (Lewis et al. 2020, figure
+    3a); it begins with `start`, without which it is `E-CONFIG`.
+    """
     specials = tokenizer.specials
     limit = config.positions
     if limit is not None and length > limit:
         raise ModeledgeError("E-POSITION", f"length {length} is beyond the model's {limit} positions")
+    if config.both:
+        if start is None:
+            what, remedy = "nothing says which token the decoder begins with", "add decoder_start_token_id to its file"
+            raise ModeledgeError("E-CONFIG", what, where="config.json", remedy=remedy)
+        ends = specials.sep if specials.sep is not None else tokenizer.need("eos")
+        types = config.embed.types > 1 if isinstance(config.embed, Tokens) else False
+        return LabelPrepare("both", length, kind, specials.cls, ends, ends, types, class_weights, start)
     if config.encoder is not None:
         cls, sep = tokenizer.need("cls"), tokenizer.need("sep")
         return LabelPrepare("source", length, kind, cls, sep, sep, config.table.types > 1, class_weights)

@@ -35,7 +35,7 @@ from modeledge.train import TrainConfig
 WORDS = "red green blue one two three four five old new big small".split()  # noqa: SIM905
 NAMES = ("bad", "fair", "good")
 
-# family → its cases, our name for its shape there, the class that pre-training leaves, its classes for tokens and answers
+# family → its cases, its shape there, the class that pre-training leaves, which heads it has besides
 FAMILIES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "bert": ("bert", "BERT", "BertForPreTraining", ("tags", "span")),
     "roberta": ("roberta", "ROBERTA", "RobertaForMaskedLM", ("tags", "span")),
@@ -321,7 +321,9 @@ def test_a_decoder_that_nothing_tells_how_to_begin_is_refused(hf: Any, made: Any
     said = json.loads((folder / "config.json").read_text())
     said = {key: value for key, value in said.items() if key != "decoder_start_token_id"} | {"eos_token_id": None}
     (folder / "config.json").write_text(json.dumps(said))
-    with pytest.raises(ModeledgeError, match="E-CONFIG: config.json: nothing says which token the decoder begins with"):
+    with pytest.raises(
+        ModeledgeError, match=r"E-CONFIG: config\.json: nothing says which token"
+    ):
         tuned(folder, tmp_path / "run", [NAMES[n % 3] for n in range(24)])
     with pytest.raises(ModeledgeError, match="begins with"):
         Model.load(folder).fill("red [MASK] two")
@@ -335,5 +337,5 @@ def test_a_model_of_two_sides_without_a_source_is_refused(made: Any) -> None:
             model(batch)
     piece, empty = Piece(np.array([3, 4])), Piece(np.array([], dtype=np.int64))
     for pair in ((empty, piece), (piece, empty)):
-        with pytest.raises(ModeledgeError, match="E-NO-TARGET: example 7: its (source|target) has no token"):
+        with pytest.raises(ModeledgeError, match=r"E-NO-TARGET: example 7: its (source|target) has no token"):
             collate([Prepared(1, piece, piece), Prepared(7, *pair)], Shape(8))

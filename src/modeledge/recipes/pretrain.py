@@ -237,6 +237,9 @@ def masking(tokenizer: Tokenizer, rate: float) -> MaskedPrepare:
 def pinned(recipe: PretrainRecipe) -> PretrainRecipe:
     """The recipe with the commit that the name of its start model led to: a run goes on with what it began with."""
     model = recipe.model
+    if model.start is None and (model.revision or model.endpoint):
+        what = f"there is no model to start from, whose {'revision' if model.revision else 'endpoint'} this could be"
+        raise ModeledgeError("E-CONFIG", what, where="model.start", remedy='name one: model.start = "org/name"')
     if model.start is None or not is_name(model.start):
         return recipe
     commit = find_model(model.start, model.revision, model.endpoint).source["revision"]

@@ -29,7 +29,10 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One thing to learn from, already in token ids. `index` is its global number: noise, errors and replay name it."""
+    """One thing to learn from, already in token ids. `index` is its global number: noise, errors and replay name it.
+
+    `row` is the number of the row of data that it was cut from, where a row gives several examples.
+    """
 
     index: int
     ids: IntArray
@@ -38,16 +41,22 @@ class Example:
     epoch: int = 0
     where: str = ""
     channels: Mapping[str, AnyArray] = field(default_factory=dict)
+    row: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
     """What one stack reads of one example: ids `[n]` or patches of a picture `[n, dim]`, and optionally token types
-    `[n]` and a both-ways prefix `[n]`."""
+    `[n]` and a both-ways prefix `[n]`.
+
+    `breaks` are rising places at which a part begins that sees nothing of the parts before it: the alternatives of a
+    multiple choice stand in one example, because one softmax is taken over them.
+    """
 
     ids: IntArray | FloatArray
     types: IntArray | None = None
     prefix: npt.NDArray[np.bool_] | None = None
+    breaks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

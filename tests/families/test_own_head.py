@@ -86,7 +86,7 @@ def test_a_loose_head_of_a_file_is_left_out_too(hf: Any, made: Pretrained, tmp_p
 def test_a_head_that_the_class_does_not_know_is_written_in_our_form_and_said(
     family: str, asked: dict[str, Any], made: Pretrained, tmp_path: Path
 ) -> None:
-    said = tuned(made(family), tmp_path / "run", [NAMES[n % 3] for n in range(24)], **asked)
+    said = tuned(made(family), tmp_path / "run", [NAMES[n % 3] for n in range(24)], options=asked)
     assert any(line.startswith("the model will be written in our own form") and family in line for line in said)
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert "our own form" in card
@@ -96,7 +96,9 @@ def test_a_head_that_the_class_does_not_know_is_written_in_our_form_and_said(
 
 
 def test_a_pooling_that_the_class_knows_keeps_its_form(hf: Any, made: Pretrained, tmp_path: Path) -> None:
-    tuned(made("modernbert"), tmp_path / "run", [NAMES[n % 3] for n in range(24)], pool="mean", dropout=0.3)
+    tuned(
+        made("modernbert"), tmp_path / "run", [NAMES[n % 3] for n in range(24)], options={"pool": "mean"}, dropout=0.3
+    )
     ours, theirs, config = both_say(hf, tmp_path / "run")
     assert (ours - theirs).abs().max() <= 1e-5
     assert (config.classifier_pooling, config.classifier_dropout) == ("mean", 0.3)

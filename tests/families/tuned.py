@@ -13,10 +13,9 @@ from oracle import Architecture, Case, build
 
 from modeledge.model import Batch, Side
 from modeledge.recipes.finetune import finetune
-from modeledge.recipes.recipe import FinetuneRecipe
+from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
 from modeledge.recipes.use import Model
 from modeledge.tokens import train_tokenizer
-from modeledge.train import TrainConfig
 
 WORDS = "red green blue one two three four five old new big small".split()  # noqa: SIM905
 NAMES = ("bad", "fair", "good")
@@ -68,7 +67,7 @@ class Pretrained:
 
 def tuned(model: Path, folder: Path, labels: list[Any], **fields: Any) -> list[str]:
     """Fine-tune on a few rows; returns what was said."""
-    numbers = TrainConfig(batch=8, length=20, threads=1, precision="fp32", learning_rate=1e-2)
+    numbers = FinetuneTrain(batch=8, length=20, threads=1, precision="fp32", learning_rate=1e-2)
     said: list[str] = []
     rows = [{"text": text, "label": label} for text, label in zip(texts(len(labels)), labels, strict=True)]
     recipe = FinetuneRecipe(model=str(model), data="rows from memory", train=numbers, **{"epochs": 1.0, **fields})

@@ -236,3 +236,15 @@ def test_a_batch_moves_whole():
         assert tensor.device.type == "meta"
     assert moved.place == {"position": 3, "note": "x"}
     assert moved.side.whole is batch.side.whole
+
+
+def test_parts_of_one_example_do_not_see_each_other() -> None:
+    """A piece with breaks: each part has a segment of its own and counts its positions from 0; one span holds all."""
+    parts = Prepared(0, source=Piece(np.array([5, 6, 7, 8, 9]), breaks=(2, 3)))
+    other = Prepared(1, source=Piece(np.array([4, 4])))
+    batch = collate([parts, other], Shape(8, tight=False))
+    assert batch.source is not None
+    row = batch.source.segments[0].tolist()
+    assert row[:7] == [1, 1, 2, 3, 3, 4, 4]
+    assert batch.source.positions[0].tolist()[:7] == [0, 1, 0, 0, 1, 0, 1]
+    assert batch.spans.tolist() == [[0, 0, 5], [0, 5, 7]]

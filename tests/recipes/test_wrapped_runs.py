@@ -73,20 +73,11 @@ def test_it_is_fine_tuned_saved_by_its_own_writer_and_asked_again(hf: Any, model
 def test_values_too_and_by_name_of_the_run(model: Path, tmp_path: Path) -> None:
     rows = [{**row, "label": 3.0 + 0.5 * (n % 5)} for n, row in enumerate(ROWS)]
     asked, _ = tuned(model, tmp_path / "run", rows)
-    before = asked.predict(TEXTS)
     other = save(asked, tmp_path / "again")
-    assert np.allclose(
-        [row["prediction"] for row in before],
-        asked.task.objective.scores(Model.load(other).transformer.eval(), batch(asked)).detach(),  # type: ignore[union-attr]
-        atol=1e-5,
-    )
-
-
-def batch(asked: Model) -> Any:
-    from modeledge.tasks import batches
-
-    assert asked.task is not None
-    return next(iter(batches(asked.task, asked.task.encode([{"text": text} for text in TEXTS], labelled=False))))
+    again = Model(Model.load(other, say=str).transformer, TOKENIZER, asked.task)
+    told = [row["prediction"] for row in asked.predict(TEXTS)]
+    assert told == [row["prediction"] for row in again.predict(TEXTS)]
+    assert len(set(told)) > 1
 
 
 def test_what_a_wrapped_model_cannot_is_said(model: Path, tmp_path: Path) -> None:

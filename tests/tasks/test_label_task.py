@@ -13,7 +13,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import Shape, collate
 from modeledge.seed import Noise
-from modeledge.tasks import Answer, Labels, LabelTask, answers, batches, judge_on, shape_for
+from modeledge.tasks import Answer, Labels, LabelTask, answers, judge_on, shape_for
 from modeledge.tokens import Tokenizer, train_tokenizer
 
 NAMES = ("down", "level", "up")
@@ -100,7 +100,7 @@ def test_rows_without_labels_can_be_asked(tokenizer: Tokenizer) -> None:
     blind = task.encode([{"text": row["text"]} for row in rows(5)], labelled=False)
     assert all(e.label is None for e in blind)
     assert answers(task, model, blind) == answers(task, model, known)
-    assert sum(len(b.indices) for b in batches(task, blind, 2)) == 5
+    assert sum(len(b.indices) for b in task.batches(blind, 2)) == 5
     with pytest.raises(ModeledgeError, match="E-LABEL-MISSING"):
         task.encode([{"text": "the fox"}])
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from modeledge import __version__
+from modeledge.cli import judge
 from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, opened
 from modeledge.cli.terminal import progress, say, show_scores
 from modeledge.errors import IO_ERROR, ModeledgeError
@@ -32,7 +33,7 @@ corpus_app = typer.Typer(help="Raw files → clean, packed token shards.", no_ar
 tokenizer_app = typer.Typer(help="Train and measure tokenizers.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(tokenizer_app, name="tokenizer")
-for verb in (convert, embed, generate):
+for verb in (convert, embed, generate, judge.errors, judge.ensemble, judge.curve, judge.submit):
     app.command()(verb)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
@@ -156,16 +157,16 @@ def finetune(
     data: Annotated[str, typer.Argument(help="csv, tsv, jsonl or parquet with labels.")],
     overrides: Overrides = None,
     out: Out = Path("runs/finetune"),
-    text: str = "text",
+    text: str | None = None,
     pair: Annotated[str | None, typer.Option(help="The column of the second text.")] = None,
-    label: str = "label",
-    task: Annotated[str, typer.Option(help="auto, classification or regression")] = "auto",
+    label: str | None = None,
+    task: Annotated[str, typer.Option(help="A row of the tasks; auto looks at the labels.")] = "auto",
     test: Annotated[str | None, typer.Option(help="A file of test rows; without one a fifth is held out.")] = None,
     strategy: Annotated[
         list[str] | None, typer.Option(help="A row of the strategies, e.g. probe or freeze:first=2")
     ] = None,
     epochs: float = 3.0,
-    learning_rate: float = 3e-4,
+    learning_rate: Annotated[float | None, typer.Option(help="By the width of the model, if none is given.")] = None,
     seed: int = 0,
     allow_leak: bool = False,
     revision: Revision = None,
@@ -177,11 +178,11 @@ def finetune(
     from modeledge.recipes.recipe import FinetuneRecipe
 
     values: dict[str, Any] = {
-        "model": model, "data": data, "text": text, "label": label, "task": task, "epochs": epochs, "seed": seed,
-        "allow_leak": allow_leak, "train": {"learning_rate": learning_rate},
+        "model": model, "data": data, "task": task, "epochs": epochs, "seed": seed,
+        "allow_leak": allow_leak, "train": {} if learning_rate is None else {"learning_rate": learning_rate},
         "strategies": [_strategy(word) for word in strategy or ()],
     }  # fmt: skip
-    more = {"pair": pair, "test": test, "revision": revision, "endpoint": endpoint}
+    more = {"text": text, "label": label, "pair": pair, "test": test, "revision": revision, "endpoint": endpoint}
     values |= {k: v for k, v in more.items() if v is not None}
     loaded = load_config(FinetuneRecipe, None, overrides or (), values=values)
     with progress("fine-tuning") as listen:

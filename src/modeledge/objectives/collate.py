@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -98,10 +99,12 @@ def _side(
         assert piece is not None, "all examples of a batch have the same sides"
         start = used[row] + reserve
         stop = start + len(piece.ids)
-        members[row] += 1
         where = (row, slice(start, stop))
-        ids[where], segments[where] = piece.ids, members[row]
-        positions[where] = np.arange(len(piece.ids))
+        ids[where] = piece.ids
+        for first, last in pairwise((0, *piece.breaks, len(piece.ids))):
+            members[row] += 1
+            part = (row, slice(start + first, start + last))
+            segments[part], positions[part] = members[row], np.arange(last - first)
         if piece.types is not None:
             types[where] = piece.types
         if piece.prefix is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from modeledge import files
 from modeledge.adapt import STRATEGIES
@@ -16,14 +16,15 @@ from modeledge.config import to_toml
 from modeledge.corpus.rows import read_table
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError, nearest
+from modeledge.evaluate import analyse
 from modeledge.families import start_of
-from modeledge.families.own import inherited
+from modeledge.families.own import inherited, own_head
 from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
-from modeledge.objectives import Regress, Step
+from modeledge.objectives import Step
 from modeledge.recipes.card import Card, base_of
 from modeledge.recipes.folder import run_folder
-from modeledge.recipes.heads import announce, head_for, settle, words_of
+from modeledge.recipes.heads import announce, settle, words_of
 from modeledge.recipes.hub import find_model, remember_source
 from modeledge.recipes.open import open_model, renewed
 from modeledge.recipes.pretrain import finish
@@ -31,16 +32,14 @@ from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe, absolute
 from modeledge.records import Example
 from modeledge.seed import Noise
 from modeledge.tasks import (
+    TASKS,
     Answer,
-    Labels,
-    LabelTask,
+    Asked,
+    Task,
     answers,
-    check_sizes,
     check_splits,
-    check_unseen,
-    extended,
-    infer,
     judge_on,
+    role_columns,
     set_aside,
 )
 from modeledge.tokens import Tokenizer
@@ -80,21 +79,23 @@ def finetune(
     parts = split_rows(recipe, rows, test_rows)
     found = find_model(recipe.model, recipe.revision, recipe.endpoint)
     if found.source:  # a run goes on with the commit that it began with
-        recipe = recipe.model_copy(update={"revision": found.source["revision"]})
+        recipe = recipe.model_copy(update=found.pins(recipe.endpoint))
     with run_folder(folder, to_toml(recipe), resume=resume):
         tokenizer, model = Tokenizer.load(found.folder), open_model(found.folder, say)
         remember_source(model, found.source)
         base = {} if recipe.fresh else base_of(recipe.model, model)
         model = renewed(model, recipe.seed) if recipe.fresh else model
         task = make_task(recipe, parts.train, tokenizer, model, say)
-        check_classes(recipe, task.labels, parts)
+        task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
         examples, chosen, held = (task.encode(part) for part in (parts.train, parts.validation, parts.test))
         cut = task.truncated(examples)
-        more = f", {len(chosen)} validation rows" if chosen else ""
+        more = f", {len(parts.validation)} validation rows" if chosen else ""
         fits = f"{cut} of them cut to {recipe.train.length} tokens"
-        say(f"{len(examples)} training rows ({fits}){more}, {len(held)} test rows")
+        windows = f" in {len(examples)} examples" if len(examples) > len(parts.train) else ""
+        say(f"{len(parts.train)} training rows{windows} ({fits}){more}, {len(parts.test)} test rows")
         announce(model, task.objective.heads, recipe.family, say)
         trainer = build_trainer(recipe, model, task, examples, chosen)
+        say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
         write_environment(folder, recipe.seed, found.source)
         session = Session(folder, trainer, say=say)
         if resume:
@@ -104,20 +105,20 @@ def finetune(
         for strategy in trainer.strategies:
             if strategy.mergeable:
                 strategy.merge(model)
-        if isinstance(task.objective, Regress):
-            task.objective.fold(model)
+        task.finish(model)
         told = answers(task, model, held)
-        counts = {"train": len(examples), "validation": len(chosen), "test": len(held), "cut": cut}
+        counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test), "cut": cut}
+        analysis = analyse(task, told, held, seed=recipe.seed)
         form = settle(model, task.objective.heads, recipe.family, say)
-        results = {**marks(task, told, held, recipe.seed), "rows": counts, "form": form}
+        results = {**marks(task, told, held, recipe.seed), "rows": counts, "analysis": analysis, "form": form}
         files.write_json(folder / "results.json", results)
-        card = card_of(recipe, base, results["scores"], form)
-        words = words_of(task.labels, task.prepare, tokenizer, model)
+        card = replace(card_of(recipe, base, results["scores"], task.card), form=form)
+        words = words_of(task, model)
         finish(model, tokenizer, folder / "model", recipe.family, {TASK_FILE: described(task)}, card, words)
         return results
 
 
-def card_of(recipe: FinetuneRecipe, base: Mapping[str, str], scores: Mapping[str, Any], form: str = "") -> Card:
+def card_of(recipe: FinetuneRecipe, base: Mapping[str, str], scores: Mapping[str, Any], task: str) -> Card:
     """What the card of a fine-tuned model says."""
     return Card(
         verb="finetune",
@@ -126,25 +127,36 @@ def card_of(recipe: FinetuneRecipe, base: Mapping[str, str], scores: Mapping[str
         data=[Path(recipe.data).name],
         recipe=recipe.model_dump(mode="json"),
         scores=scores,
-        task="text-classification",
-        form=form,
+        task=task,
     )
 
 
-def split_rows(recipe: FinetuneRecipe, rows: Any = None, test_rows: Any = None) -> Parts:
-    """The rows of a run, each part from its own file or set aside by lot: equal texts stay together, classes in share.
+def task_named(recipe: FinetuneRecipe) -> tuple[type[Task], dict[str, str]]:
+    """The row of `TASKS` that the recipe names, and the column of each of its roles."""
+    if recipe.task not in TASKS:
+        what = f"there is no task {recipe.task!r}"
+        raise ModeledgeError("E-CONFIG-VALUE", what, where="task", remedy=nearest(recipe.task, TASKS))
+    kind = TASKS[recipe.task]
+    short = {"text": recipe.text, "pair": recipe.pair, kind.target: recipe.label}
+    return kind, role_columns(kind, {**{k: v for k, v in short.items() if v is not None}, **recipe.columns})
 
-    Raises `E-LEAK` where files share texts, `E-EMPTY-SPLIT` where there are too few rows to set any aside.
+
+def split_rows(recipe: FinetuneRecipe, rows: Any = None, test_rows: Any = None) -> Parts:
+    """The rows of a run, each part from its own file or set aside by lot: equal inputs stay together, classes in share.
+
+    Raises `E-LEAK` where files share inputs, `E-EMPTY-SPLIT` where there are too few rows to set any aside.
     """
-    texts = [c for c in (recipe.text, recipe.pair) if c is not None]
-    columns, noise = [*texts, recipe.label], Noise(recipe.seed).at("split")
+    kind, roles = task_named(recipe)
+    target, noise = roles[kind.target], Noise(recipe.seed).at("split")
+    inputs = [column for role, column in roles.items() if role != kind.target]
+    columns = [*inputs, target]
     train: Rows = located(rows if rows is not None else recipe.data, columns)
     validation: Rows = []
 
     def aside(source: Rows, share: float, name: str) -> tuple[Rows, Rows]:
-        keys = [tuple(str(row[c]) for c in texts) for row in source]
-        values = recipe.task == "regression" or len({str(row[recipe.label]) for row in source}) > len(source) // 2
-        classes = ["" if values else str(row[recipe.label]) for row in source]
+        keys = [tuple(str(row[c]) for c in inputs) for row in source]
+        values = recipe.task == "regression" or len({str(row[target]) for row in source}) > len(source) // 2
+        classes = ["" if values else str(row[target]) for row in source]
         stay, go = set_aside(keys, classes, share, noise.at(name))
         return [source[i] for i in stay], [source[i] for i in go]
 
@@ -159,7 +171,7 @@ def split_rows(recipe: FinetuneRecipe, rows: Any = None, test_rows: Any = None) 
             train, validation = aside(train, recipe.validation_share, "validation")
     for other in (test, *([validation] if recipe.train.judge_every is not None else [])):
         if not other or not recipe.allow_leak:
-            check_splits(train, other, texts)
+            check_splits(train, other, inputs)
     return Parts(train, validation, test)
 
 
@@ -168,62 +180,25 @@ def located(source: Any, columns: Sequence[str]) -> list[dict[str, Any]]:
     return [{**record.fields, "__where__": record.where} for record in read_table(source, columns)]
 
 
-def check_classes(recipe: FinetuneRecipe, labels: Labels, parts: Parts) -> None:
-    """Refuse classes that training never shows, and classes of one row where one file gives all parts."""
-    if labels.kind != "class":
-        return
-    others = [*parts.validation, *parts.test]
-    every = extended(labels, [row.get(recipe.label) for row in others])
-    learned, asked = (
-        [int(every.number(row.get(recipe.label), str(row.get("__where__", "")))) for row in rows]
-        for rows in (parts.train, others)
-    )
-    if recipe.test is None:
-        check_sizes([*learned, *asked], every, 2)
-    check_unseen(learned, asked, every)
-
-
 def make_task(
     recipe: FinetuneRecipe, train: Rows, tokenizer: Tokenizer, model: Backbone, say: Callable[[str], None]
-) -> LabelTask:
+) -> Task:
     """The task that the rows suggest, said aloud, or the one that the recipe names."""
-    kinds: dict[str, Any] = {"auto": "auto", "classification": "class", "regression": "value"}
-    wheres = [str(row.get("__where__", f"row {i + 1}")) for i, row in enumerate(train)]
-    labels = infer([row.get(recipe.label) for row in train], wheres, kinds[recipe.task])
-    named = f"{len(labels.names)} classes: {', '.join(labels.names[:8])}" if labels.names else "values"
-    if recipe.task == "auto":
-        other = "regression" if labels.kind == "class" else "classification"
-        say(f"task: {named} (inferred from column {recipe.label!r}; --task {other} says otherwise)")
-    weights: Sequence[float] = ()
-    if recipe.balanced and labels.names:
-        counts = np.bincount([int(labels.number(row[recipe.label], "")) for row in train], minlength=len(labels.names))
-        weights = (len(train) / (len(labels.names) * np.maximum(counts, 1))).tolist()
-    return LabelTask(
-        labels,
-        tokenizer,
-        model.config,
-        length=recipe.train.length,
-        text=recipe.text,
-        pair=recipe.pair,
-        label=recipe.label,
-        head=head_for(model, labels, dropout=recipe.dropout, pool=recipe.pool, hidden=recipe.hidden),
-        start=start_of(model),
-        pool=recipe.pool,
-        hidden=recipe.hidden,
-        dropout=recipe.dropout,
-        smoothing=recipe.smoothing,
-        class_weights=weights,
-    )
+    kind, roles = task_named(recipe)
+    own, start = partial(own_head, model), start_of(model)
+    asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options, own, start)
+    return kind.made(train, tokenizer, model.config, asked, say)
 
 
 def build_trainer(
-    recipe: FinetuneRecipe, model: Backbone, task: LabelTask, examples: Sequence[Example], chosen: Sequence[Example]
+    recipe: FinetuneRecipe, model: Backbone, task: Task, examples: Sequence[Example], chosen: Sequence[Example]
 ) -> Trainer:
     """The recipe's trainer: `epochs` become steps, the judge marks the chosen rows."""
-    config = recipe.train.over(recipe.epochs, len(examples))
+    config = recipe.train.over(recipe.epochs, len(examples)).fitted(model.config.width)
+    config = config.model_copy(update={"length": task.seq})
     judge = None
     if config.judge_every is not None:
-        metric = recipe.metric or ("accuracy" if task.labels.kind == "class" else "pearson")
+        metric = recipe.metric or task.metrics[0]
         if metric not in task.metrics:
             what = f"{metric!r} is no metric of this task"
             raise ModeledgeError("E-CONFIG-VALUE", what, where="metric", remedy=nearest(metric, task.metrics))
@@ -233,7 +208,7 @@ def build_trainer(
             config.judge_every,
             METRICS[metric].greater_is_better,
             config.patience,
-            data=f"{ListStream(chosen, 0).fingerprint} {' '.join(task.labels.names)}",
+            data=f"{ListStream(chosen, 0).fingerprint} {json.dumps(task.described(), sort_keys=True)}",
         )
     kept = inherited(model, task.objective.heads)
     for name in set(task.objective.heads) & set(model.heads):
@@ -261,14 +236,12 @@ def make_strategy(recipe: StrategyRecipe) -> Strategy:
     return strategy
 
 
-def marks(task: LabelTask, told: Sequence[Answer], held: Sequence[Example], seed: int) -> dict[str, Any]:
+def marks(task: Task, told: Sequence[Answer], held: Sequence[Example], seed: int) -> dict[str, Any]:
     """Every score with its 95 % interval and what it was computed on."""
-    guesses, right = np.array([a.value for a in told]), np.array([e.label for e in held])
-    if task.labels.kind == "class":
-        guesses, right = guesses.astype(np.int64), right.astype(np.int64)
+    gold = task.rows_of(held)
     scores = {}
-    for name in task.mark(told, held):
-        score = bootstrap(METRICS[name], guesses, right, seed=seed)
+    for name in task.metrics:
+        score = bootstrap(METRICS[name], *task.sides(name, told, gold), seed=seed)
         scores[name] = {
             "value": score.value,
             "low": score.low,
@@ -280,18 +253,16 @@ def marks(task: LabelTask, told: Sequence[Answer], held: Sequence[Example], seed
     return {"scores": scores}
 
 
-def described(task: LabelTask) -> dict[str, Any]:
-    """What `predict` must know beside the weights: columns, classes, length and shape."""
-    text, pair, label = task.columns
-    head = next(iter(task.objective.heads.values()))
-    return {
-        "kind": task.labels.kind,
-        "names": list(task.labels.names),
-        "text": text,
-        "pair": pair,
-        "label": label,
-        "length": task.prepare.length,
-        "pool": head.pool,  # type: ignore[union-attr]
-        "hidden": head.hidden,  # type: ignore[union-attr]
-        "start": task.prepare.start,
-    }
+def described(task: Task) -> dict[str, Any]:
+    """What `predict` must know beside the weights: the row of `TASKS`, and what the task says of itself."""
+    return {"task": task.kind, **task.described()}
+
+
+def restored(said: Mapping[str, Any], tokenizer: Tokenizer, model: Backbone) -> Task:
+    """The inverse of `described`; a task that this version does not know is `E-CONFIG-VALUE`."""
+    kind = said.get("task", "label")
+    found = next((task for task in TASKS.values() if task.kind == kind), None)
+    if found is None:
+        remedy = nearest(str(kind), TASKS)
+        raise ModeledgeError("E-CONFIG-VALUE", f"there is no task {kind!r}", where=TASK_FILE, remedy=remedy)
+    return found.restored(said, tokenizer, model.config)

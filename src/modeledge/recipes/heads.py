@@ -13,14 +13,12 @@ from typing import Any
 from modeledge.families import Origin, find_family, origin_of
 from modeledge.families.checkpoint import choose
 from modeledge.families.heads import described
-from modeledge.families.labels import SEVERAL
-from modeledge.families.own import OURS, inherited, own_head, still
+from modeledge.families.own import OURS, inherited, still
 from modeledge.model.backbone import Backbone
 from modeledge.model.heads import ClassHead, Head, ValueHead
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import LabelPrepare
-from modeledge.tasks import Labels
-from modeledge.tokens import Tokenizer
+from modeledge.tasks import Task
 
 Say = Callable[[str], None]
 
@@ -42,16 +40,6 @@ class Form:
             return f"written as its own library writes it, with our heads beside it: {self.why}"
         named = ", ".join(self.heads) or "no head"
         return f"written as a {self.family} checkpoint that other libraries open (head: {named})"
-
-
-def head_for(model: Backbone, labels: Labels, *, dropout: float, **asked: Any) -> ClassHead | ValueHead | None:
-    """The head that the model's own class has for these labels, with what is `asked` (`pool`, `hidden`) instead of its
-    own; `None` where no class of its family is like that."""
-    name, outputs = ("value", 1) if labels.kind == "value" else ("class", len(labels.names))
-    wanted = {key: value for key, value in asked.items() if value is not None}
-    head = own_head(model, name, outputs, dropout=dropout, **wanted)
-    assert head is None or isinstance(head, ClassHead | ValueHead)
-    return head
 
 
 def form_of(model: Backbone, heads: Mapping[str, Head], wanted: str | None) -> Form:
@@ -123,22 +111,17 @@ def settle(model: Backbone, names: Collection[str], wanted: str | None, say: Say
     return form.sentence
 
 
-def words_of(labels: Labels, prepare: LabelPrepare, tokenizer: Tokenizer, model: Backbone) -> dict[str, Any]:
-    """The keys of `config.json` that say what a classifier answers, and the special tokens that its class looks for
-    where the file named none (padding before the last token; where a decoder's last token stands in the source)."""
-    words: dict[str, Any] = {"problem_type": "regression"}
-    if labels.kind == "class":
-        words = {
-            "id2label": {str(n): name for n, name in enumerate(labels.names)},
-            "label2id": {name: n for n, name in enumerate(labels.names)},
-            "problem_type": "single_label_classification" if len(labels.names) > 1 else SEVERAL,
-        }
-    origin, specials = origin_of(model), tokenizer.specials
+def words_of(task: Task, model: Backbone) -> dict[str, Any]:
+    """The keys of `config.json` that say what the task answers, and the special tokens that a class of the reference
+    library looks for, where the file named none: padding, behind which a decoder's last token stands; where the token
+    stands in a source at which a decoder is read, and what it begins with."""
+    origin, specials, prepare = origin_of(model), task.tokenizer.specials, task.objective.prepare
     said = {} if origin is None else origin.said
     ids = {"pad_token_id": specials.pad, "eos_token_id": specials.eos, "bos_token_id": specials.bos}
-    if prepare.start is not None:
+    words = task.words()
+    if isinstance(prepare, LabelPrepare):
         ids["decoder_start_token_id"] = prepare.start
-    if specials.pad == prepare.last:
-        del ids["pad_token_id"]  # the last token would be taken for padding
-    words |= {key: value for key, value in ids.items() if value is not None and said.get(key) is None}
-    return words | ({"eos_token_id": prepare.last} if prepare.side == "both" else {})
+        words |= {"eos_token_id": prepare.last} if prepare.side == "both" else {}
+        if specials.pad == prepare.last:
+            del ids["pad_token_id"]  # the last token would be taken for padding
+    return {key: value for key, value in ids.items() if value is not None and said.get(key) is None} | words

@@ -37,6 +37,10 @@ class Found:
     folder: Path
     source: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
+    def pins(self, endpoint: str | None) -> dict[str, str | None]:
+        """What a recipe that is written down says: the commit, and the asked endpoint without what opens it."""
+        return {"revision": self.source["revision"], "endpoint": self.source["endpoint"] if endpoint else None}
+
 
 def find_model(
     source: str | Path, revision: str | None = None, endpoint: str | None = None, *, pickles: bool = False
@@ -62,7 +66,9 @@ def fetch(name: str, revision: str | None = None, endpoint: str | None = None, *
     from huggingface_hub import constants
 
     if endpoint is not None and not endpoint.startswith(("https://", "http://")):
-        raise ModeledgeError("E-USAGE", f"{printable(endpoint)!r} is no address", where="endpoint", remedy="https://…")
+        raise ModeledgeError(
+            "E-USAGE", f"{printable(without_secrets(endpoint))!r} is no address", where="endpoint", remedy="https://…"
+        )
     asked = (endpoint or constants.ENDPOINT).rstrip("/")
     stranger = urlsplit(asked).netloc != urlsplit(constants.ENDPOINT).netloc
     try:

@@ -99,12 +99,21 @@ class StrategyRecipe(Settings):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class FinetuneTrain(TrainConfig):
+    """The numbers of a fine-tuning run: the rate by the width of the model, and a longer warm-up."""
+
+    learning_rate: float | None = Field(default=None, gt=0, le=100)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+
+
 class FinetuneRecipe(Settings):
     """A model and labelled rows in, an adapted model and its marks out.
 
     Without a `test` file `test_share` of the rows is set aside. With `train.judge_every` the judge chooses the best
     step by `metric` on the rows of `validation`, or on `validation_share` of the training rows: never on test rows.
-    The head is the one that the model's own class has; `pool` and `hidden` (a dense layer) ask for another one.
+    `task` is a row of `TASKS`; `columns` names the column of each of its roles, and `text`, `pair` and `label` (which
+    is what is learned) are short for three of them; `options` are those of the task. Its head is the one that the
+    model's own class has, unless options ask for another.
     """
 
     kind: Literal["finetune"] = "finetune"
@@ -118,19 +127,17 @@ class FinetuneRecipe(Settings):
     validation: str | None = None
     validation_share: float = Field(default=0.1, gt=0, lt=1)
     metric: str | None = None
-    text: str = "text"
+    text: str | None = None
     pair: str | None = None
-    label: str = "label"
-    task: Literal["auto", "classification", "regression"] = "auto"
+    label: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    task: str = "auto"
+    options: dict[str, Any] = Field(default_factory=dict)
     fresh: bool = False
-    pool: Literal["first", "last", "mean", "max"] | None = None
-    hidden: bool | None = None
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    smoothing: float = Field(default=0.0, ge=0, lt=1)
-    balanced: bool = False
     strategies: tuple[StrategyRecipe, ...] = ()
     epochs: float = Field(default=3.0, gt=0)
-    train: TrainConfig = TrainConfig(learning_rate=3e-4, warmup=0.1, batch=32)
+    train: FinetuneTrain = FinetuneTrain()
     allow_leak: bool = False
     family: str | None = None
     license: str | None = None

@@ -18,7 +18,7 @@ from modeledge.model.transformer import Transformer
 from modeledge.objectives import Step
 from modeledge.records import Example
 from modeledge.seed import Noise
-from modeledge.tasks import LabelTask, answers
+from modeledge.tasks import Task, answers
 from modeledge.train import TrainConfig, Trainer
 
 Correct = npt.NDArray[np.float64]
@@ -65,7 +65,7 @@ class Cell:
         }
 
 
-def adapt(model: Transformer, task: LabelTask, train: Sequence[Example], arm: Arm, seed: int) -> Transformer:
+def adapt(model: Transformer, task: Task, train: Sequence[Example], arm: Arm, seed: int) -> Transformer:
     """A copy of the model (or a fresh one of its shape) after the arm's fine-tuning."""
     adapted = fresh_like(model.config, seed) if arm.fresh else bare_copy(model)
     config = arm.train.over(arm.epochs, len(train))
@@ -89,7 +89,7 @@ def bare_copy(model: Transformer) -> Transformer:
 def run_cell(
     cell: Cell,
     model: Transformer,
-    task: LabelTask,
+    task: Task,
     train: Mapping[int, Sequence[Example]],
     test: Sequence[Example],
     arm: Arm,

@@ -16,7 +16,7 @@ import numpy as np
 from modeledge import files
 from modeledge.corpus.rows import read_table
 from modeledge.errors import ModeledgeError
-from modeledge.recipes.use import Model, answered, check_pool
+from modeledge.recipes.use import Model, check_pool
 
 ANSWERS, VECTORS = (".csv", ".jsonl"), (".npy",)
 
@@ -56,7 +56,7 @@ def write_answers(model: Model, data: str, path: Path, say: Callable[[str], None
     check_fresh(path, ANSWERS)
     rows = model.predict(data, keep=True, say=say)
     assert model.task is not None
-    write_rows(path, rows, last=answered(model.task.labels))
+    write_rows(path, rows, last=model.task.answered)
     return len(rows)
 
 

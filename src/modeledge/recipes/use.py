@@ -14,26 +14,25 @@ from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
 from modeledge.families import start_of
-from modeledge.families.heads import described
 from modeledge.generate import Sampling, continue_text, fill_text
 from modeledge.machine import tune_malloc
 from modeledge.metrics import bits_per_byte, perplexity
 from modeledge.model.backbone import Backbone
-from modeledge.model.heads import ClassHead, Pool, ValueHead, pooled
+from modeledge.model.heads import Pool, pooled
 from modeledge.objectives import LabelPrepare, Objective, Shape, Step, collate, prepared
-from modeledge.recipes.finetune import TASK_FILE, located, marks
+from modeledge.recipes.finetune import TASK_FILE, located, marks, restored
 from modeledge.recipes.folder import model_folder
 from modeledge.recipes.open import open_model
 from modeledge.records import Example, FloatArray, Prepared
 from modeledge.seed import Noise
-from modeledge.tasks import Answer, Labels, LabelTask, answers
+from modeledge.tasks import Task, answers
 from modeledge.tokens import Tokenizer
 
 
 class Model:
     """A model with its tokenizer, where one lies beside it, and its task, where it was fine-tuned: `Model.load`."""
 
-    def __init__(self, transformer: Backbone, tokenizer: Tokenizer | None, task: LabelTask | None = None) -> None:
+    def __init__(self, transformer: Backbone, tokenizer: Tokenizer | None, task: Task | None = None) -> None:
         self.transformer, self.tokenizer, self.task = transformer.eval(), tokenizer, task
 
     @staticmethod
@@ -52,23 +51,23 @@ class Model:
         told how many were cut. With `keep` each row begins with the fields that came in; one that is called as an
         answer is (`prediction`) is `E-USAGE`.
         """
-        task = self._needed()
-        data = self._rows(self._named(rows), labelled=False)
+        task = self.needed_task()
+        data = self.rows(self._named(rows), labelled=False)
         kept = [{k: v for k, v in row.items() if k != "__where__"} if keep else {} for row in data]
-        taken = [name for name in answered(task.labels) if any(name in row for row in kept)]
+        taken = [name for name in task.answered if any(name in row for row in kept)]
         if taken:
             what = f"the column {taken[0]!r} is called as an answer is"
             raise ModeledgeError("E-USAGE", what, remedy="rename the column")
         examples = task.encode(data, labelled=False)
-        _say_cut(say, task.truncated(examples), len(examples), task.prepare.length)
+        _say_cut(say, task.truncated(examples), len(examples), task.length)
         told = answers(task, self.transformer, examples)
-        return [{**row, **_shown(answer, task.labels)} for row, answer in zip(kept, told, strict=True)]
+        return [{**row, **task.shown(answer)} for row, answer in zip(kept, told, strict=True)]
 
     def evaluate(self, rows: Any, *, seed: int = 0, say: Callable[[str], None] = print) -> dict[str, Any]:
         """Scores on labelled rows, each with its 95 % interval; `say` is told how many texts were cut."""
-        task = self._needed()
-        examples = task.encode(self._rows(rows, labelled=True))
-        _say_cut(say, task.truncated(examples), len(examples), task.prepare.length)
+        task = self.needed_task()
+        examples = task.encode(self.rows(rows, labelled=True))
+        _say_cut(say, task.truncated(examples), len(examples), task.length)
         return marks(task, answers(task, self.transformer, examples), examples, seed)
 
     def embed(
@@ -161,14 +160,14 @@ class Model:
         """Bare texts as rows of the task's text column; everything else as it is."""
         if isinstance(rows, str | Path | Mapping) or hasattr(rows, "columns") or not isinstance(rows, Iterable):
             return rows
-        text, pair, _ = self._needed().columns
-        rows = list(rows)
+        task, rows = self.needed_task(), list(rows)
         if not rows or not all(isinstance(row, str) for row in rows):
             return rows
-        if pair is not None:
-            what = f"the task reads two texts a row, {text!r} and {pair!r}"
+        inputs = [column for role, column in task.columns.items() if role != task.target]
+        if len(inputs) != 1:
+            what = f"the task reads {len(inputs)} columns a row, {', '.join(map(repr, inputs))}"
             raise ModeledgeError("E-USAGE", what, remedy="pass a list of dicts")
-        return [{text: row} for row in rows]
+        return [{inputs[0]: row} for row in rows]
 
     def needed_tokenizer(self) -> Tokenizer:
         """The tokenizer, without which no text is read (`E-NO-FILE`)."""
@@ -177,16 +176,18 @@ class Model:
             raise ModeledgeError("E-NO-FILE", "this model came without a tokenizer", remedy=remedy)
         return self.tokenizer
 
-    def _needed(self) -> LabelTask:
+    def needed_task(self) -> Task:
+        """The task that the model was fine-tuned on (`E-USAGE`)."""
         if self.task is None:
             raise ModeledgeError(
                 "E-USAGE", "this model was not fine-tuned on a task", remedy="run `modeledge finetune`"
             )
         return self.task
 
-    def _rows(self, rows: Any, *, labelled: bool) -> list[Mapping[str, Any]]:
-        text, pair, label = self._needed().columns
-        wanted = [c for c in (text, pair, label if labelled else None) if c is not None]
+    def rows(self, rows: Any, *, labelled: bool) -> list[Mapping[str, Any]]:
+        """Rows with the columns that the task reads, and their places under `__where__`."""
+        task = self.needed_task()
+        wanted = [column for role, column in task.columns.items() if labelled or role != task.target]
         return list(located(rows, wanted))
 
 
@@ -230,43 +231,5 @@ def _tokenizer(path: Path) -> Tokenizer | None:
         raise
 
 
-def _task(path: Path, tokenizer: Tokenizer, model: Backbone) -> LabelTask | None:
-    if not path.exists():
-        return None
-    said = files.read_json(path)
-    return LabelTask(
-        Labels(said["kind"], tuple(said["names"])),
-        tokenizer,
-        model.config,
-        length=said["length"],
-        text=said["text"],
-        pair=said["pair"],
-        label=said["label"],
-        head=_head(model, said["kind"]),
-        start=said.get("start"),
-        pool=said["pool"],
-        hidden=said["hidden"],
-    )
-
-
-def _head(model: Backbone, name: str) -> ClassHead | ValueHead | None:
-    """The head that the model has for a task."""
-    head = described(model).get(name)
-    return head if isinstance(head, ClassHead | ValueHead) else None
-
-
-def answered(labels: Labels) -> list[str]:
-    """The names of what a task answers."""
-    return ["prediction"] if labels.kind == "value" else ["prediction", "confidence", *map(_share, labels.names)]
-
-
-def _share(name: str) -> str:
-    return f"p({name})"
-
-
-def _shown(answer: Answer, labels: Labels) -> dict[str, Any]:
-    if labels.kind == "value":
-        return {"prediction": answer.value}
-    shares = {_share(name): round(p, 6) for name, p in zip(labels.names, answer.probabilities, strict=True)}
-    best = int(answer.value)
-    return {"prediction": labels.names[best], "confidence": round(answer.probabilities[best], 6), **shares}
+def _task(path: Path, tokenizer: Tokenizer, model: Backbone) -> Task | None:
+    return restored(files.read_json(path), tokenizer, model) if path.exists() else None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
 import torch
 
-from modeledge.errors import ModeledgeError, nearest
-from modeledge.metrics import METRICS
+from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
 from modeledge.model.config import Tokens
@@ -18,20 +18,26 @@ from modeledge.model.facts import Facts
 from modeledge.model.heads import ClassHead, Pool, ValueHead
 from modeledge.objectives import Classify, LabelPrepare, Regress
 from modeledge.records import Example
-from modeledge.tasks.labels import Labels
-from modeledge.tasks.task import Answer
+from modeledge.tasks.columns import text_of, where_of
+from modeledge.tasks.labels import Labels, check_sizes, check_unseen, extended, infer
+from modeledge.tasks.task import Answer, Asked, Row, Say, Task, known_options, role_columns
 from modeledge.tokens import Tokenizer
 
 CLASS_METRICS, VALUE_METRICS = ("accuracy", "f1_macro", "matthews"), ("pearson", "spearman", "mean_squared_error")
 
 
-class LabelTask:
+class LabelTask(Task):
     """One label a row. `text` and `pair` name the columns that are read, `label` the one that is learned.
 
     `head` is what reads the states, as the model's own class has it; without it one is made of `pool`, `hidden` and
     `dropout`. `start` is the token that a decoder begins with which reads an encoder. A head that gives a value without
     a bias learns it from 0, in units of the values' root mean square: there is nothing that could hold their mean.
     """
+
+    kind: ClassVar[str] = "label"
+    labelling: ClassVar[Literal["class", "value", "auto"]] = "auto"
+    optional: ClassVar[tuple[str, ...]] = ("pair",)
+    options: ClassVar[tuple[str, ...]] = ("pool", "hidden", "smoothing", "balanced")
 
     def __init__(
         self,
@@ -52,7 +58,7 @@ class LabelTask:
         class_weights: Sequence[float] = (),
     ) -> None:
         self.labels, self.tokenizer = labels, tokenizer
-        self.columns = (text, pair, label)
+        self.columns = {"text": text, "label": label, **({} if pair is None else {"pair": pair})}
         if tokenizer.vocab_size > config.table.vocab:
             what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {config.table.vocab} rows"
             raise ModeledgeError("E-VOCAB-SIZE", what)
@@ -66,18 +72,63 @@ class LabelTask:
             center = labels.center if head.bias else 0.0
             scale = labels.scale if head.bias else math.hypot(labels.center, labels.scale)
             self.objective = Regress(prepare, head, center=center, scale=scale)
-        self.prepare = prepare
+        self.prepare, self.length = prepare, length
 
-    def encode(self, rows: Sequence[Mapping[str, Any]], *, labelled: bool = True) -> list[Example]:
+    @classmethod
+    def made(cls, rows: Sequence[Row], tokenizer: Tokenizer, facts: Facts, asked: Asked, say: Say) -> LabelTask:
+        """Classes or values, as the labels of the training rows suggest or as the kind of the task says."""
+        columns: dict[str, Any] = role_columns(cls, asked.columns)
+        options = known_options(cls, asked.options)
+        if options.get("pool") not in (None, *get_args(Pool)):
+            what = f"there is no pooling {options['pool']!r}"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where="options.pool", remedy="first, last, mean or max")
+        label, wheres = columns["label"], [where_of(row, i) for i, row in enumerate(rows)]
+        labels = infer([row.get(label) for row in rows], wheres, cls.labelling)
+        if cls.labelling == "auto":
+            named = f"{len(labels.names)} classes: {', '.join(labels.names[:8])}" if labels.names else "values"
+            other = "regression" if labels.kind == "class" else "classification"
+            say(f"task: {named} (inferred from column {label!r}; --task {other} says otherwise)")
+        if options.pop("balanced", False) and labels.names:
+            counts = np.bincount([int(labels.number(row[label], "")) for row in rows], minlength=len(labels.names))
+            options["class_weights"] = (len(rows) / (len(labels.names) * np.maximum(counts, 1))).tolist()
+        head, outputs = ("value", 1) if labels.kind == "value" else ("class", len(labels.names))
+        fields = {key: options[key] for key in ("pool", "hidden") if options.get(key) is not None}
+        own: dict[str, Any] = {"head": asked.own(head, outputs, dropout=asked.dropout, **fields), "start": asked.start}
+        options = {"dropout": asked.dropout, **own, **options}
+        return cls(labels, tokenizer, facts, length=asked.length, **columns, **options)
+
+    def described(self) -> dict[str, Any]:
+        """What `predict` must know beside the weights: columns, classes, length and shape."""
+        head = cast(ClassHead | ValueHead, next(iter(self.objective.heads.values())))
+        return {
+            "kind": self.labels.kind,
+            "names": list(self.labels.names),
+            "text": self.columns["text"],
+            "pair": self.columns.get("pair"),
+            "label": self.columns["label"],
+            "length": self.length,
+            "pool": head.pool,
+            "hidden": head.hidden,
+            "start": self.prepare.start,
+        }
+
+    @classmethod
+    def restored(cls, said: Mapping[str, Any], tokenizer: Tokenizer, facts: Facts) -> LabelTask:
+        """The inverse of `described`."""
+        labels = Labels(said["kind"], tuple(said["names"]))
+        names = ("length", "text", "pair", "label", "pool", "hidden")
+        return cls(labels, tokenizer, facts, start=said.get("start"), **{name: said[name] for name in names})
+
+    def encode(self, rows: Sequence[Row], *, labelled: bool = True) -> list[Example]:
         """Rows → examples. A missing column or an empty text is an error; rows keep their order."""
-        text, pair, label = self.columns
-        texts = [_text(row, text, i) for i, row in enumerate(rows)]
-        pairs = [_text(row, pair, i) for i, row in enumerate(rows)] if pair is not None else None
+        text, pair, label = self.columns["text"], self.columns.get("pair"), self.columns["label"]
+        texts = [text_of(row, text, i) for i, row in enumerate(rows)]
+        pairs = [text_of(row, pair, i) for i, row in enumerate(rows)] if pair is not None else None
         ids = self.tokenizer.encode_batch(texts)
         pair_ids = self.tokenizer.encode_batch(pairs) if pairs is not None else None
         examples = []
         for i, row in enumerate(rows):
-            where = str(row.get("__where__", f"row {i + 1}"))
+            where = where_of(row, i)
             value = self.labels.number(row.get(label), where) if labelled else None
             examples.append(Example(i, ids[i], pair_ids[i] if pair_ids is not None else None, value, where=where))
         return examples
@@ -101,14 +152,72 @@ class LabelTask:
         """The names of the scores that `mark` gives."""
         return CLASS_METRICS if self.labels.kind == "class" else VALUE_METRICS
 
-    def mark(self, answers: Sequence[Answer], examples: Sequence[Example]) -> dict[str, float]:
-        """Accuracy, macro F1 and Matthews for classes; Pearson, Spearman and squared error for values."""
+    def sides(self, metric: str, answers: Sequence[Answer], examples: Sequence[Example]) -> tuple[Any, Any]:
+        """Class numbers or values `[rows]` of answers and of labels."""
         told = {answer.index: answer.value for answer in answers}
-        guesses = np.array([told[example.index] for example in examples])
-        right = np.array([example.label for example in examples])
-        if self.labels.kind == "class":
-            guesses, right = guesses.astype(np.int64), right.astype(np.int64)
-        return {name: float(METRICS[name](guesses, right)) for name in self.metrics}
+        dtype = np.int64 if self.labels.kind == "class" else np.float64
+        guesses = np.array([told[example.index] for example in examples], dtype=dtype)
+        return guesses, np.array([example.label for example in examples], dtype=dtype)
+
+    @property
+    def answered(self) -> tuple[str, ...]:
+        """The prediction; for classes its confidence and the share of each."""
+        shares = (f"p({name})" for name in self.labels.names)
+        return ("prediction",) if self.labels.kind == "value" else ("prediction", "confidence", *shares)
+
+    def shown(self, answer: Answer) -> dict[str, Any]:
+        """The class's name with the share of each class, or the value."""
+        if self.labels.kind == "value":
+            return {"prediction": answer.value}
+        best = int(answer.value)
+        told = (self.labels.names[best], round(answer.probabilities[best], 6))
+        return dict(zip(self.answered, (*told, *(round(p, 6) for p in answer.probabilities)), strict=True))
+
+    def check(self, learned: Sequence[Row], asked: Sequence[Row], *, apart: bool) -> None:
+        """Refuse classes that training never shows, and classes of one row where one file gives all parts."""
+        if self.labels.kind != "class":
+            return
+        label = self.columns["label"]
+        every = extended(self.labels, [row.get(label) for row in asked])
+        ours, others = (
+            [int(every.number(row.get(label), where_of(row, i))) for i, row in enumerate(rows)]
+            for rows in (learned, asked)
+        )
+        if not apart:
+            check_sizes([*ours, *others], every, 2)
+        check_unseen(ours, others, every)
+
+    def unlabelled(self, example: Example) -> Example:
+        """A label that nobody reads, where there is none."""
+        return example if example.label is not None else replace(example, label=0)
+
+    def finish(self, model: Backbone) -> None:
+        """A regression's head learns to speak in the units of the labels."""
+        if isinstance(self.objective, Regress):
+            self.objective.fold(model)
+
+    def words(self) -> dict[str, Any]:
+        """The names of the classes, and that there is one of them a row; or that a value is told."""
+        if self.labels.kind == "value":
+            return {"problem_type": "regression"}
+        names = self.labels.names
+        ids = {str(n): name for n, name in enumerate(names)}
+        back = {name: n for n, name in enumerate(names)}
+        return {"id2label": ids, "label2id": back, "problem_type": "single_label_classification"}
+
+
+class ClassTask(LabelTask):
+    """One class a row."""
+
+    kind: ClassVar[str] = "classification"
+    labelling: ClassVar[Literal["class", "value", "auto"]] = "class"
+
+
+class ValueTask(LabelTask):
+    """One number a row."""
+
+    kind: ClassVar[str] = "regression"
+    labelling: ClassVar[Literal["class", "value", "auto"]] = "value"
 
 
 def plain_head(
@@ -155,19 +264,3 @@ def shape_for(
     between = specials.sep if specials.sep is not None else specials.eos
     last = specials.cls if specials.cls is not None else specials.eos
     return LabelPrepare("target", length, kind, specials.bos, between, last, class_weights=class_weights)
-
-
-def _text(row: Mapping[str, Any], column: str, number: int) -> str:
-    where = str(row.get("__where__", f"row {number + 1}"))
-    if column not in row:
-        columns = [str(k) for k in row if k != "__where__"]
-        what = f"there is no column {column!r}"
-        raise ModeledgeError("E-MISSING-FIELD", what, where=where, remedy=nearest(column, columns))
-    value = row[column]
-    if not isinstance(value, str):
-        raise ModeledgeError("E-FIELD-TYPE", f"column {column!r} is {type(value).__name__}, not text", where=where)
-    if not value.strip():
-        raise ModeledgeError(
-            "E-MISSING-FIELD", f"column {column!r} is empty", where=where, remedy="fill or drop the row"
-        )
-    return value

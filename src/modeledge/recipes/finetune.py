@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,16 @@ from modeledge.corpus.rows import read_table
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.evaluate import analyse
-from modeledge.families import load_model
+from modeledge.families import start_of
+from modeledge.families.own import inherited, own_head
 from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
-from modeledge.model.transformer import Transformer
 from modeledge.objectives import Step
 from modeledge.recipes.card import Card, base_of
 from modeledge.recipes.folder import run_folder
+from modeledge.recipes.heads import announce, settle, words_of
 from modeledge.recipes.hub import find_model, remember_source
+from modeledge.recipes.open import open_model, renewed
 from modeledge.recipes.pretrain import finish
 from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe, absolute
 from modeledge.records import Example
@@ -78,10 +81,10 @@ def finetune(
     if found.source:  # a run goes on with the commit that it began with
         recipe = recipe.model_copy(update=found.pins(recipe.endpoint))
     with run_folder(folder, to_toml(recipe), resume=resume):
-        tokenizer, model = Tokenizer.load(found.folder), load_model(found.folder)
+        tokenizer, model = Tokenizer.load(found.folder), open_model(found.folder, say)
         remember_source(model, found.source)
         base = {} if recipe.fresh else base_of(recipe.model, model)
-        model = Transformer(model.config, seed=recipe.seed) if recipe.fresh else model
+        model = renewed(model, recipe.seed) if recipe.fresh else model
         task = make_task(recipe, parts.train, tokenizer, model, say)
         task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
         if task.needs_validation and not parts.validation:
@@ -95,6 +98,7 @@ def finetune(
         say(f"{len(parts.train)} training rows{windows} ({fits}){more}, {len(parts.test)} test rows")
         for remark in task.remarks(examples):
             say(f"training rows: {remark}")
+        announce(model, task.objective.heads, recipe.family, say)
         trainer = build_trainer(recipe, model, task, examples, chosen)
         say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
         write_environment(folder, recipe.seed, found.source)
@@ -112,10 +116,12 @@ def finetune(
         told = answers(task, model, held)
         counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test), "cut": cut}
         analysis = analyse(task, told, held, seed=recipe.seed)
-        results = {**marks(task, told, held, recipe.seed), "rows": counts, "analysis": analysis}
+        form = settle(model, task.objective.heads, recipe.family, say)
+        results = {**marks(task, told, held, recipe.seed), "rows": counts, "analysis": analysis, "form": form}
         files.write_json(folder / "results.json", results)
-        card = card_of(recipe, base, results["scores"], task.card)
-        finish(model, tokenizer, folder / "model", recipe.family, {TASK_FILE: described(task)}, card)
+        card = replace(card_of(recipe, base, results["scores"], task.card), form=form)
+        words = words_of(task, model)
+        finish(model, tokenizer, folder / "model", recipe.family, {TASK_FILE: described(task)}, card, words)
         return results
 
 
@@ -189,12 +195,13 @@ def make_task(
 ) -> Task:
     """The task that the rows suggest, said aloud, or the one that the recipe names."""
     kind, roles = task_named(recipe)
-    asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options)
+    own, start = partial(own_head, model), start_of(model)
+    asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options, own, start)
     return kind.made(train, tokenizer, model.config, asked, say)
 
 
 def build_trainer(
-    recipe: FinetuneRecipe, model: Transformer, task: Task, examples: Sequence[Example], chosen: Sequence[Example]
+    recipe: FinetuneRecipe, model: Backbone, task: Task, examples: Sequence[Example], chosen: Sequence[Example]
 ) -> Trainer:
     """The recipe's trainer: `epochs` become steps, the judge marks the chosen rows."""
     config = recipe.train.over(recipe.epochs, len(examples)).fitted(model.config.width)
@@ -213,9 +220,11 @@ def build_trainer(
             config.patience,
             data=f"{ListStream(chosen, 0).fingerprint} {json.dumps(task.described(), sort_keys=True)}",
         )
+    kept = inherited(model, task.objective.heads)
     for name in (set(task.objective.heads) - task.objective.continues) & set(model.heads):
         del model.heads[name]  # the head of another task: this one starts afresh
     step = Step(model, task.objective, noise=Noise(recipe.seed))
+    model.load_state_dict({**model.state_dict(), **kept})
     stream = ListStream(examples, recipe.seed)
     strategies = [make_strategy(s) for s in recipe.strategies]
     return Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)

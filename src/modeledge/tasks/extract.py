@@ -94,6 +94,9 @@ class ExtractTask(Task):
             empty_is_impossible=empty,
             search=Search(**options),
         )
+        own = asked.own("span", 2)
+        if isinstance(own, TokenHead):
+            task.objective = Span(task.prepare, own)
         without = sum(task.has_none(row, number) for number, row in enumerate(rows))
         task.impossible = without > 0
         say(f"task: {len(rows)} questions, {without or 'none'} without an answer in their text")

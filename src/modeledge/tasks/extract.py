@@ -254,7 +254,7 @@ class ExtractTask(Task):
 
     def tune(self, answers: Sequence[Answer], examples: Sequence[Example]) -> list[str]:
         """Choose the threshold of "no answer" that marks best on these settled answers."""
-        if not self.impossible or not self.metrics or not answers:
+        if not self.impossible or not answers:
             return []
         name = self.metrics[0]
         margins = np.array([answer.details.best.margin for answer in answers])

@@ -72,6 +72,7 @@ CATALOGUE: dict[str, Entry] = {
     "E-LENGTH-MISMATCH": Entry(DATA, "two lists that belong together differ in length", "repair the record"),
     "E-SCORES": Entry(DATA, "scores do not fit the metric", "pass what the metric says it needs"),
     "E-LEAK": Entry(DATA, "training and evaluation share rows", "remove them from one side"),
+    "E-NO-TARGET-AFTER-TRUNCATION": Entry(DATA, "cutting to the row length leaves no target", "raise the row length"),
     "E-TOO-LONG": Entry(DATA, "an example is longer than a row", "raise the row length or allow truncation"),
     # --- tokenizer, model, configuration
     "E-VOCAB-SIZE": Entry(CONFIG, "the tokenizer has more ids than the model has rows", "use the model's tokenizer"),

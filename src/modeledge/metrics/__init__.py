@@ -12,7 +12,7 @@ from modeledge.errors import ModeledgeError, nearest
 from modeledge.metrics.calibrate import calibration_error
 from modeledge.metrics.classify import accuracy, f1_binary, f1_macro, f1_micro, matthews
 from modeledge.metrics.intervals import Interval, Score, bootstrap, paired_difference, wilson
-from modeledge.metrics.language import bits_per_byte, bits_per_token, perplexity
+from modeledge.metrics.language import bits_per_byte, bits_per_token, nats_per_token, perplexity
 from modeledge.metrics.metric import Metric, Needs
 from modeledge.metrics.regress import mean_squared_error, pearson, spearman
 
@@ -26,6 +26,7 @@ METRICS: dict[str, Metric] = {
     "spearman": Metric("spearman", spearman, greater_is_better=True, needs="scores"),
     "mean_squared_error": Metric("mean_squared_error", mean_squared_error, greater_is_better=False, needs="scores"),
     "calibration_error": Metric("calibration_error", calibration_error, greater_is_better=False, needs="scores"),
+    "nats_per_token": Metric("nats_per_token", nats_per_token, greater_is_better=False, needs="scores"),
 }
 
 
@@ -53,6 +54,7 @@ __all__ = [
     "matthews",
     "mean_squared_error",
     "metric_named",
+    "nats_per_token",
     "paired_difference",
     "pearson",
     "perplexity",

@@ -6,12 +6,16 @@ from modeledge.objectives.image import PicturePrepare, patches
 from modeledge.objectives.label import Classify, LabelPrepare, Regress
 from modeledge.objectives.masked import MaskedLM, MaskedPrepare
 from modeledge.objectives.objective import Loss, Objective, Prepare, Step, Term, prepared
+from modeledge.objectives.rank import Rank, RankPrepare
+from modeledge.objectives.write import Write, WritePrepare
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "causal": CausalLM,
     "masked": MaskedLM,
     "classify": Classify,
     "regress": Regress,
+    "write": Write,
+    "rank": Rank,
 }
 
 __all__ = [
@@ -26,10 +30,14 @@ __all__ = [
     "Objective",
     "PicturePrepare",
     "Prepare",
+    "Rank",
+    "RankPrepare",
     "Regress",
     "Shape",
     "Step",
     "Term",
+    "Write",
+    "WritePrepare",
     "collate",
     "fill",
     "patches",

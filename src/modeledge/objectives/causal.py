@@ -50,8 +50,11 @@ class CausalLM(Objective):
         return Loss({"lm": vocabulary_term(model, batch, "lm")})
 
 
-def vocabulary_term(model: Backbone, batch: Batch, name: str) -> Term:
-    """Cross-entropy of head `name` at the positions it reads: only the scores that are asked for are made."""
+def vocabulary_term(model: Backbone, batch: Batch, name: str, *, smoothing: float = 0.0) -> Term:
+    """Cross-entropy of head `name` at the positions it reads: only the scores that are asked for are made.
+
+    `smoothing` spreads that share of the target evenly over the vocabulary.
+    """
     head = model.heads[name]
     assert isinstance(head, LanguageModelling)
     states = model(batch).last
@@ -60,6 +63,12 @@ def vocabulary_term(model: Backbone, batch: Batch, name: str) -> Term:
         read = read[batch.reads[name]]
     labels, weights = batch.labels[name], batch.weights[name]
     total = token_loss(
-        head.hidden(read), head.weights(model.table), labels, weights, bias=head.bias, softcap=head.spec.softcap
+        head.hidden(read),
+        head.weights(model.table),
+        labels,
+        weights,
+        bias=head.bias,
+        smoothing=smoothing,
+        softcap=head.spec.softcap,
     )
     return Term(total, weights.sum())

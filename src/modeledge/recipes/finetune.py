@@ -15,7 +15,7 @@ from modeledge.config import to_toml
 from modeledge.corpus.rows import read_table
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.families import load_model
+from modeledge.families import load_model, start_of
 from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
 from modeledge.model.transformer import Transformer
@@ -80,8 +80,9 @@ def finetune(
         tokenizer, model = Tokenizer.load(found.folder), load_model(found.folder)
         remember_source(model, found.source)
         base = {} if recipe.fresh else base_of(recipe.model, model)
+        start = start_of(model)
         model = Transformer(model.config, seed=recipe.seed) if recipe.fresh else model
-        task = make_task(recipe, parts.train, tokenizer, model, say)
+        task = make_task(recipe, parts.train, tokenizer, model, say, start)
         task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
         examples, chosen, held = (task.encode(part) for part in (parts.train, parts.validation, parts.test))
         cut = task.truncated(examples)
@@ -128,7 +129,8 @@ def task_named(recipe: FinetuneRecipe) -> tuple[type[Task], dict[str, str]]:
         what = f"there is no task {recipe.task!r}"
         raise ModeledgeError("E-CONFIG-VALUE", what, where="task", remedy=nearest(recipe.task, TASKS))
     kind = TASKS[recipe.task]
-    short = {"text": recipe.text, "pair": recipe.pair, kind.target: recipe.label}
+    first = "text" if "text" in (*kind.inputs, *kind.optional) else kind.inputs[0]
+    short = {first: recipe.text, "pair": recipe.pair, kind.target: recipe.label}
     return kind, role_columns(kind, {**{k: v for k, v in short.items() if v is not None}, **recipe.columns})
 
 
@@ -172,11 +174,17 @@ def located(source: Any, columns: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def make_task(
-    recipe: FinetuneRecipe, train: Rows, tokenizer: Tokenizer, model: Backbone, say: Callable[[str], None]
+    recipe: FinetuneRecipe,
+    train: Rows,
+    tokenizer: Tokenizer,
+    model: Backbone,
+    say: Callable[[str], None],
+    start: int | None = None,
 ) -> Task:
-    """The task that the rows suggest, said aloud, or the one that the recipe names."""
+    """The task that the rows suggest, said aloud, or the one that the recipe names; `start` is what the decoder of an
+    encoder–decoder begins with."""
     kind, roles = task_named(recipe)
-    asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options)
+    asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options, start)
     return kind.made(train, tokenizer, model.config, asked, say)
 
 
@@ -199,7 +207,7 @@ def build_trainer(
             config.patience,
             data=f"{ListStream(chosen, 0).fingerprint} {json.dumps(task.described(), sort_keys=True)}",
         )
-    for name in set(task.objective.heads) & set(model.heads):
+    for name in set(task.objective.heads) & set(model.heads) if task.fresh_heads else ():
         del model.heads[name]  # the head of another task: this one starts afresh
     step = Step(model, task.objective, noise=Noise(recipe.seed))
     stream = ListStream(examples, recipe.seed)

@@ -41,10 +41,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Score:
-    """A request: which of the choices does the model find likeliest behind the prompt?"""
+    """A request: which of the choices does the model find likeliest behind the prompt? `names` are what the choices
+    stand for, where a choice says more (a candidate with the words behind its gap)."""
 
     prompt: str
     choices: tuple[str, ...]
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,19 +63,22 @@ Request = Score | Generate
 
 @dataclass(frozen=True)
 class Asked:
-    """What a recipe asks of a task: the column of each role, the row length, and options of this task alone."""
+    """What a recipe asks of a task: the column of each role, the row length, and options of this task alone. `start` is
+    the token that the decoder of an encoder–decoder begins with, where the model's file names one."""
 
     columns: Mapping[str, str] = field(default_factory=dict)
     length: int = 128
     dropout: float = 0.1
     options: Mapping[str, Any] = field(default_factory=dict)
+    start: int | None = None
 
 
 class Task(ABC):
     """Rows in, marked answers out. A task is made from its training rows (`made`) and restored beside a model.
 
     `inputs` are the roles that are always read, `optional` those that may be, `target` the role that is learned;
-    `options` the names of the options that `made` knows. `columns` maps roles to the columns of the rows.
+    `options` the names of the options that `made` knows. `columns` maps roles to the columns of the rows. `fresh_heads`
+    says that the heads of the objective start afresh in a model that has heads of these names already.
     """
 
     kind: ClassVar[str]
@@ -82,6 +87,7 @@ class Task(ABC):
     optional: ClassVar[tuple[str, ...]] = ()
     target: ClassVar[str] = "label"
     options: ClassVar[tuple[str, ...]] = ()
+    fresh_heads: ClassVar[bool] = True
 
     objective: Objective
     tokenizer: Tokenizer

@@ -55,9 +55,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Tra
     found = {}
     for name, (kind, shape) in SHAPES.items():
         torch.manual_seed(1)
-        theirs = getattr(hf, kind)(getattr(hf, kind.split("For")[0].replace("LMHeadModel", "") + "Config")(
-            vocab_size=VOCAB, **shape
-        ))
+        theirs = getattr(hf, kind)(
+            getattr(hf, kind.split("For")[0].replace("LMHeadModel", "") + "Config")(vocab_size=VOCAB, **shape)
+        )
         with torch.no_grad():
             for parameter in theirs.parameters():
                 parameter.add_(0.35 * torch.randn_like(parameter))
@@ -113,9 +113,7 @@ def test_beams_are_those_of_transformers(name: str, options: dict[str, Any], mod
     rules = Rules(
         options.get("min_new_tokens", 0), options.get("no_repeat_ngram_size", 0), options.get("repetition_penalty", 1.0)
     )
-    beams = Beams(
-        options["num_beams"], options.get("length_penalty", 1.0), options.get("early_stopping", False), rules
-    )
+    beams = Beams(options["num_beams"], options.get("length_penalty", 1.0), options.get("early_stopping", False), rules)
     told = beam_search(ours, prompts, max_new_tokens=12, beams=beams, stop=(stop,), start=start)
     ended = 0
     for text, answers in zip(prompts, told, strict=True):

@@ -73,7 +73,7 @@ def test_nothing_outside_is_written(tmp_path: Path) -> None:
     kept.write_text("kept")
     for act in (f"open({str(target)!r}, 'w')", f"import os\nos.remove({str(kept)!r})",
                 f"import os\nos.rename({str(kept)!r}, 'x')", f"import os\nos.symlink({str(tmp_path)!r}, 'l')",
-                f"import pathlib\npathlib.Path('../out.txt').write_text('x')"):  # fmt: skip
+                "import pathlib\npathlib.Path('../out.txt').write_text('x')"):  # fmt: skip
         verdict = judge(act, [], QUICK)
         assert not verdict.passed
         assert "refused" in verdict.why
@@ -85,7 +85,9 @@ def test_neither_environment_nor_descriptors_are_inherited(monkeypatch: pytest.M
     monkeypatch.setenv("SECRET", "word")
     with socket.socket() as listening:
         os.set_inheritable(listening.fileno(), True)
-        seen = "import os\nopened = []\nfor n in range(3, 30):\n    try:\n        os.fstat(n)\n        opened.append(n)\n"
+        seen = (
+            "import os\nopened = []\nfor n in range(3, 30):\n    try:\n        os.fstat(n)\n        opened.append(n)\n"
+        )
         seen += "    except OSError: pass\n"
         # what is open is the child's own answer, and nothing of ours
         verdict = judge(seen, ["assert 'SECRET' not in os.environ", "assert len(opened) <= 2, opened"], QUICK)
@@ -102,7 +104,9 @@ def test_what_is_left_running_is_killed() -> None:
 
 def test_an_answer_without_the_seal_is_none() -> None:
     """A program that writes `passed` to every descriptor has not passed."""
-    lie = 'import os\nfor n in range(9):\n    try: os.write(n, b\'{"seal": "0", "why": ""}\')\n    except OSError: pass\n'
+    lie = (
+        'import os\nfor n in range(9):\n    try: os.write(n, b\'{"seal": "0", "why": ""}\')\n    except OSError: pass\n'
+    )
     assert not judge(lie + "os._exit(0)", [], QUICK).passed
 
 

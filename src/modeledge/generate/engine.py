@@ -51,9 +51,9 @@ def generate(
     """New tokens for each prompt, without those in `stop` and `start`; a prompt that has met a stop leaves the batch.
 
     `start` is for a decoder that reads an encoder, and needed there; `both_ways` is for a prefix-LM, which reads the
-    prompt from both sides. `noise` is one for all prompts, or one for each. A prompt's tokens depend on its own number, not on
-    the others (up to rounding). Raises `E-USAGE` for an encoder, an empty prompt or a `start` that is missing or out of
-    place, `E-POSITION` where prompt and new tokens are longer than the model's positions.
+    prompt from both sides. `noise` is one for all prompts, or one for each. A prompt's tokens depend on its own number,
+    not on the others (up to rounding). Raises `E-USAGE` for an encoder, an empty prompt or a `start` that is missing or
+    out of place, `E-POSITION` where prompt and new tokens are longer than the model's positions.
     """
     written: list[list[int]] = [[] for _ in prompts]
     for number, token in stream(

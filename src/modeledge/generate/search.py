@@ -2,8 +2,8 @@
 
 Each prompt keeps its `count` best unfinished beginnings, ranked by Σ log p. One that meets a stop while it is among the
 `count` best continuations is finished; its score is Σ log p / nᵅ with n its new tokens, the stop among them, and α the
-length penalty (Wu et al. 2016, arXiv 1609.08144, section 7, in the simple form that the field settled on): α > 0 favours
-long answers. The search ends where no beginning can still beat the worst of `count` finished answers. What "can" means
+length penalty (Wu et al. 2016, arXiv 1609.08144, section 7, in the simple form that the field settled on): α > 0
+favours long answers. The search ends where no beginning can still beat the worst of `count` finished answers. What "can" means
 is `early_stopping`: `True` asks nothing, `False` takes each beginning's score at its length of now, `"never"` at the
 length that is best for it (exact, and slowest). These are the meanings that transformers gives the same words, so a
 model card's figures can be repeated.
@@ -36,7 +36,7 @@ class Beams:
     count: int = 4
     length_penalty: float = 1.0
     early_stopping: bool | Literal["never"] = False
-    rules: Rules = Rules()
+    rules: Rules = field(default_factory=Rules)
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -88,7 +88,8 @@ class _Search:
             return True
         score, tokens = self.running[0]
         longest = beams.early_stopping == "never" and beams.length_penalty > 0
-        return score / (room if longest else len(tokens)) ** beams.length_penalty <= self.finished[-1][0]
+        best = score / (room if longest else len(tokens)) ** beams.length_penalty
+        return bool(best <= self.finished[-1][0])
 
 
 @torch.inference_mode()
@@ -97,7 +98,7 @@ def beam_search(
     prompts: Sequence[IntArray],
     *,
     max_new_tokens: int,
-    beams: Beams = Beams(),  # noqa: B008
+    beams: Beams = Beams(),
     stop: Sequence[int] = (),
     start: Sequence[int] = (),
     both_ways: bool = False,
@@ -110,7 +111,7 @@ def beam_search(
     ends, count = frozenset(stop), beams.count
     rows = read_prompts(model, prompts, max_new_tokens, start, both_ways)
     before = [list(start) if start else [int(i) for i in prompt] for prompt in prompts]
-    searches = [_Search(n, [(0.0, [])] + [(NEVER, [])] * (count - 1)) for n in range(len(prompts))]
+    searches = [_Search(n, [(0.0 if beam == 0 else NEVER, []) for beam in range(count)]) for n in range(len(prompts))]
     going = searches
     rows = rows.chosen(torch.arange(len(prompts), device=model.device).repeat_interleave(count))
     for step in range(max_new_tokens):
@@ -138,5 +139,3 @@ def beam_search(
 def _found(score: float, tokens: list[int], ends: frozenset[int]) -> Found:
     whole = tokens[:-1] if tokens and tokens[-1] in ends else tokens
     return Found(np.array(whole, dtype=np.int64), score)
-
-

@@ -19,12 +19,12 @@ from modeledge.machine import tune_malloc
 from modeledge.metrics import bits_per_byte, perplexity
 from modeledge.model.backbone import Backbone
 from modeledge.model.heads import Pool, pooled
-from modeledge.objectives import LabelPrepare, Objective, Shape, Step, collate, prepared
+from modeledge.objectives import Objective, Shape, Step, collate, prepared
 from modeledge.recipes.finetune import TASK_FILE, located, marks, restored
 from modeledge.recipes.folder import model_folder
 from modeledge.records import Example, FloatArray, Prepared
 from modeledge.seed import Noise
-from modeledge.tasks import Task, answers
+from modeledge.tasks import Task, answers, reading
 from modeledge.tokens import Tokenizer
 
 
@@ -84,7 +84,7 @@ class Model:
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
         check_pool(pool)
-        prepare = self._reading(length)
+        prepare = reading(self.needed_tokenizer(), self.transformer.config, length)
         examples = [Example(n, ids) for n, ids in enumerate(self.needed_tokenizer().encode_batch(texts))]
         empty = [e.index for e in examples if len(e.ids) == 0]
         if empty:
@@ -136,17 +136,6 @@ class Model:
     def fill(self, text: str, top: int = 5) -> list[list[tuple[str, float]]]:
         """For each `[MASK]` in the text an encoder's `top` best pieces with their probabilities."""
         return fill_text(self.transformer, self.needed_tokenizer(), text, top=top)
-
-    def _reading(self, length: int) -> LabelPrepare:
-        """A text as the model reads it: between [CLS] and [SEP] for an encoder, as it is for a decoder."""
-        config, specials = self.transformer.config, self.needed_tokenizer().specials
-        if config.both:
-            what = "a decoder that reads an encoder gives no vector of a text"
-            raise ModeledgeError("E-USAGE", what, remedy="take the encoder alone, or a model of one tower")
-        length = length if config.positions is None else min(length, config.positions)
-        if config.encoder is None:
-            return LabelPrepare("target", length, "class")
-        return LabelPrepare("source", length, "class", specials.cls, None, specials.sep, config.table.types > 1)
 
     def _named(self, rows: Any) -> Any:
         """Bare texts as rows of the task's text column; everything else as it is."""

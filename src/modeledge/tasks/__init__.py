@@ -1,29 +1,58 @@
 """What a model is asked to do: `TASKS` is the table."""
 
 from modeledge.tasks.ask import answers, judge_on
+from modeledge.tasks.cloze import Cloze, without_last_word
+from modeledge.tasks.code import Code
+from modeledge.tasks.dialogue import Dialogue, reference_lengths
 from modeledge.tasks.label import ClassTask, LabelTask, ValueTask, shape_for
 from modeledge.tasks.labels import Labels, check_sizes, check_splits, check_unseen, extended, infer
+from modeledge.tasks.lead import lead, lead_answers, sentences
+from modeledge.tasks.rank import RankTask, reading
+from modeledge.tasks.retrieve import Bm25, open_book
 from modeledge.tasks.split import set_aside
 from modeledge.tasks.task import Answer, Asked, Generate, Request, Score, Task, role_columns
+from modeledge.tasks.text_kinds import ClosedBook, DataToText, Summarise, Title, Translate
+from modeledge.tasks.write import WriteTask
 
 TASKS: dict[str, type[Task]] = {
     "auto": LabelTask,
     "classification": ClassTask,
     "regression": ValueTask,
+    "write": WriteTask,
+    "summarise": Summarise,
+    "translate": Translate,
+    "data-to-text": DataToText,
+    "closed-book": ClosedBook,
+    "title": Title,
+    "dialogue": Dialogue,
+    "code": Code,
+    "cloze": Cloze,
+    "rank": RankTask,
 }
 
 __all__ = [
     "TASKS",
     "Answer",
     "Asked",
+    "Bm25",
     "ClassTask",
+    "ClosedBook",
+    "Cloze",
+    "Code",
+    "DataToText",
+    "Dialogue",
     "Generate",
     "LabelTask",
     "Labels",
+    "RankTask",
     "Request",
     "Score",
+    "Summarise",
     "Task",
+    "Title",
+    "Translate",
     "ValueTask",
+    "WriteTask",
     "answers",
     "check_sizes",
     "check_splits",
@@ -31,7 +60,14 @@ __all__ = [
     "extended",
     "infer",
     "judge_on",
+    "lead",
+    "lead_answers",
+    "open_book",
+    "reading",
+    "reference_lengths",
     "role_columns",
+    "sentences",
     "set_aside",
     "shape_for",
+    "without_last_word",
 ]

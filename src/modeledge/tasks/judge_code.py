@@ -16,6 +16,7 @@ does not enforce `RLIMIT_AS` (macOS), memory is not limited.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -56,7 +57,7 @@ class Verdict:
     seconds: float = 0.0
 
 
-def judge(program: str, tests: Sequence[str], limits: Limits = Limits()) -> Verdict:  # noqa: B008
+def judge(program: str, tests: Sequence[str], limits: Limits = Limits()) -> Verdict:
     """Run the program, then its tests (statements that raise where it is wrong), as one file.
 
     Raises `E-USAGE` on a system without POSIX limits.
@@ -101,8 +102,6 @@ def _why(status: int, said: bytes, seal: str) -> str:
 
 def _end(child: subprocess.Popen[bytes]) -> None:
     """Kill whatever is left of the child's process group, and wait for the child."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     child.communicate()

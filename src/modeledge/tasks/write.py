@@ -44,6 +44,7 @@ class WriteTask(Task):
     target: ClassVar[str] = "target"
     options: ClassVar[tuple[str, ...]] = tuple(Writing.model_fields)
     fresh_heads: ClassVar[bool] = False
+    settings: ClassVar[type[Writing]] = Writing
     usual: ClassVar[tuple[str, ...]] = ("rouge1", "rouge2", "rougeL", "exact_match")
     defaults: ClassVar[Mapping[str, Any]] = {}
 
@@ -63,7 +64,7 @@ class WriteTask(Task):
     def made(cls, rows: Sequence[Row], tokenizer: Tokenizer, facts: Facts, asked: Asked, say: Say) -> WriteTask:
         """The task as the options say; what a decoder begins with is said where no file names it."""
         columns, options = role_columns(cls, asked.columns), known_options(cls, asked.options)
-        writing: Writing = load_config(Writing, None, values={**cls.defaults, **options})
+        writing: Writing = load_config(cls.settings, None, values={**cls.defaults, **options})
         if facts.both and writing.start is None:
             start = starting(tokenizer, asked.start)
             if asked.start is None:
@@ -83,7 +84,7 @@ class WriteTask(Task):
     @classmethod
     def restored(cls, said: Mapping[str, Any], tokenizer: Tokenizer, facts: Facts) -> WriteTask:
         """The inverse of `described`."""
-        writing: Writing = load_config(Writing, None, values=said["options"])
+        writing: Writing = load_config(cls.settings, None, values=said["options"])
         return cls(tokenizer, facts, writing, length=said["length"], columns=said["columns"])
 
     def source_of(self, row: Row, number: int) -> str:
@@ -148,6 +149,10 @@ class WriteTask(Task):
 
     def predict(self, model: Backbone, batch: Batch) -> list[Answer]:
         """What the model writes behind each prompt of the batch."""
+        return self.draw(model, batch, 0)
+
+    def draw(self, model: Backbone, batch: Batch, number: int) -> list[Answer]:
+        """The same, of draw `number` where tokens are chosen by lot."""
         ids, decoding = batch.side.ids.cpu().numpy(), self.writing.decoding
         prompts = [ids[row, first:last] for row, first, last in batch.spans.tolist()]
         told = written(
@@ -157,10 +162,14 @@ class WriteTask(Task):
             stop=(self.prepare.eos,),
             start=self.prepare.start,
             both_ways=self.prepare.both_ways,
-            noise=[Noise(decoding.seed).at("sample", i) for i in batch.indices.tolist()],
+            noise=[Noise(decoding.seed).at("sample", i, number) for i in batch.indices.tolist()],
         )
-        texts = [self.tokenizer.decode(tokens).strip() for tokens in told]
+        texts = [self.cleaned(self.tokenizer.decode(tokens)) for tokens in told]
         return [Answer(int(i), text) for i, text in zip(batch.indices, texts, strict=True)]
+
+    def cleaned(self, text: str) -> str:
+        """An answer without the spaces around it."""
+        return text.strip()
 
     def reply(self, model: Backbone, examples: Sequence[Example], size: int = 256) -> list[Answer]:
         """One text an example; where targets are known `details` hold their (nats, tokens)."""
@@ -216,7 +225,7 @@ class WriteTask(Task):
         return Generate(prompt, self.writing.stop, self.writing.decoding.max_new_tokens)
 
     def answer(self, index: int, request: Request, told: Any) -> Answer:
-        return Answer(index, str(told).strip())
+        return Answer(index, self.cleaned(str(told)))
 
 
 @torch.inference_mode()

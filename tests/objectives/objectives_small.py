@@ -30,9 +30,13 @@ from modeledge.objectives import (
     MaskedLM,
     MaskedPrepare,
     Objective,
+    Rank,
+    RankPrepare,
     Regress,
     Shape,
     Step,
+    Write,
+    WritePrepare,
     collate,
     prepared,
 )
@@ -65,6 +69,10 @@ def labelled(side: str, kind: str, class_weights: tuple[float, ...] = ()) -> Lab
     return LabelPrepare("target", SEQ, kind, None, SEP, CLS, class_weights=class_weights)
 
 
+def writing(**more: object) -> WritePrepare:
+    return WritePrepare(SEP, **{"length": SEQ, "max_target": 9, **more})  # type: ignore[arg-type]
+
+
 CASES = {
     "causal": Case("causal", "decoder", CausalLM),
     "causal-untied": Case("causal", "decoder", lambda: CausalLM(head=LMHead(tie=False, bias=True))),
@@ -85,6 +93,14 @@ CASES = {
     "regress-decoder": Case(
         "regress", "decoder", lambda: Regress(labelled("target", "value"), ValueHead(pool="max", hidden=True))
     ),
+    "write": Case("write", "both", lambda: Write(writing(start=(CLS,), between=(SEP,)), smoothing=0.1), True, 0.1),
+    "write-decoder": Case("write", "decoder", lambda: Write(writing(between=(MASK,))), True),
+    "write-prefix": Case("write", "decoder", lambda: Write(writing(between=(MASK,), both_ways=True)), True),
+    "write-whole": Case("write", "decoder", lambda: Write(writing(first=(CLS,), whole=True)), True),
+    "rank": Case("rank", "encoder", lambda: Rank(RankPrepare(labelled("source", "class"), True)), True),
+    "rank-decoder": Case(
+        "rank", "decoder", lambda: Rank(RankPrepare(labelled("target", "class"), True), pool="last"), True
+    ),
 }
 
 
@@ -101,6 +117,14 @@ def config(shape: str, width: int = 16) -> TransformerConfig:
         return TransformerConfig(
             width=width, embed=TokenTable(vocab=VOCAB, types=2, norm=True), encoder=stack, init=0.2
         )
+    if shape == "both":
+        stack = Stack(
+            layers=2,
+            attention=Attention(heads=2),
+            feedforward=FeedForward(width=2 * width),
+            position=Learned(length=64),
+        )
+        return TransformerConfig(width=width, embed=TokenTable(vocab=VOCAB), encoder=stack, decoder=stack, init=0.2)
     stack = Stack(
         layers=2,
         attention=Attention(heads=4, kv_heads=2, qkv="fused", bias=False, qk_norm="head"),
@@ -157,10 +181,17 @@ def plain_loss(case: Case, step: Step, items: Sequence) -> tuple[float, float]:
         batch = collate([item], Shape(64, packed=False))
         with torch.no_grad():
             last = step.model(batch).last
-            if case.row in ("causal", "masked"):
+            if case.row in ("causal", "masked", "write"):
                 scores = step.model.logits(last)[0, torch.from_numpy(item.reads["lm"])]
-                losses = F.cross_entropy(scores, torch.from_numpy(item.labels["lm"]), reduction="none")
+                labels, smooth = torch.from_numpy(item.labels["lm"]), case.smoothing
+                losses = F.cross_entropy(scores, labels, reduction="none", label_smoothing=smooth)
                 share = torch.from_numpy(item.weights["lm"])
+            elif case.row == "rank":
+                first, end = (int(item.reads[name][1]) for name in ("first", "last"))
+                parts = last[0, :first], last[0, first : end + 1]
+                a, b = (part[-1] if step.objective.pool == "last" else part.mean(0) for part in parts)
+                losses = (F.cosine_similarity(a, b, dim=0) - float(item.labels["grade"][0])) ** 2
+                share = torch.from_numpy(item.weights["rank"])
             elif case.row == "classify":
                 scores = F.log_softmax(step.model.heads["class"](last, batch), -1)[0]
                 label = int(item.labels["class"][0])

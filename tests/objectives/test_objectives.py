@@ -36,10 +36,14 @@ from modeledge.objectives import (
     Loss,
     MaskedLM,
     MaskedPrepare,
+    Rank,
+    RankPrepare,
     Regress,
     Shape,
     Step,
     Term,
+    Write,
+    WritePrepare,
     causal,
     collate,
     fill,
@@ -321,6 +325,8 @@ TOYS = {
     "masked": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
     "classify": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=i % 3),
     "regress": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=0.0),
+    "write": lambda random, i: Example(i, random.integers(4, VOCAB, 4)),
+    "rank": lambda random, i: Example(i, random.integers(4, VOCAB, 5)),
 }
 
 
@@ -332,6 +338,10 @@ def toy(row, count, seed):
         out = [replace(e, label=int(e.ids[0]) % 3) for e in out]
     if row == "regress":
         out = [replace(e, label=(int(e.ids[0]) - 16) / 8) for e in out]
+    if row == "write":
+        out = [replace(e, pair=e.ids[::-1].copy()) for e in out]
+    if row == "rank":
+        out = [replace(e, pair=np.append(e.ids[::-1], 4 + e.ids[0] % 20)) for e in out]
     return out
 
 
@@ -340,8 +350,11 @@ OBJECTIVE_TOYS = {
     "masked": lambda: MaskedLM(MaskedPrepare(VOCAB, MASK, (0, 1, 2, 3), cls=CLS, sep=SEP)),
     "classify": lambda: Classify(labelled("source", "class"), ClassHead(outputs=3)),
     "regress": lambda: Regress(labelled("target", "value"), ValueHead(pool="last")),
+    "write": lambda: Write(WritePrepare(SEP, 16, 6, start=(CLS,))),
+    "rank": lambda: Rank(RankPrepare(labelled("source", "class"))),
 }
 SHAPE_OF = {"causal": "causal", "masked": "masked", "classify": "classify", "regress": "regress-decoder"}
+SHAPE_OF |= {"write": "write", "rank": "rank"}
 
 
 @pytest.mark.parametrize("row", OBJECTIVES)

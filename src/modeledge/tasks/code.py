@@ -98,7 +98,7 @@ class Code(WriteTask):
 
     def sides(self, metric: str, answers: Sequence[Answer], examples: Sequence[Example]) -> tuple[Any, Any]:
         """For pass@k 0/1 of each program `[problems][programs]`; else as `write` does, of the first program."""
-        if METRICS[metric].needs == "outcomes":  # type: ignore[comparison-overlap,unused-ignore]
+        if str(METRICS[metric].needs) == "outcomes":
             told = {answer.index: answer for answer in answers}
             pairs = [(told[example.index], example) for example in examples]
             return [[int(v.passed) for v in self.verdicts(*pair)] for pair in pairs], [0] * len(pairs)

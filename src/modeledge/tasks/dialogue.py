@@ -60,7 +60,7 @@ class Dialogue(WriteTask):
         return (*found, ranked) if "candidates" in self.columns and ranked in METRICS else found
 
     def sides(self, metric: str, answers: Sequence[Answer], examples: Sequence[Example]) -> tuple[Any, Any]:
-        if METRICS[metric].needs != "ranking":
+        if str(METRICS[metric].needs) != "ranking":
             return super().sides(metric, answers, examples)
         told = {answer.index: answer.probabilities for answer in answers}
         return [list(told[example.index]) for example in examples], [relevance(example) for example in examples]

@@ -15,16 +15,15 @@ from modeledge.tasks.write import WriteTask
 
 # A sentence ends behind . ! ? … (and closing quotes) where white space and no small letter follow, or with its line.
 END = re.compile(r"(?<=[.!?…。])[\"'”’)\]]*(?:\s+(?![a-zà-ÿ])|$)|\n+")
-SHORT = re.compile(
-    r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|Gen|Sen|Rep|Lt|Col|Sgt|Jr|Sr|vs|No|[A-Z])|\b(?:[A-Za-z]\.)+[A-Za-z])\.$"
-)
+TITLES = "Mr|Mrs|Ms|Dr|Prof|St|Gen|Sen|Rep|Lt|Col|Sgt|Jr|Sr|vs"
+SHORT = re.compile(rf"(?:\b(?:{TITLES}|[A-Z])|\b(?:[A-Za-z]\.)+[A-Za-z])\.$")
 
 
 def sentences(text: str) -> list[str]:
     """The sentences of a text, by a rule for Latin scripts; titles and initials ("Dr.", "J.", "U.S.") end none.
 
-    >>> sentences('Dr. No came. "Who?" he asked. It was 3.5 p.m. then.')
-    ['Dr. No came.', '"Who?" he asked.', 'It was 3.5 p.m. then.']
+    >>> sentences('Dr. Low came. "Who?" he asked. It was 3.5 p.m. then.')
+    ['Dr. Low came.', '"Who?" he asked.', 'It was 3.5 p.m. then.']
     """
     found: list[str] = []
     begin = 0

@@ -107,8 +107,6 @@ def test_an_answer_without_the_seal_is_none() -> None:
     """A program that writes `passed` to every descriptor has not passed."""
     lie = 'import os\nsaid = b\'{"seal": "0", "why": ""}\'\n'
     lie += "for n in range(9):\n    try: os.write(n, said)\n    except OSError: pass\n"
-        'import os\nfor n in range(9):\n    try: os.write(n, b\'{"seal": "0", "why": ""}\')\n    except OSError: pass\n'
-    )
     assert not judge(lie + "os._exit(0)", [], PATIENT).passed
 
 

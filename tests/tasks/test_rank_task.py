@@ -1,4 +1,4 @@
-"""Ranking: the loss is sentence-transformers' formula, vectors are those of `Model.embed`, marks are counted by hand."""
+"""Ranking: the loss is that of sentence-transformers, vectors are those of `Model.embed`, marks are counted by hand."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_vector_of_a_text_is_that_of_embed(side: str, pool: Any, tokenizer: 
 
 @pytest.mark.parametrize("side", SIDES)
 def test_the_loss_is_that_of_multiple_negatives_ranking(side: str, tokenizer: Tokenizer) -> None:
-    """sentence-transformers' formula: cross-entropy of scale · cos(text, all pairs, then all negatives), scale = 1/τ."""
+    """sentence-transformers' formula: cross-entropy of scale · cos(text, all pairs, all negatives), scale = 1/τ."""
     task, model = made(side, tokenizer, {"negatives": "bad"}, temperature=0.07)
     data = rows(9)
     assert task.objective.couples

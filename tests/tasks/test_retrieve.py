@@ -93,7 +93,7 @@ def test_an_open_book_stands_before_the_same_question() -> None:
     [
         ("One. Two! Three?", ["One.", "Two!", "Three?"]),
         ('He said: "Go." She went.', ['He said: "Go."', "She went."]),
-        ("Mr. A. Smith met Dr. Low. They spoke.", ["Mr. A. Smith met Dr. Low. They spoke."][:0] or None),
+        ("Mr. A. Smith met Dr. Low. They spoke.", ["Mr. A. Smith met Dr. Low.", "They spoke."]),
         ("It costs 3.50 today. Fine.", ["It costs 3.50 today.", "Fine."]),
         ("A heading\nA sentence", ["A heading", "A sentence"]),
         ("The U.S. Senate met. It ended.", ["The U.S. Senate met.", "It ended."]),
@@ -101,9 +101,9 @@ def test_an_open_book_stands_before_the_same_question() -> None:
         ("   ", []),
     ],
 )
-def test_sentences(text: str, told: list[str] | None) -> None:
+def test_sentences(text: str, told: list[str]) -> None:
     found = sentences(text)
-    assert found == (["Mr. A. Smith met Dr. Low.", "They spoke."] if told is None else told)
+    assert found == told
     assert "".join("".join(found).split()) == "".join(text.split())  # no letter is lost
 
 

@@ -133,18 +133,21 @@ def total_norm(model: torch.nn.Module) -> float:
 def test_the_three_shapes_written_out() -> None:
     example = Example(0, np.array([5, 6]), np.array([7, 8]))
     both = WritePrepare(1, 20, 6, start=(9, 3), first=(2,), between=(4,))(example, Noise(0))
-    assert both.source is not None and both.target is not None
+    assert both.source is not None
+    assert both.target is not None
     assert both.source.ids.tolist() == [2, 5, 6, 4]
     assert both.target.ids.tolist() == [9, 3, 7, 8]
     assert (both.reads["lm"].tolist(), both.labels["lm"].tolist()) == ([1, 2, 3], [7, 8, 1])
     one = WritePrepare(1, 20, 6, between=(4,))(example, Noise(0))
-    assert one.source is None and one.target is not None
+    assert one.source is None
+    assert one.target is not None
     assert one.target.ids.tolist() == [5, 6, 4, 7, 8]
     assert (one.reads["lm"].tolist(), one.labels["lm"].tolist()) == ([2, 3, 4], [7, 8, 1])
     whole = WritePrepare(1, 20, 6, between=(4,), whole=True)(example, Noise(0))
     assert (whole.reads["lm"].tolist(), whole.labels["lm"].tolist()) == ([0, 1, 2, 3, 4], [6, 4, 7, 8, 1])
     prefix = WritePrepare(1, 20, 6, between=(4,), both_ways=True)(example, Noise(0))
-    assert prefix.target is not None and prefix.target.prefix is not None
+    assert prefix.target is not None
+    assert prefix.target.prefix is not None
     assert prefix.target.prefix.tolist() == [True, True, True, False, False]
 
 

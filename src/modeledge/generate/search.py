@@ -3,10 +3,10 @@
 Each prompt keeps its `count` best unfinished beginnings, ranked by Σ log p. One that meets a stop while it is among the
 `count` best continuations is finished; its score is Σ log p / nᵅ with n its new tokens, the stop among them, and α the
 length penalty (Wu et al. 2016, arXiv 1609.08144, section 7, in the simple form that the field settled on): α > 0
-favours long answers. The search ends where no beginning can still beat the worst of `count` finished answers. What "can" means
-is `early_stopping`: `True` asks nothing, `False` takes each beginning's score at its length of now, `"never"` at the
-length that is best for it (exact, and slowest). These are the meanings that transformers gives the same words, so a
-model card's figures can be repeated.
+favours long answers. The search ends where no beginning can still beat the worst of `count` finished answers. What
+"can" means is `early_stopping`: `True` asks nothing, `False` takes each beginning's score at its length of now,
+`"never"` at the length that is best for it (exact, and slowest). These are the meanings that transformers gives the
+same words, so a model card's figures can be repeated.
 
 All beams of all prompts are rows of one batch with one cache, whose rows are put into their new order at every step.
 """

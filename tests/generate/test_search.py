@@ -14,6 +14,7 @@ import torch
 from modeledge.errors import ModeledgeError
 from modeledge.families import load_model, start_of
 from modeledge.generate import Beams, Decoding, Rules, Sampling, beam_search, generate, written
+from modeledge.generate.search import _Search
 from modeledge.model import (
     Attention,
     Batch,
@@ -266,3 +267,15 @@ def test_settings_that_make_no_sense_are_refused(make: Any, words: str) -> None:
     with pytest.raises(ModeledgeError, match=words) as caught:
         make()
     assert caught.value.code == "E-USAGE"
+
+
+def test_when_a_search_is_settled() -> None:
+    """The best beginning has Σ log p = −1.4 after two tokens; the worst of two finished answers scores −0.6."""
+    full = _Search(0, [(-1.4, [1, 2]), (-3.0, [1, 3])], [(-0.5, [4]), (-0.6, [5])])
+    assert full.settled(10, Beams(2, 1.0, False))  # −1.4 / 2 is below −0.6
+    assert not full.settled(10, Beams(2, 1.0, "never"))  # −1.4 / 10 would not be
+    assert full.settled(10, Beams(2, -1.0, "never"))  # −1.4 · 2: no greater length is better
+    better = _Search(0, [(-0.4, [1, 2]), (-3.0, [1, 3])], full.finished)
+    assert not better.settled(10, Beams(2, 1.0, False))
+    assert better.settled(10, Beams(2, 1.0, True))
+    assert not _Search(0, full.running, full.finished[:1]).settled(10, Beams(2, 1.0, True))

@@ -139,6 +139,8 @@ def test_samples_are_drawn_apart(tokenizer: Tokenizer) -> None:
     told = answers(task, model, examples)
     assert all(len(set(a.value)) == 3 for a in told)
     assert answers(task, model, examples[1:])[0].value == told[1].value
+    twins = answers(task, model, task.encode([PROGRAMS[0]] * 2))
+    assert twins[0].value == told[0].value != twins[1].value  # each row draws its own lots
     assert task.shown(told[0]) == {"prediction": told[0].value[0]}
     assert task.mark(told, examples)["nats_per_token"] > 0
     greedy, _ = made(Code, PROGRAMS, tokenizer, {}, samples=3)

@@ -37,6 +37,7 @@ from modeledge.recipes.pretrain import pretrain
 from modeledge.recipes.recipe import (
     CorpusRecipe,
     FinetuneRecipe,
+    FinetuneTrain,
     ModelRecipe,
     ObjectiveRecipe,
     PretrainRecipe,
@@ -78,7 +79,7 @@ def recipe(kind: str, inputs: Path) -> PretrainRecipe | FinetuneRecipe:
         data=str(inputs / "rows.csv"),
         strategies=(StrategyRecipe(kind="rates", options={"body": 0.5, "head": 2.0}),),
         epochs=1.0,
-        train=train.model_copy(update={"judge_every": 3, "patience": 6, "save_every": 4}),
+        train=FinetuneTrain(**train.model_dump() | {"judge_every": 3, "patience": 6, "save_every": 4}),
     )
 
 

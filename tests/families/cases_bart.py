@@ -20,6 +20,7 @@ CASES = (
     Case(UNTIED, "BartForConditionalGeneration", "lm", {"tie_word_embeddings": False}, "untied"),
     Case(BART, "BartForSequenceClassification", "class"),
     Case(BART, "BartForSequenceClassification", "class", {"num_labels": 5}, "five"),
+    Case(BART, "BartForSequenceClassification", "value", {"num_labels": 1}, "value"),
     Case(BART, "BartForQuestionAnswering", "span"),
     Case(MBART, "MBartModel"),
     Case(MBART, "MBartForConditionalGeneration", "lm", {"scale_embedding": True}, "scaled"),

@@ -14,6 +14,7 @@ CASES = (
     Case(GPT2, "GPT2LMHeadModel", "lm", {"n_inner": 24, "layer_norm_epsilon": 1e-3}, "narrow"),
     Case(GPT2, "GPT2LMHeadModel", "lm", {"tie_word_embeddings": False, "activation_function": "gelu"}, "untied"),
     Case(GPT2, "GPT2ForSequenceClassification", "class", {"num_labels": 3}),
+    Case(GPT2, "GPT2ForSequenceClassification", "value", {"num_labels": 1}, "value"),
     Case(GPT2, "GPT2ForTokenClassification", "tags", {"num_labels": 3, "activation_function": "relu"}),
     Case(GPT2, "GPT2ForQuestionAnswering", "span"),
     Case(GPT2, "GPT2DoubleHeadsModel", "lm"),

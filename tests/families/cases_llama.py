@@ -21,6 +21,7 @@ CASES = (
     Case(LLAMA, "LlamaForCausalLM", "lm", {"rope_parameters": YARN}, "yarn"),
     Case(LLAMA, "LlamaForCausalLM", "lm", {"rope_parameters": {"rope_type": "linear", "factor": 2.0}}, "linear"),
     Case(LLAMA, "LlamaForSequenceClassification", "class", {"num_labels": 3}),
+    Case(LLAMA, "LlamaForSequenceClassification", "value", {"num_labels": 1}, "value"),
     Case(LLAMA, "LlamaForTokenClassification", "tags", {"num_labels": 3}),
     Case(LLAMA, "LlamaForQuestionAnswering", "span"),
 )

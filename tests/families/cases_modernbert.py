@@ -30,6 +30,7 @@ CASES = (
         {"num_labels": 3, "classifier_pooling": "mean", "classifier_activation": "tanh", "classifier_bias": True},
         "mean",
     ),
+    Case(MODERN, "ModernBertForSequenceClassification", "value", {"num_labels": 1}, "value"),
     Case(MODERN, "ModernBertForTokenClassification", "tags", {"num_labels": 3, "hidden_activation": "gelu_new"}),
     Case(MODERN, "ModernBertForQuestionAnswering", "span", {"hidden_activation": "relu"}),
 )

@@ -22,6 +22,7 @@ CASES = (
     Case(T5, "T5ForConditionalGeneration", "lm", {"feed_forward_proj": "gelu_new"}, "gelu"),
     Case(T5, "T5ForConditionalGeneration", "lm", {"tie_word_embeddings": False}, "unscaled", LARGE),
     Case(T5, "T5ForSequenceClassification", "class", {"num_labels": 3}),
+    Case(T5, "T5ForSequenceClassification", "value", {"num_labels": 1}, "value"),
     Case(T5, "T5ForQuestionAnswering", "span"),
     Case(T5_ENCODER, "T5EncoderModel"),
     Case(T5_ENCODER, "T5ForTokenClassification", "tags", {"num_labels": 3, "num_decoder_layers": 5}, "", LARGE),

@@ -136,7 +136,10 @@ def examples(case: Case) -> list[Prepared]:
             continue
         ids, types = draw.integers(3, VOCAB - 1, length), draw.integers(0, 2, length)
         piece = Piece(ids, types if case.of.types else None)
-        if case.of.side == "both" and case.head == "class":  # read at the end, where both sides stand side by side
+        if case.of.side == "both" and case.head in (
+            "class",
+            "value",
+        ):  # read at the end, where both sides stand side by side
             shifted = np.concatenate(([START], ids))
             made.append(Prepared(number, source=Piece(np.append(ids, case.of.eos)), target=Piece(shifted)))
         elif case.of.side == "both":

@@ -125,7 +125,7 @@ def test_decoding_with_a_cache_equals_one_pass(made: Any, case: Case) -> None:
     ids, below = (torch.randint(START + 1, VOCAB - 1, (2, n), generator=draw) for n in (11, 7))
     asked = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if case.of.side == "both":
-        if case.head == "class":  # read where the source ends, at the same place
+        if case.head in ("class", "value"):  # read where the source ends, at the same place
             below = torch.cat((ids[:, 1:], torch.full((2, 1), case.of.eos)), 1)
         asked = {"input_ids": below, "attention_mask": torch.ones_like(below), "decoder_input_ids": ids}
     wanted, _ = hidden(reference(**asked, output_hidden_states=True), case)

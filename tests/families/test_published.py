@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from cases_albert import ALBERT
+from cases_bert import BERT
+from cases_distilbert import DISTIL
 from cases_gpt1 import GPT
 from cases_gpt2 import GPT2
 from cases_gpt_neox import NEOX
 from cases_modernbert import FULL, MODERN, NEAR
+from cases_roberta import ROBERTA
 from families_small import assert_same, weights
 from oracle import Architecture, Case, answers, batch_of, build, examples
 from published import MODERNBERT_BASE, OPT_125M, PUBLISHED, PYTHIA_70M
@@ -179,6 +183,10 @@ def test_a_value_that_a_page_refuses_is_a_reason_not_to_write_it(tmp_path: Path)
         (GPT2, "GPT2DoubleHeadsModel", {"summary_type": "last"}),
         (MODERN, "ModernBertForMultipleChoice", {}),
         (MODERN, "ModernBertForMultipleChoice", {"classifier_pooling": "mean"}),
+        (BERT, "BertForMultipleChoice", {"type_vocab_size": 2}),
+        (ROBERTA, "RobertaForMultipleChoice", {}),
+        (ALBERT, "AlbertForMultipleChoice", {}),
+        (DISTIL, "DistilBertForMultipleChoice", {}),
     ],
 )
 def test_one_number_an_ending_agrees(of: Architecture, name: str, config: Any, hf: Any, tmp_path: Path) -> None:
@@ -188,20 +196,21 @@ def test_one_number_an_ending_agrees(of: Architecture, name: str, config: Any, h
     model, prepared = load_model(tmp_path / "theirs"), examples(Case(of, name))
     batch = batch_of(prepared, packed=True)
     ours = answers(model, batch, "choice")[:, 0]
-    theirs = []
+    theirs, alone = [], "MultipleChoice" in name
     for number in batch.indices.tolist():
         piece = prepared[number].source or prepared[number].target
         assert piece is not None
         ids = torch.as_tensor(piece.ids)
-        shape = (1, 1, -1) if of is MODERN else (1, -1)
-        out = reference(input_ids=ids.view(shape), attention_mask=torch.ones_like(ids).view(shape))
-        theirs.append((out.logits if of is MODERN else out.mc_logits).view(()))
+        shape = (1, 1, -1) if alone else (1, -1)
+        types = {} if piece.types is None else {"token_type_ids": torch.as_tensor(piece.types).view(shape)}
+        out = reference(input_ids=ids.view(shape), attention_mask=torch.ones_like(ids).view(shape), **types)
+        theirs.append((out.logits if alone else out.mc_logits).view(()))
     other = torch.stack(theirs)
     assert (ours - other).abs().max() <= 1e-5
     probe = torch.tensor([1.0, -2.0, 0.5, 3.0])
     (ours * probe).sum().backward()
     (other * probe).sum().backward()
-    last = reference.classifier if of is MODERN else reference.multiple_choice_head.summary
+    last = reference.classifier if alone else reference.multiple_choice_head.summary
     mine = model.heads["choice"].output.weight.grad  # type: ignore[union-attr]
     assert torch.allclose(mine, last.weight.grad, rtol=1e-4, atol=1e-6)
     save_model(model, tmp_path / "again")

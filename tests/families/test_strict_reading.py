@@ -39,7 +39,7 @@ from modeledge.families import load_model, save_model
         ({"model_type": "mamba"}, "E-FAMILY", ("'mamba'", "known: bert")),
         ({"model_type": "brt"}, "E-FAMILY", ("did you mean 'bert'?", "known: bert")),
         ({"model_type": 3}, "E-FAMILY", ("known: bert",)),
-        ({"architectures": ["BertForMultipleChoice"]}, "E-FAMILY", ("BertForMultipleChoice", "BertForMaskedLM")),
+        ({"architectures": ["BertForSomethingElse"]}, "E-FAMILY", ("BertForSomethingElse", "BertForMaskedLM")),
         ({"architectures": "BertModel"}, "E-CONFIG-VALUE", ("architectures",)),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from metric_samples import BY_SACREBLEU, many
 from scipy import stats
 
 from modeledge.errors import ModeledgeError
-from modeledge.metrics import METRICS, Metric, bootstrap, intervals, paired_difference, wilson
-from modeledge.metrics.intervals import drawn_counts
+from modeledge.metrics import METRICS, LeftOut, Metric, bootstrap, intervals, paired_difference, score_of, wilson
+from modeledge.metrics.intervals import drawn_counts, drawn_marks
+from modeledge.metrics.metric import mean_of
 from modeledge.seed import Noise
 
 
@@ -34,18 +36,54 @@ def test_bootstrap_agrees_with_the_normal_interval_of_a_mean():
 
 @pytest.mark.parametrize("name", sorted(METRICS))
 def test_every_metric_can_be_bootstrapped_and_a_seed_repeats(name):
-    rng = np.random.default_rng(1)
-    labels = rng.integers(0, 2, 60)
-    guess = np.where(rng.random(60) < 0.7, labels, 1 - labels)
-    if name == "calibration_error":
-        predictions = np.eye(2)[guess] * 0.6 + 0.2
-    else:
-        predictions = guess if METRICS[name].needs == "labels" else guess + rng.normal(size=60)
+    predictions, labels = many(name, 60, 1)
     first = bootstrap(METRICS[name], predictions, labels, n=50, seed=1)
-    assert first == bootstrap(METRICS[name], predictions.tolist(), labels.tolist(), n=50, seed=1)
-    assert first != bootstrap(METRICS[name], predictions, labels, n=50, seed=2)
+    assert first == bootstrap(METRICS[name], list(predictions), list(labels), n=50, seed=1)
+    if "jackknife" not in first.signature:
+        assert first != bootstrap(METRICS[name], predictions, labels, n=50, seed=2)
+        assert "draws:50|seed:1" in first.signature
     assert first.low < first.high
-    assert first.low - 0.2 <= first.value <= first.high + 0.2
+    slack = 0.2 * (1 if name not in BY_SACREBLEU else 100)
+    assert first.low - slack <= first.value <= first.high + slack
+    assert first.value == METRICS[name](predictions, labels)
+    assert first.n == 60
+    assert first.signature.startswith(f"{name}|")
+    assert "items:60" in first.signature
+
+
+@pytest.mark.parametrize("name", sorted(n for n, row in METRICS.items() if row.parts is not None))
+def test_sums_drawn_again_are_marks_of_items_drawn_again(name):
+    """The fast way over what each item adds equals the slow way: gather the drawn items, mark them."""
+    predictions, labels = many(name, 20, 2)
+    parts = METRICS[name].parts(predictions, labels)
+    if isinstance(parts, LeftOut):
+        for item in range(20):
+            left = [[row for i, row in enumerate(side) if i != item] for side in (predictions, labels)]
+            assert METRICS[name](*left) == pytest.approx(parts.without[item], abs=1e-12)
+        return
+    generator = Noise(3).at("bootstrap", "items").generator()
+    marks = []
+    for _ in range(8):
+        chosen = generator.integers(0, 20, size=20)
+        marks.append(METRICS[name]([predictions[i] for i in chosen], [labels[i] for i in chosen]))
+    assert drawn_marks(parts, 8, 3) == pytest.approx(marks, abs=1e-9)
+
+
+def test_a_tally_draws_the_same_items_as_a_function():
+    rng = np.random.default_rng(4)
+    labels, predictions = rng.integers(0, 3, 80), rng.integers(0, 3, 80)
+    right = bootstrap(METRICS["accuracy"], predictions, labels, n=99, seed=5)
+    tally = score_of("accuracy", mean_of((labels == predictions).astype(float)), n=99, seed=5)
+    assert (tally.value, tally.low, tally.high) == pytest.approx((right.value, right.low, right.high), abs=1e-12)
+    assert tally.signature == right.signature
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    values = np.random.default_rng(5).normal(size=50)
+    without = (values.sum() - values) / 49
+    score = score_of("mean", LeftOut(values.mean(), without), seed=1)
+    reach = 1.959964 * values.std(ddof=1) / np.sqrt(50)
+    assert (score.low, score.high) == pytest.approx((values.mean() - reach, values.mean() + reach))
 
 
 def test_every_metric_sees_the_same_items():

@@ -1,7 +1,9 @@
 """Every row of METRICS: against an oracle, and against bad input."""
 
 import doctest
+import importlib
 import math
+import pkgutil
 import subprocess
 import sys
 import warnings
@@ -10,10 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from metric_samples import BY_SACREBLEU, good, truth
 from scipy import stats
 from sklearn import metrics as oracle
 
-import modeledge.metrics.metric
+import modeledge.metrics
 from modeledge.errors import CATALOGUE, ModeledgeError
 from modeledge.metrics import (
     METRICS,
@@ -141,25 +144,18 @@ def test_confusion_counts_true_by_predicted():
     assert confusion([0, 1, 1, 2], [0, 0, 1, 1], 3).tolist() == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
 
 
-GOOD = {"labels": ([0, 1, 1], [0, 1, 0]), "scores": ([0.5, 2.5, 1.5], [1.0, 2.0, 3.5])}
-CHANCES = [[0.5, 0.5], [0.1, 0.9], [1.0, 0.0]]
-
-
-def good(name):
-    return (CHANCES, [0, 1, 0]) if name == "calibration_error" else GOOD[METRICS[name].needs]
-
-
 @pytest.mark.parametrize("name", sorted(METRICS))
 def test_every_row_marks_the_truth_best_and_returns_a_float(name):
     predictions, labels = good(name)
     row = METRICS[name]
-    truth = np.eye(2)[labels] if name == "calibration_error" else labels
     assert row.name == name
     assert type(row(predictions, labels)) is float
-    assert row.better(row(truth, labels), row(predictions, labels))
+    if not row.alone:
+        assert row.better(row(truth(name), labels), row(predictions, labels))
     assert not row.better(1.0, 1.0)
     shuffled = [2, 0, 1]
-    assert row(np.array(predictions)[shuffled], np.array(labels)[shuffled]) == pytest.approx(row(predictions, labels))
+    moved = [predictions[i] for i in shuffled], [labels[i] for i in shuffled]
+    assert row(*moved) == pytest.approx(row(predictions, labels))
 
 
 @pytest.mark.parametrize("name", sorted(METRICS))
@@ -174,6 +170,55 @@ def test_every_row_refuses_what_does_not_pair(name):
         with pytest.raises(ModeledgeError) as caught:
             METRICS[name](*bad)
         assert caught.value.code == code
+
+
+NAN = float("nan")
+BAD_ENTRIES = [
+    ("text", NAN, "E-FIELD-TYPE"),
+    ("text", None, "E-FIELD-TYPE"),
+    ("text", 3, "E-FIELD-TYPE"),
+    ("text", b"bytes", "E-FIELD-TYPE"),
+    ("spans", "B-PER", "E-FIELD-TYPE"),
+    ("spans", [NAN, "O"], "E-FIELD-TYPE"),
+    ("spans", ["X-PER", "O"], "E-LABEL-UNKNOWN"),
+    ("spans", ["", "O"], "E-LABEL-UNKNOWN"),
+    ("spans", ["O"], "E-LENGTH-MISMATCH"),
+    ("matrix", [0.5, 1], "E-LABEL-TYPE"),
+    ("matrix", [NAN, 1], "E-LABEL-TYPE"),
+    ("matrix", [2, 1], "E-LABEL-RANGE"),
+    ("matrix", [1, -1], "E-LABEL-RANGE"),
+    ("ranking", [NAN, 1.0, 2.0], "E-NOT-FINITE"),
+    ("ranking", [1.0, 2.0], "E-LENGTH-MISMATCH"),
+    ("ranking", ["a", "b", "c"], "E-SCORES"),
+    ("outcomes", [0, 2] * 5, "E-LABEL-RANGE"),
+    ("outcomes", [0.5] * 10, "E-LABEL-TYPE"),
+    ("outcomes", [], "E-EMPTY-SPLIT"),
+]
+
+
+@pytest.mark.parametrize(("needs", "entry", "code"), BAD_ENTRIES)
+def test_an_entry_that_is_no_answer_is_refused_and_placed(needs, entry, code):
+    for name in (n for n in METRICS if METRICS[n].needs == needs and n not in BY_SACREBLEU):
+        predictions, labels = good(name)
+        with pytest.raises(ModeledgeError, match=r"\[1|item 1|query 1|E-LABEL-TYPE") as caught:
+            METRICS[name]([predictions[0], entry, predictions[2]], labels)
+        assert caught.value.code == code, name
+
+
+def test_labels_that_say_nothing_are_refused():
+    for row, labels, code in [
+        ("exact_match", ["a", [], "c"], "E-LABEL-MISSING"),
+        ("exact_match", ["a", ["b", NAN], "c"], "E-FIELD-TYPE"),
+        ("exact_match", ["a", NAN, "c"], "E-FIELD-TYPE"),
+        ("mrr", [[1, 0, 0] * 4, [0, 0, 0] * 4, [1, 0, 0] * 4], "E-SCORES"),
+        ("mrr", [[1, 0, 0] * 4, [1, -1, 0] * 4, [1, 0, 0] * 4], "E-SCORES"),
+        ("multilabel_exact", [[1, 0, 0]] * 3, "E-LENGTH-MISMATCH"),
+    ]:
+        with pytest.raises(ModeledgeError) as caught:
+            METRICS[row](good(row)[0], labels)
+        assert caught.value.code == code
+    with pytest.raises(ModeledgeError, match=r"E-FIELD-TYPE.*list"):
+        METRICS["exact_match"]("abc", ["a", "b", "c"])
 
 
 @pytest.mark.parametrize("name", [n for n in sorted(METRICS) if METRICS[n].needs == "scores"])
@@ -244,10 +289,14 @@ def test_the_table_names_the_nearest_metric():
     assert "E-SCORES" in CATALOGUE
 
 
-def test_docstring_example_runs():
-    assert doctest.testmod(modeledge.metrics.metric).failed == 0
+def test_docstring_examples_run():
+    names = [module.name for module in pkgutil.iter_modules(modeledge.metrics.__path__)]
+    results = [doctest.testmod(importlib.import_module(f"modeledge.metrics.{name}")) for name in names]
+    assert sum(r.failed for r in results) == 0
+    assert sum(r.attempted for r in results) >= 7
 
 
 def test_metrics_import_neither_torch_nor_scikit_learn():
-    code = "import sys, modeledge.metrics; print([m for m in ('torch', 'sklearn', 'pandas') if m in sys.modules])"
+    heavy = "('torch', 'sklearn', 'pandas', 'sacrebleu')"
+    code = f"import sys, modeledge.metrics; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -11,11 +12,13 @@ import torch.nn.functional as F
 
 from modeledge.model import (
     Attention,
+    Batch,
     ClassHead,
     FeedForward,
     Learned,
     LMHead,
     Norm,
+    OrdinalHead,
     Rotary,
     Stack,
     Transformer,
@@ -25,11 +28,15 @@ from modeledge.model import (
 from modeledge.model import Tokens as TokenTable
 from modeledge.objectives import (
     CausalLM,
+    ChoicePrepare,
+    Choose,
     Classify,
+    ClassifySeveral,
     LabelPrepare,
     MaskedLM,
     MaskedPrepare,
     Objective,
+    Order,
     Rank,
     RankPrepare,
     Regress,
@@ -40,7 +47,7 @@ from modeledge.objectives import (
     collate,
     prepared,
 )
-from modeledge.records import Example
+from modeledge.records import Example, Piece, Prepared
 from modeledge.seed import Noise
 
 VOCAB, SEQ, SEED = 29, 24, 5
@@ -57,6 +64,7 @@ class Case:
     objective: Callable[[], Objective]
     pairs: bool = False
     smoothing: float = 0.0
+    lm: float = 0.0
 
 
 def masked() -> MaskedPrepare:
@@ -67,6 +75,11 @@ def labelled(side: str, kind: str, class_weights: tuple[float, ...] = ()) -> Lab
     if side == "source":
         return LabelPrepare("source", SEQ, kind, CLS, SEP, SEP, True, class_weights)
     return LabelPrepare("target", SEQ, kind, None, SEP, CLS, class_weights=class_weights)
+
+
+def learning(kind: str, orders: bool = False) -> LabelPrepare:
+    """As `labelled` for a decoder, with the auxiliary language modelling."""
+    return replace(labelled("target", kind), lm=True, orders=orders, length=SEQ // 2 if orders else SEQ)
 
 
 def writing(**more: object) -> WritePrepare:
@@ -92,6 +105,37 @@ CASES = {
     ),
     "regress-decoder": Case(
         "regress", "decoder", lambda: Regress(labelled("target", "value"), ValueHead(pool="max", hidden=True))
+    ),
+    "both-orders": Case(
+        "classify",
+        "decoder",
+        lambda: Classify(learning("class", orders=True), ClassHead(outputs=3, pool="last"), lm=0.5),
+        pairs=True,
+        lm=0.5,
+    ),
+    "regress-lm": Case(
+        "regress", "decoder", lambda: Regress(learning("value"), ValueHead(pool="last"), lm=0.3), pairs=True, lm=0.3
+    ),
+    "choose": Case(
+        "choose",
+        "encoder",
+        lambda: Choose(ChoicePrepare(labelled("source", "class")), ClassHead(outputs=1, hidden=True)),
+    ),
+    "choose-lm": Case(
+        "choose",
+        "decoder",
+        lambda: Choose(ChoicePrepare(learning("class")), ClassHead(outputs=1, pool="last"), lm=0.5),
+        lm=0.5,
+    ),
+    "several": Case(
+        "several",
+        "encoder",
+        lambda: ClassifySeveral(
+            replace(labelled("source", "set"), outputs=3), ClassHead(outputs=3, hidden=True, several=True)
+        ),
+    ),
+    "ordinal": Case(
+        "ordinal", "decoder", lambda: Order(labelled("target", "class"), OrdinalHead(start=(-1.0, 0.5), pool="last"))
     ),
     "write": Case("write", "both", lambda: Write(writing(start=(CLS,), between=(SEP,)), smoothing=0.1), True, 0.1),
     "write-decoder": Case("write", "decoder", lambda: Write(writing(between=(MASK,))), True),
@@ -151,9 +195,21 @@ def examples(case: Case, count: int, seed: int = 0) -> list[Example]:
     for index in range(count):
         ids = random.integers(4, VOCAB, random.integers(2, 12))
         pair = random.integers(4, VOCAB, random.integers(1, 8)) if case.pairs else None
-        label = int(random.integers(3)) if case.row == "classify" else float(random.normal())
-        out.append(Example(100 + index, ids, pair, label))
+        channels = {}
+        if case.row == "choose":
+            ids, sizes = ids[: random.integers(1, 5)], random.integers(1, 4, random.integers(2, 4))
+            channels = {"choices": random.integers(4, VOCAB, sizes.sum()), "ends": np.cumsum(sizes)}
+        out.append(Example(100 + index, ids, pair, label_of(case.row, random), channels=channels))
     return out
+
+
+def label_of(row: str, random: np.random.Generator) -> object:
+    """A label as the objective takes it."""
+    if row == "several":
+        return tuple(np.flatnonzero(random.random(3) < 0.5).tolist())
+    if row == "choose":
+        return int(random.integers(2))
+    return int(random.integers(3)) if row in ("classify", "ordinal") else float(random.normal())
 
 
 def ready(step: Step, chosen: Sequence[Example]) -> list:
@@ -174,32 +230,74 @@ def run(step: Step, batches: Sequence) -> tuple[float, dict[str, torch.Tensor]]:
     return value, {n: p.grad.clone() for n, p in step.named_parameters() if p.grad is not None}
 
 
-def plain_loss(case: Case, step: Step, items: Sequence) -> tuple[float, float]:
-    """(total, weight) over examples that are run one by one, alone in their row, by the textbook's formula."""
-    total, weight = 0.0, 0.0
+def plain_loss(case: Case, step: Step, items: Sequence) -> float:
+    """Over examples whose parts are run one by one, each alone in its row, by the textbook's formulas."""
+    sums: dict[str, list[float]] = {}
     for item in items:
-        batch = collate([item], Shape(64, packed=False))
         with torch.no_grad():
-            last = step.model(batch).last
-            if case.row in ("causal", "masked", "write"):
-                scores = step.model.logits(last)[0, torch.from_numpy(item.reads["lm"])]
-                labels, smooth = torch.from_numpy(item.labels["lm"]), case.smoothing
-                losses = F.cross_entropy(scores, labels, reduction="none", label_smoothing=smooth)
-                share = torch.from_numpy(item.weights["lm"])
-            elif case.row == "rank":
-                first, end = (int(item.reads[name][1]) for name in ("first", "last"))
-                parts = last[0, :first], last[0, first : end + 1]
-                a, b = (part[-1] if step.objective.pool == "last" else part.mean(0) for part in parts)
-                losses = (F.cosine_similarity(a, b, dim=0) - float(item.labels["grade"][0])) ** 2
-                share = torch.from_numpy(item.weights["rank"])
-            elif case.row == "classify":
-                scores = F.log_softmax(step.model.heads["class"](last, batch), -1)[0]
-                label = int(item.labels["class"][0])
-                losses = -(1 - case.smoothing) * scores[label] - case.smoothing * scores.mean()
-                share = torch.from_numpy(item.weights["class"])
-            else:
-                losses = (step.model.heads["value"](last, batch) - float(item.labels["value"][0])) ** 2
-                share = torch.from_numpy(item.weights["value"])
-        total += float((losses * share.double()).sum())
-        weight += float(share.sum())
-    return total, weight
+            parts = [] if case.row == "write" else alone(step, item)
+            found = {"main": main_loss(case, step, item, parts)}
+            if case.lm:
+                found["lm"] = token_losses(step, item, parts)
+        for name, (losses, share) in found.items():
+            held = sums.setdefault(name, [0.0, 0.0])
+            held[0] += float((losses * share.double()).sum())
+            held[1] += float(share.sum())
+    value = sums["main"][0] / sums["main"][1]
+    return value + case.lm * sums["lm"][0] / sums["lm"][1] if case.lm else value
+
+
+def alone(step: Step, item: Prepared) -> list[tuple[torch.Tensor, Batch]]:
+    """The last states of each part of an example, and the batch that it was alone in."""
+    side = "source" if item.source is not None else "target"
+    piece = getattr(item, side)
+    out = []
+    for start, stop in pairwise((0, *piece.breaks, len(piece.ids))):
+        types = None if piece.types is None else piece.types[start:stop]
+        batch = collate([Prepared(0, **{side: Piece(piece.ids[start:stop], types)})], Shape(64, packed=False))
+        out.append((step.model(batch).last, batch))
+    return out
+
+
+def main_loss(case: Case, step: Step, item: Prepared, parts: list) -> tuple[torch.Tensor, torch.Tensor]:
+    """The losses of an example and their weights."""
+    if case.row == "write":
+        scores = step.model.logits(step.model(collate([item], Shape(64, packed=False))).last)[0, item.reads["lm"]]
+        labels, smooth = torch.from_numpy(item.labels["lm"]), case.smoothing
+        losses = F.cross_entropy(scores, labels, reduction="none", label_smoothing=smooth)
+        return losses, torch.from_numpy(item.weights["lm"])
+    if case.row == "rank":
+        a, b = (states[0, -1] if step.objective.pool == "last" else states[0].mean(0) for states, _ in parts)
+        cosine = F.cosine_similarity(a, b, dim=0)
+        return (cosine - float(item.labels["grade"][0])) ** 2, torch.from_numpy(item.weights["rank"])
+    (last, batch), heads = parts[0], step.model.heads
+    if case.row in ("causal", "masked"):
+        return token_losses(step, item, parts)
+    name = "choice" if case.row == "choose" else "value" if case.row == "regress" else "class"
+    label, share = item.labels[name], torch.from_numpy(item.weights[name])
+    if case.row == "regress":
+        return (heads["value"](last, batch) - float(label[0])) ** 2, share
+    if case.row == "several":
+        chances = torch.sigmoid(heads["class"](last, batch))[0]
+        truth = torch.from_numpy(label[0]).double()
+        return -(truth * chances.log() + (1 - truth) * (1 - chances).log()).mean()[None], share
+    if case.row == "ordinal":
+        below = torch.sigmoid(heads["ordinal"](last, batch))[0]
+        chances = torch.diff(torch.cat((torch.zeros(1), below, torch.ones(1))))
+        return -chances[int(label[0])].log()[None], share
+    if case.row == "choose":
+        scores = torch.cat([heads["choice"](states, one)[0] for states, one in parts])
+        return -F.log_softmax(scores, -1)[int(label[0])][None], share
+    if len(parts) > 1:
+        scores = F.log_softmax(heads["class"].output(sum(states[0, -1] for states, _ in parts)), -1)
+    else:
+        scores = F.log_softmax(heads["class"](last, batch), -1)[0]
+    return -(1 - case.smoothing) * scores[int(label[0])] - case.smoothing * scores.mean(), share
+
+
+def token_losses(step: Step, item: Prepared, parts: list) -> tuple[torch.Tensor, torch.Tensor]:
+    """The next-token (or masked-token) losses of an example, by full scores."""
+    states = torch.cat([last[0] for last, _ in parts])
+    scores = step.model.logits(states)[torch.from_numpy(item.reads["lm"])]
+    losses = F.cross_entropy(scores, torch.from_numpy(item.labels["lm"]), reduction="none")
+    return losses, torch.from_numpy(item.weights["lm"])

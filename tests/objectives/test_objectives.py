@@ -28,7 +28,7 @@ from objectives_small import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from modeledge.errors import ModeledgeError
-from modeledge.model import ClassHead, Dropout, Transformer, ValueHead, likelihood
+from modeledge.model import ClassHead, Dropout, OrdinalHead, Transformer, ValueHead, likelihood
 from modeledge.objectives import (
     OBJECTIVES,
     CausalLM,
@@ -36,6 +36,7 @@ from modeledge.objectives import (
     Loss,
     MaskedLM,
     MaskedPrepare,
+    Order,
     Rank,
     RankPrepare,
     Regress,
@@ -99,6 +100,11 @@ def sizes_of(step, items):
 BOUNDS = {torch.float64: (1e-12, 1e-15), torch.float32: (1e-6, 1e-7)}
 
 
+def bounds(case, dtype):
+    """The alternatives of an example pull in opposite directions too: its own gradient is little beside theirs."""
+    return tuple((10 if case.row == "choose" else 1) * bound for bound in BOUNDS[dtype])
+
+
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("dtype", BOUNDS)
 @settings(max_examples=8, deadline=None)
@@ -111,9 +117,9 @@ def test_any_split_gives_one_loss_and_one_gradient(name, dtype, shares, seed):
     together, sizes = run(step, [collate(items, Shape(32))]), sizes_of(step, items)
     parts = [[item for item, share in zip(items, shares, strict=True) if share == part] for part in range(4)]
     apart = run(step, [collate(part, Shape(32)) for part in parts if part])
-    agree(apart, together, *BOUNDS[dtype], sizes)
+    agree(apart, together, *bounds(case, dtype), sizes)
     rows, width = plan(items, Shape(32))  # as the trainer does: one plan, rows dealt
-    agree(run(step, [fill(items, [row], width) for row in rows]), together, *BOUNDS[dtype], sizes)
+    agree(run(step, [fill(items, [row], width) for row in rows]), together, *bounds(case, dtype), sizes)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -126,7 +132,7 @@ def test_every_split_of_one_batch_is_within_the_promise(name, dtype):
     told = run(step, [collate(items, Shape(32))])
     for size in (1, 2, 3, 4, 5, 6, 11):
         cuts = [collate(items[start : start + size], Shape(32)) for start in range(0, 12, size)]
-        agree(run(step, cuts), told, *BOUNDS[dtype])
+        agree(run(step, cuts), told, *bounds(case, dtype))
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -153,9 +159,8 @@ def test_the_loss_is_the_textbook_formula(name):
     case = CASES[name]
     step = build(case)
     items = ready(step, examples(case, 9))
-    total, weight = plain_loss(case, step, items)
     value, _ = run(step, [collate(items, Shape(32))])
-    assert value == pytest.approx(total / weight, rel=1e-12)
+    assert value == pytest.approx(plain_loss(case, step, items), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -325,9 +330,21 @@ TOYS = {
     "masked": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
     "classify": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=i % 3),
     "regress": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=0.0),
+    "several": lambda random, i: Example(i, random.integers(4, VOCAB, 6)),
+    "ordinal": lambda random, i: Example(i, random.integers(4, VOCAB, 6)),
+    "choose": lambda random, i: choices(random, i),
     "write": lambda random, i: Example(i, random.integers(4, VOCAB, 4)),
     "rank": lambda random, i: Example(i, random.integers(4, VOCAB, 5)),
 }
+
+
+def choices(random, index):
+    """The right alternative begins with the token that the context begins with."""
+    first, count = int(random.integers(4, VOCAB)), int(random.integers(2, 4))
+    right = int(random.integers(count))
+    heads = [first if n == right else 4 + (first - 4 + 1 + int(random.integers(VOCAB - 5))) % 25 for n in range(count)]
+    channels = {"choices": np.array(heads), "ends": np.arange(1, count + 1)}
+    return Example(index, np.array([first, *random.integers(4, VOCAB, 2)]), label=right, channels=channels)
 
 
 def toy(row, count, seed):
@@ -338,6 +355,10 @@ def toy(row, count, seed):
         out = [replace(e, label=int(e.ids[0]) % 3) for e in out]
     if row == "regress":
         out = [replace(e, label=(int(e.ids[0]) - 16) / 8) for e in out]
+    if row == "several":
+        out = [replace(e, label=tuple(n for n in range(3) if int(e.ids[0]) % (n + 2) == 0)) for e in out]
+    if row == "ordinal":
+        out = [replace(e, label=(int(e.ids[0]) - 4) // 9) for e in out]
     if row == "write":
         out = [replace(e, pair=e.ids[::-1].copy()) for e in out]
     if row == "rank":
@@ -350,11 +371,13 @@ OBJECTIVE_TOYS = {
     "masked": lambda: MaskedLM(MaskedPrepare(VOCAB, MASK, (0, 1, 2, 3), cls=CLS, sep=SEP)),
     "classify": lambda: Classify(labelled("source", "class"), ClassHead(outputs=3)),
     "regress": lambda: Regress(labelled("target", "value"), ValueHead(pool="last")),
+    "several": CASES["several"].objective,
+    "ordinal": lambda: Order(labelled("source", "class"), OrdinalHead(start=(-2.0, 2.0))),
+    "choose": CASES["choose"].objective,
     "write": lambda: Write(WritePrepare(SEP, 16, 6, start=(CLS,))),
     "rank": lambda: Rank(RankPrepare(labelled("source", "class"))),
 }
-SHAPE_OF = {"causal": "causal", "masked": "masked", "classify": "classify", "regress": "regress-decoder"}
-SHAPE_OF |= {"write": "write", "rank": "rank"}
+SHAPE_OF = {**{row: row for row in OBJECTIVES}, "regress": "regress-decoder", "ordinal": "classify"}
 
 
 @pytest.mark.parametrize("row", OBJECTIVES)

@@ -14,15 +14,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from modeledge.config import load_config
 from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, Rotary, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.recipes import finetune as recipes
 from modeledge.recipes.finetune import finetune, split_rows
-from modeledge.recipes.recipe import FinetuneRecipe
+from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
 from modeledge.recipes.use import Model
 from modeledge.tokens import train_tokenizer
-from modeledge.train import TrainConfig
 from modeledge.train.session import Session
 
 WORDS = "red green blue one two three four five old new big small".split()  # noqa: SIM905
@@ -47,7 +47,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recipe(model: Path, *, train: Mapping[str, Any] | None = None, **fields: Any) -> FinetuneRecipe:
     numbers = {"batch": 8, "length": 32, "threads": 1, "precision": "fp32", "learning_rate": 3e-3, **(train or {})}
-    return FinetuneRecipe(model=str(model), data="rows from memory", train=TrainConfig(**numbers), **fields)
+    return FinetuneRecipe(model=str(model), data="rows from memory", train=FinetuneTrain(**numbers), **fields)
 
 
 def rows(labels: list[Any]) -> list[dict[str, Any]]:
@@ -191,3 +191,17 @@ def test_settings_without_effect_are_refused(model: Path, train: dict[str, int])
 def test_an_unknown_metric_names_the_nearest(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModeledgeError, match="accuracy"):
         run(recipe(model, metric="acuracy", train={"judge_every": 1}), tmp_path / "run", rows(["a", "b"] * 20))
+
+
+# ---- the rate that nobody asked for
+
+
+def test_a_rate_that_nobody_asked_for_is_the_field_s_for_wide_models(model: Path, tmp_path: Path) -> None:
+    """5e-5 at BERT's width; and one override of another number does not bring pre-training's rate back."""
+    assert FinetuneTrain().fitted(768).peak == 5e-5
+    assert FinetuneTrain().fitted(384).peak == pytest.approx(1e-4)
+    assert FinetuneTrain().fitted(16).peak == 3e-4
+    assert FinetuneTrain(learning_rate=0.5).fitted(768).peak == 0.5
+    asked = load_config(FinetuneRecipe, None, ["train.length=16"], values={"model": "m", "data": "d"})
+    assert asked.train.learning_rate is None
+    assert asked.train.warmup == 0.1

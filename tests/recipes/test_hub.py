@@ -18,6 +18,7 @@ from test_use import TEXTS, TOKENIZER, refused
 import modeledge as me
 from modeledge.recipes.convert import Wish, convert
 from modeledge.recipes.hub import without_secrets
+from modeledge.report import run_report
 
 NAME = "org/tiny"
 constants = pytest.importorskip("huggingface_hub.constants")
@@ -129,6 +130,31 @@ def test_a_run_says_which_commit_it_began_with(hub: Hub, tmp_path: Path) -> None
     assert 'license: "mit"' in card
     assert f'base_model_revision: "{COMMIT}"' in card
     assert tuned.task is not None
+
+
+def test_no_secret_and_no_sentence_of_the_data_is_in_what_a_run_writes(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Twelve secrets around a run, a rare sentence in its rows: no output holds them, though predict works."""
+    secrets = [f"s3cr3t-{n:02d}-{n * 7919:06d}" for n in range(12)]
+    names = ("HF_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "GITHUB_TOKEN", "PASSWORD")
+    for name, secret in zip((*names, *(f"MY_SECRET_{n}" for n in range(5))), secrets, strict=False):
+        monkeypatch.setenv(name, secret)
+    canary = "the violet walrus forgot 48213 umbrellas"
+    endpoint = hub.address.replace("//", f"//me:{secrets[11]}@")
+    rows = [{"text": f"{text} {canary if n == 3 else n}", "label": str(n % 2)} for n, text in enumerate(TEXTS * 5)]
+    tuned, results = me.finetune(
+        NAME, rows, tmp_path / "run", "train.length=16", "train.judge_every=2", endpoint=endpoint, epochs=2.0
+    )
+    tuned.predict([row["text"] for row in rows])
+    run_report(tmp_path / "run")
+    told = capfd.readouterr()
+    written = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    assert len(written) > 8
+    written |= {Path("screen"): (told.out + told.err).encode(), Path("results"): repr(results).encode()}
+    for path, content in written.items():
+        assert not [s for s in secrets if s.encode() in content], path
+        assert b"violet walrus" not in content, path
 
 
 def test_convert_takes_a_name(hub: Hub, tmp_path: Path) -> None:

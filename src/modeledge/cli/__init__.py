@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from modeledge import __version__
+from modeledge.cli import judge
 from modeledge.cli.models import convert
 from modeledge.cli.terminal import progress, say, show_scores
 from modeledge.errors import IO_ERROR, ModeledgeError
@@ -32,7 +33,8 @@ corpus_app = typer.Typer(help="Raw files → clean, packed token shards.", no_ar
 tokenizer_app = typer.Typer(help="Train and measure tokenizers.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(tokenizer_app, name="tokenizer")
-app.command()(convert)
+for verb in (convert, judge.errors, judge.ensemble, judge.curve, judge.submit):
+    app.command()(verb)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, over the recipe")]
@@ -158,7 +160,7 @@ def finetune(
         list[str] | None, typer.Option(help="A row of the strategies, e.g. probe or freeze:first=2")
     ] = None,
     epochs: float = 3.0,
-    learning_rate: float = 3e-4,
+    learning_rate: Annotated[float | None, typer.Option(help="By the width of the model, if none is given.")] = None,
     seed: int = 0,
     allow_leak: bool = False,
 ) -> None:
@@ -169,7 +171,7 @@ def finetune(
 
     values: dict[str, Any] = {
         "model": str(model), "data": data, "task": task, "epochs": epochs, "seed": seed,
-        "allow_leak": allow_leak, "train": {"learning_rate": learning_rate},
+        "allow_leak": allow_leak, "train": {} if learning_rate is None else {"learning_rate": learning_rate},
         "strategies": [_strategy(word) for word in strategy or ()],
     }  # fmt: skip
     values |= {k: v for k, v in (("text", text), ("label", label), ("pair", pair), ("test", test)) if v is not None}

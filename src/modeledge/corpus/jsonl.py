@@ -38,7 +38,7 @@ def jsonl_records(source: Source, intake: Intake) -> Iterator[Record]:
         except UnicodeDecodeError as error:
             intake.bad(bad_bytes(error, where, offset, encoding), raw, offset=offset)
         except Flaw as flaw:
-            intake.bad(_error(flaw, where, cut=not ended), raw, offset=offset)
+            intake.bad(flawed(flaw, where, cut=not ended), raw, offset=offset)
         else:
             yield Record(fields, where, len(raw), offset, raw)
 
@@ -66,7 +66,7 @@ def json_records(source: Source, intake: Intake) -> Iterator[Record]:
         except UnicodeDecodeError as error:
             intake.bad(bad_bytes(error, where, offset, text.encoding), raw, offset=offset)
         except Flaw as found:
-            intake.bad(_error(found, where), raw, offset=offset)
+            intake.bad(flawed(found, where), raw, offset=offset)
         else:
             yield Record(value, where, len(raw), offset, raw)
 
@@ -131,7 +131,8 @@ def _refuse_array(line: str, where: str) -> None:
         raise ModeledgeError("E-FORMAT", f"this looks like {kind}, not one object a line", where=where, remedy=remedy)
 
 
-def _error(flaw: Flaw, where: str, cut: bool = False) -> ModeledgeError:
+def flawed(flaw: Flaw, where: str, cut: bool = False) -> ModeledgeError:
+    """The error for a flaw, with its place; `cut`: the line was the last one, and did not end."""
     why = flaw.why
     if cut and flaw.code == "E-JSON" and not why:
         why = "it is the last line and has no line end: the file seems cut"

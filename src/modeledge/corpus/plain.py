@@ -13,7 +13,17 @@ from modeledge.errors import ModeledgeError
 def txt_records(source: Source, intake: Intake) -> Iterator[Record]:
     """Records with one field, named as `config.text` says; line ends become `\\n`."""
     text = open_text(source, intake)
-    pieces = {"file": _file, "paragraph": _paragraphs, "line": _lines}[intake.config.split](text)
+    yield from _decoded(text, {"file": _file, "paragraph": _paragraphs, "line": _lines}[intake.config.split](text))
+
+
+def every_line(source: Source, intake: Intake) -> Iterator[Record]:
+    """As `txt_records` by the line, but blank lines are records too: of files that go together line by line."""
+    text = open_text(source, intake)
+    yield from _decoded(text, ((raw.removesuffix(b"\r"), number, at) for raw, number, at, _ in text.lines()))
+
+
+def _decoded(text: Text, pieces: Iterator[tuple[bytes, int, int]]) -> Iterator[Record]:
+    source, intake = text.source, text.intake
     field = intake.config.text or "text"
     for raw, number, offset in pieces:
         where = f"{source.name}:{number}"

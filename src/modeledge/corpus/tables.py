@@ -148,6 +148,8 @@ def _header(row: list[str], feed: Feed, source: Source, intake: Intake, delimite
                 what = f"{delimiter!r} finds one column; {guess!r} would find {head.count(mark) + 1}"
                 remedy = f"pass delimiter={guess!r} (--delimiter)"
                 raise ModeledgeError("E-CSV-DELIMITER", what, where=where, remedy=remedy)
+    if nul := [name for name in row if "\0" in name]:
+        raise ModeledgeError("E-NUL", f"the header's name {nul[0]!r} holds a NUL character", where=where)
     if twice := sorted({name for name in row if row.count(name) > 1}):
         raise ModeledgeError("E-DUP-KEY", f"the header names {twice[0]!r} twice", where=where, remedy="rename one")
     return row

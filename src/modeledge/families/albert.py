@@ -105,9 +105,10 @@ ALBERT = Page(
     ),
     dense="albert.pooler",
     output="classifier",
+    choice=("albert.pooler", "classifier"),
     next="sop_classifier.classifier",
     kept=("albert.pooler", "sop_classifier.classifier"),
-    rates=dict.fromkeys(("class", "value", "tags", "next"), "classifier_dropout_prob"),
+    rates=dict.fromkeys(("class", "value", "tags", "next", "choice"), "classifier_dropout_prob"),
     classes={"ForPreTraining": ("lm", "next"), **CLASSES},
     ids={"bos_token_id": None, "eos_token_id": None},
 ).family()

@@ -20,7 +20,7 @@ from typing import Any, Literal, cast
 from modeledge.errors import ModeledgeError
 from modeledge.families.bert import named
 from modeledge.families.decoder import NO_IDS
-from modeledge.families.family import Extra, Family, label_count, label_keys, respelled, unsayable
+from modeledge.families.family import Extra, Family, respelled, unsayable
 from modeledge.families.keys import (
     ACTIVATIONS,
     FIXED,
@@ -34,9 +34,10 @@ from modeledge.families.keys import (
     positive,
     rate,
 )
+from modeledge.families.labels import WHOLE, answering, classed, label_count, score_keys
 from modeledge.families.rules import Keep, Rename, Reshape, Rule, Tie
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Stack, Tokens, TransformerConfig
-from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead
+from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead, ValueHead
 from modeledge.model.kinds import Learned
 
 OFFSET = 2  # rows of the position tables before the first position
@@ -173,18 +174,21 @@ class Page:
         if "class" in wanted or "classification_head.out_proj.weight" in names:
             counted = any(key in said for key in ("id2label", "num_labels", "_num_labels"))
             outputs = label_count(said) if counted else self.labels
-            found["class"] = ClassHead(outputs=outputs, pool="last", hidden=True, dropout=drop, first_dropout=drop)
+            found |= answering(
+                said, ClassHead(outputs=outputs, pool="last", hidden=True, dropout=drop, first_dropout=drop)
+            )
         if "span" in wanted or "qa_outputs.weight" in names:
             found["span"] = TokenHead(outputs=2)
         return found
 
     def write_heads(self, config: TransformerConfig, heads: Mapping[str, Head]) -> dict[str, Any]:
         """The keys that say which heads a file holds."""
-        classes = [name for name, head in self.classes().items() if head in heads]
+        made = classed(heads)
+        classes = [name for name, head in self.classes().items() if head in made]
         out: dict[str, Any] = {"architectures": classes or [f"{self.begins}Model"]}
-        for head in heads.values():
-            if isinstance(head, ClassHead):
-                out |= {"classifier_dropout": head.dropout, **label_keys(head.outputs, None)}
+        for name, head in heads.items():
+            if isinstance(head, ClassHead | ValueHead):
+                out |= {"classifier_dropout": head.dropout, **score_keys(name, head)}
         return out
 
     def lacks(self, config: TransformerConfig, heads: Mapping[str, Head]) -> list[str]:
@@ -241,9 +245,9 @@ def rules(config: TransformerConfig, heads: Mapping[str, Head]) -> tuple[Rule, .
         made.append(Tie(HEAD, TABLE) if lm.tie else Rename(HEAD, "heads.lm.weight"))
         vocab = config.table.vocab
         made += [Reshape(BIAS, "heads.lm.bias", (1, vocab), (vocab,))] if lm.bias else []
-    if "class" in heads:
-        made += both("classification_head.dense", "heads.class.dense")
-        made += both("classification_head.out_proj", "heads.class.output")
+    for name in (name for name in WHOLE if name in heads):
+        made += both("classification_head.dense", f"heads.{name}.dense")
+        made += both("classification_head.out_proj", f"heads.{name}.output")
     if "span" in heads:
         made += both("qa_outputs", "heads.span.output")
     return tuple(made)

@@ -67,8 +67,9 @@ BERT = Page(
     ),
     dense="bert.pooler.dense",
     output="classifier",
+    choice=("bert.pooler.dense", "classifier"),
     next="cls.seq_relationship",
     kept=("bert.pooler.dense", "cls.seq_relationship"),
-    rates={"class": "classifier_dropout", "value": "classifier_dropout", "tags": "classifier_dropout"},
+    rates=dict.fromkeys(("class", "value", "tags", "choice"), "classifier_dropout"),
     classes={"ForPreTraining": ("lm", "next"), **CLASSES, "ForNextSentencePrediction": ("next",)},
 ).family()

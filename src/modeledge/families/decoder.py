@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from modeledge.families.bert import named
-from modeledge.families.family import Extra, Family, label_count, label_keys, respelled, settled, unsayable
+from modeledge.families.family import Extra, Family, respelled, settled, unsayable
 from modeledge.families.keys import FIXED, INERT, Key, Keys, changed, choice, count, flag, positive, rate
+from modeledge.families.labels import WHOLE, answering, classed, label_count, score_keys
 from modeledge.families.rope import OLD_ROPE, ROPE_KEYS, plain_rope, read_rope
 from modeledge.families.rules import Keep, Rename, Rule, Tie
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Stack, Tokens, TransformerConfig
@@ -164,8 +165,7 @@ def outer_rules(heads: Mapping[str, Head]) -> tuple[Rule, ...]:
     lm = heads.get("lm")
     if isinstance(lm, LMHead):
         made.append(Tie(out, table) if lm.tie else Rename(out, "heads.lm.weight"))
-    if "class" in heads:
-        made.append(Rename("score.weight", "heads.class.output.weight"))
+    made += [Rename("score.weight", f"heads.{name}.output.weight") for name in WHOLE if name in heads]
     if "tags" in heads:
         made += product("score", "heads.tags.output", bias=True)
     if "span" in heads:
@@ -230,25 +230,26 @@ class Page:
             v = self.keys.read(said)
             found["lm"] = LMHead(tie=v["tie_word_embeddings"], softcap=v.get("final_logit_softcapping"))
         if "class" in wanted or ("score.weight" in names and "score.bias" not in names):
-            found["class"] = ClassHead(outputs=label_count(said), pool="last", bias=False)
+            found |= answering(said, ClassHead(outputs=label_count(said), pool="last", bias=False))
         if "tags" in wanted or "score.bias" in names:
             found["tags"] = TokenHead(outputs=label_count(said), dropout=_tag_dropout(said))
         if "span" in wanted or "qa_outputs.weight" in names:
             found["span"] = TokenHead(outputs=2)
-        return {name: head for name, head in found.items() if name in self.classes.values()}
+        return {name: head for name, head in found.items() if classed([name]) <= set(self.classes.values())}
 
     def write_heads(self, config: TransformerConfig, heads: Mapping[str, Head]) -> dict[str, Any]:
         """The keys that say which heads a file holds."""
-        listed = [name for name, head in self.classes.items() if head in heads]
+        made = classed(heads)
+        listed = [name for name, head in self.classes.items() if head in made]
         out: dict[str, Any] = {"architectures": listed or [name for name in self.classes if name.endswith("Model")]}
         for name, head in heads.items():
             if isinstance(head, LMHead):
                 out["tie_word_embeddings"] = head.tie
                 if any(key.name == "final_logit_softcapping" for key in self.keys.shape):
                     out["final_logit_softcapping"] = head.softcap
-            elif name != "span" and isinstance(head, ClassHead | TokenHead):
-                out |= label_keys(head.outputs, None)
-                out |= {"classifier_dropout": head.dropout} if name == "tags" else {}
+            else:
+                out |= score_keys(name, head)
+                out |= {"classifier_dropout": head.dropout} if isinstance(head, TokenHead) and name == "tags" else {}
         return out
 
     def rules(self, config: TransformerConfig, heads: Mapping[str, Head]) -> tuple[Rule, ...]:

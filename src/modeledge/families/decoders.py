@@ -13,8 +13,8 @@ from typing import Any
 
 from modeledge.errors import ModeledgeError
 from modeledge.families.bert import named
-from modeledge.families.family import label_count, label_keys
 from modeledge.families.keys import Key, flag, rate, shown
+from modeledge.families.labels import WHOLE, answering, classed, label_count, score_keys
 from modeledge.families.rules import Rename, Rule, Tie
 from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead
 
@@ -59,7 +59,7 @@ def read_heads(
     if wanted & {"lm", "choice"}:
         found["lm"] = LMHead(tie=values["tie_word_embeddings"])
     if "class" in wanted:
-        found["class"] = ClassHead(outputs=label_count(said), pool="last", bias=False)
+        found |= answering(said, ClassHead(outputs=label_count(said), pool="last", bias=False))
     if "tags" in wanted:
         dropout = values["classifier_dropout"]
         found["tags"] = TokenHead(outputs=label_count(said), dropout=TAG_DROPOUT if dropout is None else dropout)
@@ -81,17 +81,17 @@ def check_summary(values: Mapping[str, Any]) -> None:
 
 def written_heads(known: Mapping[str, str | None], heads: Mapping[str, Head]) -> dict[str, Any]:
     """The keys that say which heads a file holds: the inverse of `read_heads`."""
-    covered = {"lm"} if "choice" in heads else set()
-    classes = [name for name, head in reversed(list(known.items())) if head in heads.keys() - covered]
+    made = classed(heads) - ({"lm"} if "choice" in heads else set())
+    classes = [name for name, head in reversed(list(known.items())) if head in made]
     out: dict[str, Any] = {"architectures": classes or [name for name, head in known.items() if head is None]}
     for name, head in heads.items():
         if isinstance(head, LMHead):
             out["tie_word_embeddings"] = head.tie
         elif name == "choice" and isinstance(head, ClassHead):
             out["summary_first_dropout"] = head.dropout
-        elif name in ("class", "tags") and isinstance(head, ClassHead | TokenHead):
-            out |= label_keys(head.outputs, None)
-            out |= {"classifier_dropout": head.dropout} if name == "tags" else {}
+        else:
+            out |= score_keys(name, head)
+            out |= {"classifier_dropout": head.dropout} if isinstance(head, TokenHead) and name == "tags" else {}
     return out
 
 
@@ -101,8 +101,7 @@ def head_rules(heads: Mapping[str, Head], table: str, lm: str = LM) -> list[Rule
     head = heads.get("lm")
     if isinstance(head, LMHead):
         made.append(Tie(lm, table) if head.tie else Rename(lm, "heads.lm.weight"))
-    if "class" in heads:
-        made.append(Rename("score.weight", "heads.class.output.weight"))
+    made += [Rename("score.weight", f"heads.{name}.output.weight") for name in WHOLE if name in heads]
     for name, theirs in (("tags", "classifier"), ("span", "qa_outputs"), ("choice", CHOICE)):
         if name in heads:
             made += both(theirs, f"heads.{name}.output")

@@ -9,6 +9,7 @@ a stored table in any case.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from modeledge.families.encoder_body import both, layer_rules, usual_heads
@@ -101,6 +102,7 @@ def made(v: Mapping[str, Any], outputs: int) -> dict[str, Head]:
     return {
         **usual_heads(v, outputs, v["dropout"]),
         "class": score,
+        "choice": replace(score, outputs=1),
         "span": TokenHead(outputs=2, dropout=v["qa_dropout"]),
     }
 
@@ -118,5 +120,6 @@ DISTILBERT = Page(
     lm=LMNames(start="vocab_", dense="vocab_transform", norm="vocab_layer_norm", scores="vocab_projector"),
     dense="pre_classifier",
     output="classifier",
-    rates={"class": "seq_classif_dropout", "value": "seq_classif_dropout", "span": "qa_dropout"},
+    choice=("pre_classifier", "classifier"),
+    rates={**dict.fromkeys(("class", "value", "choice"), "seq_classif_dropout"), "span": "qa_dropout"},
 ).family()

@@ -127,6 +127,7 @@ def usual_heads(v: Mapping[str, Any], outputs: int, rate: float) -> dict[str, He
         "class": ClassHead(outputs=outputs, hidden=True, dropout=rate),
         "tags": TokenHead(outputs=outputs, dropout=rate),
         "span": TokenHead(outputs=2),
+        "choice": ClassHead(outputs=1, hidden=True, dropout=rate),
     }
 
 

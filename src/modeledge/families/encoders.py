@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modeledge.families.encoder_body import both
-from modeledge.families.family import Extra, Family, label_count, label_keys, named, respelled, unsayable
+from modeledge.families.family import Extra, Family, named, respelled, unsayable
 from modeledge.families.keys import Keys, changed
+from modeledge.families.labels import answering, classed, label_count, score_keys
 from modeledge.families.rules import Keep, Rename, Rule, Tie, names_of
 from modeledge.model.config import Attention, FeedForward, Stack, Tokens, TransformerConfig
 from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead, ValueHead
@@ -30,6 +31,7 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
     "ForMaskedLM": ("lm",),
     "ForTokenClassification": ("tags",),
     "ForQuestionAnswering": ("span",),
+    "ForMultipleChoice": ("choice",),
     "Model": (),
 }
 LIKE = TransformerConfig(
@@ -56,10 +58,11 @@ class Page:
     """One family: `start` begins its classes' names, `prefix` its body's. `table` is the table of tokens.
 
     `read` and `plain` are the body's configuration both ways, `body` its rules. `made` gives every head that a
-    configuration could make, from its values and the number of its labels. `dense` and `output` are the layers of the
-    class head, `next` the scores of sentence pairs behind the same dense layer, `replaced` the two layers of ELECTRA's
-    discriminator. `kept` may be in a file that has no head to read it. `rates` says which key holds a head's dropout.
-    `ids` are the special tokens that a model of our own has not, where the reference library would take some.
+    configuration could make, from its values and the number of its labels. `dense` and `output` are the layers of
+    the class head, `next` the scores of sentence pairs behind the same dense layer, `choice` the two layers of the
+    score by which alternatives are compared, `replaced` those of ELECTRA's discriminator. `kept` may be in a file
+    that has no head to read it. `rates` says which key holds a head's dropout. `ids` are the special tokens that a
+    model of our own has not, where the reference library would take some.
     """
 
     model_type: str
@@ -76,6 +79,7 @@ class Page:
     output: str
     next: str | None = None
     replaced: tuple[str, str] | None = None
+    choice: tuple[str, str] | None = None
     kept: tuple[str, ...] = ()
     rates: Mapping[str, str] = field(default_factory=dict)
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: CLASSES)
@@ -107,21 +111,23 @@ class Page:
 
     def heads(self, said: Mapping[str, Any], names: Collection[str]) -> dict[str, Head]:
         """The heads that a file holds. A class of the reference library that puts another head on is `E-FAMILY`."""
-        known = {self.start + end: heads for end, heads in self.classes.items()}
+        known = {self.start + end: heads for end, heads in self.known.items()}
         told = {head for name in named(said, known) for head in known[name]}
         found = self.stored(names)
-        if told & {"class", "tags"}:
+        if told & {"class", "tags", "choice"}:
             found -= {"class", "tags"}  # what stands under their common name is said
         if said.get("architectures"):
             found -= {"next"}  # many files hold these scores whose class has no use for them
         wanted = told | found
         outputs = label_count(said) if wanted & {"class", "tags"} else 2
         made = {name: head for name, head in self.made(self.keys.read(said), outputs).items() if name in wanted}
-        score = made.get("class")
-        if isinstance(score, ClassHead) and outputs == 1 and said.get("problem_type") in (None, "regression"):
-            del made["class"]
-            return made | {"value": regressor(score)}
-        return made
+        score = made.pop("class", None)
+        return made | answering(said, score) if isinstance(score, ClassHead) else made
+
+    @property
+    def known(self) -> dict[str, tuple[str, ...]]:
+        """The classes of this family, by the ends of their names."""
+        return {end: heads for end, heads in self.classes.items() if self.choice is not None or "choice" not in heads}
 
     def stored(self, names: Collection[str]) -> set[str]:
         """The heads that the names of tensors give away."""
@@ -142,9 +148,9 @@ class Page:
 
     def write_heads(self, config: TransformerConfig, heads: Mapping[str, Head]) -> dict[str, Any]:
         """The keys that say which heads a file holds."""
-        left = {"class" if name == "value" else name for name in heads}
+        left = classed(heads)
         listed: list[str] = []
-        for end, made in self.classes.items():
+        for end, made in self.known.items():
             if made and left.issuperset(made):
                 listed.append(self.start + end)
                 left -= set(made)
@@ -152,13 +158,9 @@ class Page:
         for name, head in heads.items():
             if isinstance(head, LMHead):
                 out["tie_word_embeddings"] = head.tie
-            elif name in self.rates:
+            elif name in self.rates and isinstance(head, ClassHead | ValueHead | TokenHead):
                 out[self.rates[name]] = head.dropout
-            if name in ("class", "tags") and isinstance(head, ClassHead | TokenHead):
-                several = isinstance(head, ClassHead) and head.outputs == 1
-                out |= label_keys(head.outputs, "multi_label_classification" if several else None)
-            elif name == "value":
-                out |= label_keys(1, "regression")
+            out |= score_keys(name, head)
         return out
 
     def rules(self, config: TransformerConfig, heads: Mapping[str, Head]) -> tuple[Rule, ...]:
@@ -168,6 +170,8 @@ class Page:
             if name in heads:
                 made += both(self.dense, f"heads.{name}.dense")
                 made += both((self.next or "") if name == "next" else self.output, f"heads.{name}.output")
+        if self.choice is not None and "choice" in heads:
+            made += both(self.choice[0], "heads.choice.dense") + both(self.choice[1], "heads.choice.output")
         made += both(TAGS, "heads.tags.output") if "tags" in heads else []
         made += both(SPAN, "heads.span.output") if "span" in heads else []
         if self.replaced is not None and "replaced" in heads:
@@ -206,10 +210,3 @@ class Page:
         counts = biases[0] if self.keys.read(said)["tie_word_embeddings"] else biases[1]
         stored = [name for name, canonical in found.items() if canonical in biases]
         return found | {stored[0]: counts} if len(stored) == 1 else found
-
-
-def regressor(head: ClassHead) -> ValueHead:
-    """The class head with one output as a regression's."""
-    return ValueHead(
-        hidden=head.hidden, activation=head.activation, dropout=head.dropout, first_dropout=head.first_dropout
-    )

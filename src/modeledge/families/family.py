@@ -119,21 +119,6 @@ def respelled(
     return found
 
 
-def label_count(said: Mapping[str, Any]) -> int:
-    """How many scores a class head has: the labels that are named, or their number, or two (the library's default)."""
-    labels = said.get("id2label")
-    number = said.get("num_labels", said.get("_num_labels"))
-    if labels is not None:
-        if not isinstance(labels, Mapping) or not labels:
-            raise ModeledgeError("E-CONFIG-VALUE", "id2label must map numbers to names", where="id2label")
-        return len(labels)
-    if number is None:
-        return 2
-    if type(number) is not int or number < 1:
-        raise ModeledgeError("E-CONFIG-VALUE", f"num_labels is {number!r}", where="num_labels")
-    return number
-
-
 def named(said: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
     """The classes that `architectures` names; one that is not known here is `E-FAMILY`."""
     listed = said.get("architectures") or []
@@ -145,15 +130,6 @@ def named(said: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
             what = f"the class {name!r} is not known here"
             raise ModeledgeError("E-FAMILY", what, where="architectures", remedy=remedy)
     return listed
-
-
-def label_keys(count: int, problem: str | None) -> dict[str, Any]:
-    """The keys that say how many scores a class head has, with names that mean nothing."""
-    return {
-        "id2label": {str(i): f"LABEL_{i}" for i in range(count)},
-        "label2id": {f"LABEL_{i}": i for i in range(count)},
-        "problem_type": problem,
-    }
 
 
 def merged(

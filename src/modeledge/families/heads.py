@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, get_args
 
 from torch import nn
 
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.model.backbone import Backbone
+from modeledge.model.chain import Chain, ChainHead
 from modeledge.model.heads import (
     Activation,
     ClassHead,
@@ -18,19 +20,26 @@ from modeledge.model.heads import (
     Head,
     LanguageModelling,
     LMHead,
+    Ordering,
+    OrdinalHead,
     Pool,
     Tagging,
     TokenHead,
     Value,
     ValueHead,
 )
+from modeledge.model.places import Places, PlacesHead
 
-KINDS: dict[str, type[LMHead] | type[ClassHead] | type[ValueHead] | type[TokenHead]] = {
+KINDS: dict[str, type[Head]] = {
     "lm": LMHead,
     "class": ClassHead,
     "value": ValueHead,
     "token": TokenHead,
+    "ordinal": OrdinalHead,
+    "chain": ChainHead,
+    "places": PlacesHead,
 }
+REQUIRED = ("outputs", "start")
 
 
 def described(model: Backbone) -> dict[str, Head]:
@@ -40,7 +49,7 @@ def described(model: Backbone) -> dict[str, Head]:
 
 def _described(name: str, module: nn.Module) -> Head:
     match module:
-        case LanguageModelling() | Classification() | Value() | Tagging():
+        case LanguageModelling() | Classification() | Value() | Tagging() | Ordering() | Chain() | Places():
             return module.spec
     what = f"head {name!r} is a {type(module).__name__}, which no format here can say"
     raise ModeledgeError("E-OUTSIDE-FAMILY", what, remedy="save the model before it is packed or wrapped")
@@ -65,20 +74,25 @@ def _from_plain(value: Any, where: str) -> Head:
         remedy = nearest(str(kind), KINDS)
         raise ModeledgeError("E-CONFIG-VALUE", f"unknown kind of head {kind!r}", where=where, remedy=remedy)
     known = {f.name for f in dataclasses.fields(KINDS[kind])}
-    fields = {key: part for key, part in value.items() if key != "kind"}
+    fields: dict[str, Any] = {key: part for key, part in value.items() if key != "kind"}
     for key, part in fields.items():
         if key not in known:
             raise ModeledgeError("E-CONFIG-KEY", f"unknown key {key!r}", where=where, remedy=nearest(key, known))
         if not _fits(key, part, kind):
             raise ModeledgeError("E-CONFIG-VALUE", f"{key} is {part!r}", where=f"{where}.{key}")
-    if "outputs" in known and "outputs" not in fields:
-        raise ModeledgeError("E-CONFIG-VALUE", "outputs is missing", where=where)
+    for key in REQUIRED:
+        if key in known and key not in fields:
+            raise ModeledgeError("E-CONFIG-VALUE", f"{key} is missing", where=where)
+    if "start" in fields:
+        fields["start"] = tuple(fields["start"])
     return KINDS[kind](**fields)
 
 
 def _fits(key: str, value: Any, kind: str) -> bool:
-    if key == "outputs":
+    if key in ("outputs", "places"):
         return type(value) is int and value >= 1
+    if key == "start":
+        return isinstance(value, list | tuple) and len(value) > 0 and all(map(_finite, value)) and _rises(value)
     if key == "pool":
         return value in get_args(Pool) or (value is None and kind == "value")
     if key == "activation":
@@ -92,3 +106,11 @@ def _fits(key: str, value: Any, kind: str) -> bool:
     if key in ("dropout", "first_dropout"):
         return type(value) in (int, float) and 0 <= value < 1
     return isinstance(value, bool)
+
+
+def _finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _rises(values: Sequence[float]) -> bool:
+    return all(one < two for one, two in pairwise(values))

@@ -15,7 +15,7 @@ from typing import Any, cast
 from modeledge.families.alternating import ALTERNATING_KEYS, plain_layers, read_angles, read_windows
 from modeledge.families.bert import named
 from modeledge.families.decoders import both
-from modeledge.families.family import Extra, Family, label_count, label_keys, respelled, unsayable
+from modeledge.families.family import Extra, Family, respelled, unsayable
 from modeledge.families.keys import (
     ACTIVATIONS,
     FIXED,
@@ -29,10 +29,11 @@ from modeledge.families.keys import (
     positive,
     rate,
 )
+from modeledge.families.labels import answering, classed, label_count, score_keys
 from modeledge.families.rules import Rename, Rule, Split, Tie
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Stack, Tokens, TransformerConfig
 from modeledge.model.feedforward import GATES
-from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead
+from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead, ValueHead
 from modeledge.model.kinds import Rotary
 
 GATED = {word: kind for kind, word in GATES.items()}  # the activation of the gate → the kind of feed-forward
@@ -166,7 +167,7 @@ def heads(said: Mapping[str, Any], names: Collection[str]) -> dict[str, Head]:
     dense["dropout"] = v["classifier_dropout"]
     pool = cast(Any, POOLS[v["classifier_pooling"]])
     if "class" in wanted:
-        found["class"] = ClassHead(outputs=label_count(said), pool=pool, **dense)
+        found |= answering(said, ClassHead(outputs=label_count(said), pool=pool, **dense))
     if "choice" in wanted:
         found["choice"] = ClassHead(outputs=1, pool=pool, **dense)
     if "tags" in wanted:
@@ -178,18 +179,19 @@ def heads(said: Mapping[str, Any], names: Collection[str]) -> dict[str, Head]:
 
 def write_heads(config: TransformerConfig, heads: Mapping[str, Head]) -> dict[str, Any]:
     """The keys that say which head a file holds."""
-    classes = [name for name, head in ARCHITECTURES.items() if head in heads]
+    made = classed(heads)
+    classes = [name for name, head in ARCHITECTURES.items() if head in made]
     out: dict[str, Any] = {"architectures": classes or ["ModernBertModel"]}
     for name, head in heads.items():
         if isinstance(head, LMHead):
             act = head.activation or GATES.get(config.stack.feedforward.kind, "gelu")
             out |= {"tie_word_embeddings": head.tie, "decoder_bias": head.bias, "classifier_bias": head.transform_bias}
             out["classifier_activation"] = HEAD_SPELLED[act]
-        elif isinstance(head, ClassHead | TokenHead):
+        elif isinstance(head, ClassHead | ValueHead | TokenHead):
             out |= {"classifier_bias": head.hidden_bias, "classifier_dropout": head.dropout}
             out["classifier_activation"] = HEAD_SPELLED[head.activation]
-            out |= label_keys(head.outputs, None) if name in ("class", "tags") else {}
-        if isinstance(head, ClassHead):
+            out |= score_keys(name, head)
+        if isinstance(head, ClassHead | ValueHead):
             out["classifier_pooling"] = "mean" if head.pool == "mean" else "cls"
     return out
 
@@ -211,12 +213,12 @@ def rules(config: TransformerConfig, heads: Mapping[str, Head]) -> tuple[Rule, .
         made += _same(f"{theirs}.mlp.Wo", f"{ours}.feedforward.down", wide)
     made += _same("model.final_norm", "tower.final_norm", norm)
     for name, head in heads.items():
-        made += _head(name, head, norm)
+        made += _head(name, head, norm) if isinstance(head, LMHead | ClassHead | ValueHead | TokenHead) else []
     return tuple(made)
 
 
-def _head(name: str, head: Head, norm: tuple[str, ...]) -> list[Rule]:
-    dense = _ends(head.transform_bias if isinstance(head, LMHead) else getattr(head, "hidden_bias", True))
+def _head(name: str, head: LMHead | ClassHead | ValueHead | TokenHead, norm: tuple[str, ...]) -> list[Rule]:
+    dense = _ends(head.transform_bias if isinstance(head, LMHead) else head.hidden_bias)
     made: list[Rule] = [*_same("head.dense", f"heads.{name}.dense", dense)]
     made += _same("head.norm", f"heads.{name}.norm", norm)
     if not isinstance(head, LMHead):

@@ -55,6 +55,7 @@ def made(v: Mapping[str, Any], outputs: int) -> dict[str, Head]:
     rate = score_dropout(v)
     return {
         **usual_heads(v, outputs, rate),
+        "choice": ClassHead(outputs=1, hidden=True, dropout=v["hidden_dropout_prob"]),
         "lm": LMHead(transform=True, bias=True, activation=always_gelu(v["hidden_act"]), tie=v["tie_word_embeddings"]),
         "class": ClassHead(outputs=outputs, hidden=True, dropout=rate, first_dropout=rate),
     }
@@ -79,6 +80,7 @@ PAGE = Page(
     ),
     dense="classifier.dense",
     output="classifier.out_proj",
+    choice=("roberta.pooler.dense", "classifier"),
     kept=("roberta.pooler.dense",),
     rates={"class": "classifier_dropout", "value": "classifier_dropout", "tags": "classifier_dropout"},
     ids={"bos_token_id": None, "eos_token_id": None},

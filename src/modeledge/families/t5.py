@@ -23,11 +23,12 @@ from typing import Any, cast
 from modeledge.errors import ModeledgeError
 from modeledge.families.bert import named
 from modeledge.families.decoder import NO_IDS
-from modeledge.families.family import Extra, Family, label_count, label_keys, unsayable
+from modeledge.families.family import Extra, Family, unsayable
 from modeledge.families.keys import FIXED, INERT, Key, Keys, changed, choice, count, flag, positive, rate
+from modeledge.families.labels import answering, classed, label_count, score_keys
 from modeledge.families.t5_names import HEAD, called, rules, spelling
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Stack, Tokens, TransformerConfig
-from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead
+from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead, ValueHead
 from modeledge.model.kinds import Buckets
 
 # how `feed_forward_proj` says what we call a kind; the first spelling of a kind is the one that is written
@@ -145,7 +146,9 @@ class Page:
             found["lm"] = LMHead(tie=tie, scale=v["d_model"] ** -0.5 if multiplied else 1.0)
         if "class" in wanted or "classification_head.out_proj.weight" in names:
             outputs = label_count(said)
-            found["class"] = ClassHead(outputs=outputs, pool="last", hidden=True, dropout=drop, first_dropout=drop)
+            found |= answering(
+                said, ClassHead(outputs=outputs, pool="last", hidden=True, dropout=drop, first_dropout=drop)
+            )
         if "span" in wanted or "qa_outputs.weight" in names:
             found["span"] = TokenHead(outputs=2)
         if "tags" in wanted or "classifier.weight" in names:
@@ -154,16 +157,16 @@ class Page:
 
     def write_heads(self, config: TransformerConfig, heads: Mapping[str, Head]) -> dict[str, Any]:
         """The keys that say which heads a file holds."""
-        known = {end: head for end, head in HEADS.items() if end != "WithLMHeadModel"}
-        classes = [self.start + end for end, head in known.items() if head in heads]
+        known, made = {end: head for end, head in HEADS.items() if end != "WithLMHeadModel"}, classed(heads)
+        classes = [self.start + end for end, head in known.items() if head in made]
         bare = "Model" if config.both else "EncoderModel"
         out: dict[str, Any] = {"architectures": classes or [self.start + bare]}
         for name, head in heads.items():
             if isinstance(head, LMHead):
                 out["tie_word_embeddings"] = head.tie
                 out |= {"scale_decoder_outputs": head.scale != 1.0} if self.scaled else {}
-            elif name != "span" and isinstance(head, ClassHead | TokenHead):
-                out |= {"classifier_dropout": head.dropout, **label_keys(head.outputs, None)}
+            elif name != "span" and isinstance(head, ClassHead | ValueHead | TokenHead):
+                out |= {"classifier_dropout": head.dropout, **score_keys(name, head)}
         return out
 
     def lacks(self, config: TransformerConfig, heads: Mapping[str, Head]) -> list[str]:

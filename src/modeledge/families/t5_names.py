@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from modeledge.families.labels import WHOLE, classed
 from modeledge.families.rules import Keep, Rename, Rule, Tie
 from modeledge.model.config import Stack, TransformerConfig
 from modeledge.model.heads import Head, LMHead
@@ -28,9 +29,9 @@ def rules(config: TransformerConfig, heads: Mapping[str, Head]) -> tuple[Rule, .
     lm = heads.get("lm")
     if isinstance(lm, LMHead):
         made.append(Tie(HEAD, TABLE) if lm.tie else Rename(HEAD, "heads.lm.weight"))
-    tops = {"class": "classification_head", "span": "qa_outputs", "tags": "classifier"}
+    tops = {**dict.fromkeys(WHOLE, "classification_head"), "span": "qa_outputs", "tags": "classifier"}
     for name in heads:
-        parts = {"dense": ".dense", "output": ".out_proj"} if name == "class" else {"output": ""}
+        parts = {"dense": ".dense", "output": ".out_proj"} if name in WHOLE else {"output": ""}
         if name in tops:
             for ours, theirs in parts.items():
                 made += [
@@ -72,5 +73,5 @@ def spelling(said: Mapping[str, Any], names: Collection[str]) -> dict[str, str]:
 
 def called(heads: Mapping[str, Head], name: str) -> str:
     """The classes that mark texts or tokens call their body `transformer`."""
-    beside = name.startswith(("classification_head.", "classifier.")) or not {"class", "tags"} & heads.keys()
+    beside = name.startswith(("classification_head.", "classifier.")) or not {"class", "tags"} & classed(heads)
     return name if beside else f"transformer.{name}"

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, cast
 
 from modeledge.families.bert import named
-from modeledge.families.family import Extra, Family, label_count, label_keys, respelled, unsayable
+from modeledge.families.family import Extra, Family, respelled, unsayable
 from modeledge.families.keys import (
     ACTIVATIONS,
     FIXED,
@@ -32,9 +32,10 @@ from modeledge.families.keys import (
     positive,
     rate,
 )
+from modeledge.families.labels import answering, label_count, score_keys
 from modeledge.families.rules import Join, Keep, Rename, Reshape, Rule
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Patches, Stack, TransformerConfig
-from modeledge.model.heads import ClassHead, Head, ValueHead
+from modeledge.model.heads import ClassHead, Head
 from modeledge.model.kinds import Learned
 
 
@@ -149,10 +150,7 @@ def heads(kind: Kind, said: Mapping[str, Any], names: Collection[str]) -> dict[s
         return {"class": ClassHead(outputs=label_count(said), distilled=True)}
     if "class" not in wanted and "classifier.weight" not in names:
         return {}
-    outputs = label_count(said)
-    if outputs == 1 and said.get("problem_type") in (None, "regression"):
-        return {"value": ValueHead()}
-    return {"class": ClassHead(outputs=outputs)}
+    return answering(said, ClassHead(outputs=label_count(said)))
 
 
 def write_heads(kind: Kind, config: TransformerConfig, heads: Mapping[str, Head]) -> dict[str, Any]:
@@ -161,10 +159,8 @@ def write_heads(kind: Kind, config: TransformerConfig, heads: Mapping[str, Head]
     taught = isinstance(head, ClassHead) and head.distilled and kind.leading > 1
     ending = "Model" if head is None else "ForImageClassificationWithTeacher" if taught else "ForImageClassification"
     out: dict[str, Any] = {"architectures": [kind.start + ending]}
-    if isinstance(head, ClassHead):
-        out |= label_keys(head.outputs, "multi_label_classification" if head.outputs == 1 else None)
-    elif head is not None:
-        out |= label_keys(1, "regression")
+    for name, made in heads.items():
+        out |= score_keys(name, made)
     return out
 
 

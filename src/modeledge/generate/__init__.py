@@ -5,6 +5,7 @@ from modeledge.generate.engine import fill_mask, generate, stream
 from modeledge.generate.ready import ready
 from modeledge.generate.rules import Rules
 from modeledge.generate.sample import Sampling
+from modeledge.generate.score import Scoring, score_choices
 from modeledge.generate.search import Beams, Found, beam_search
 from modeledge.generate.text import as_source, continue_text, fill_text
 
@@ -14,6 +15,7 @@ __all__ = [
     "Found",
     "Rules",
     "Sampling",
+    "Scoring",
     "as_source",
     "beam_search",
     "continue_text",
@@ -21,6 +23,7 @@ __all__ = [
     "fill_text",
     "generate",
     "ready",
+    "score_choices",
     "stream",
     "written",
 ]

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import math
 
-import numpy.typing as npt
-
 from modeledge.errors import ModeledgeError
-from modeledge.metrics.metric import value_pair
 
 
 def perplexity(nats: float, tokens: int) -> float:
@@ -33,15 +30,6 @@ def bits_per_token(nats: float, tokens: int) -> float:
 def bits_per_byte(nats: float, text_bytes: int) -> float:
     """The surprise of the whole text over its length in UTF-8 bytes: comparable across tokenizers."""
     return per_unit(nats, text_bytes, "bytes") / math.log(2)
-
-
-def nats_per_token(predictions: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """Σ nats / Σ tokens over items: −Σ log p of each target `[items]`, and how many tokens it has `[items]`.
-
-    A loss that compares models of one tokenizer only; its exponential is their perplexity.
-    """
-    nats, tokens = value_pair(predictions, labels)
-    return per_unit(float(nats.sum()), int(tokens.sum()), "tokens")
 
 
 def per_unit(nats: float, units: int, name: str) -> float:

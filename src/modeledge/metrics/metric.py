@@ -2,11 +2,16 @@
 
 A mark over the wrong rows looks like any other number. So lists of different length, empty sets, label ids that no
 class has (the −100 of ignored tokens among them) and scores that are not finite are errors, never a mark.
+
+A mark over many items needs an interval, and to draw items again two thousand times must not mean to mark them two
+thousand times. Most marks are read off sums over items: a mean off (Σ value, n), an F1 off (Σ agreed, Σ predicted,
+Σ true), BLEU off the sums of matching n-grams. A `Tally` keeps what each item adds to these sums, so a draw costs one
+product of how often each item came up with `[items, k]`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -16,9 +21,45 @@ import numpy.typing as npt
 from modeledge.errors import ModeledgeError, printable
 from modeledge.records import AnyArray
 
-Needs: TypeAlias = Literal["labels", "scores"]
+Needs: TypeAlias = Literal["labels", "scores", "text", "spans", "matrix", "ranking", "outcomes"]
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ids: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What each item adds to some sums, `[items, k]`, and the mark that is read off them, `[..., k]` → `[...]`.
+
+    `how` joins the signature of the score: what was done to the items before they were compared.
+
+    >>> mean_of(np.array([1.0, 0.0, 0.5])).mark()
+    0.5
+    """
+
+    items: Floats
+    value: Callable[[Floats], Floats]
+    how: str = ""
+
+    def mark(self) -> float:
+        """The mark over all items, each counted once."""
+        return float(self.value(self.items.sum(axis=0)))
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A mark that no sums carry, because an item drawn twice would itself change it (distinct n-grams): the value, and
+    what it would be `without` each item, `[items]`."""
+
+    value: float
+    without: Floats
+    how: str = ""
+
+    def mark(self) -> float:
+        """The mark over all items."""
+        return self.value
+
+
+Parts: TypeAlias = Tally | LeftOut
 
 
 @dataclass(frozen=True)
@@ -34,14 +75,39 @@ class Metric:
     function: Callable[[Any, Any], float]
     greater_is_better: bool
     needs: Needs
+    parts: Callable[[Any, Any], Parts] | None = None  # what each item adds; None: the function marks each draw anew
+    alone: bool = False  # the predictions are marked by themselves: labels are counted, never read
 
-    def __call__(self, predictions: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    def __call__(self, predictions: Any, labels: Any) -> float:
         """Mark predictions against labels, item by item."""
         return self.function(predictions, labels)
 
     def better(self, new: float, old: float) -> bool:
         """Is `new` strictly better than `old`?"""
         return new > old if self.greater_is_better else new < old
+
+
+def counted(
+    name: str,
+    parts: Callable[[Any, Any], Parts],
+    needs: Needs,
+    *,
+    greater_is_better: bool = True,
+    alone: bool = False,
+) -> Metric:
+    """A row whose mark is that of its parts."""
+    return Metric(name, lambda p, t: parts(p, t).mark(), greater_is_better, needs, parts, alone)
+
+
+def mean_of(values: Floats, how: str = "") -> Tally:
+    """The mean of one number an item, `[items]`."""
+    return Tally(np.column_stack([values, np.ones(len(values))]), lambda sums: sums[..., 0] / sums[..., 1], how)
+
+
+def f_measure(sums: Floats) -> Floats:
+    """F1 off `[..., 3]` counts (agreed, predicted, true): 2·agreed / (predicted + true), and 0 where nothing is."""
+    seen = sums[..., 1] + sums[..., 2]
+    return np.asarray(2 * sums[..., 0] / np.where(seen > 0, seen, 1), np.float64)
 
 
 def label_pair(predictions: npt.ArrayLike, labels: npt.ArrayLike, classes: int | None = None) -> tuple[Ids, Ids]:
@@ -110,13 +176,13 @@ def as_array(values: npt.ArrayLike, name: str) -> AnyArray:
         raise ModeledgeError("E-SCORES", f"{name} are no array ({printable(str(error), 80)})") from error
 
 
-def not_empty(array: AnyArray, name: str) -> None:
+def not_empty(array: AnyArray | Sized, name: str) -> None:
     """`E-EMPTY-SPLIT` where there is nothing to mark."""
-    if array.size == 0:
+    if (array.size if isinstance(array, np.ndarray) else len(array)) == 0:
         raise ModeledgeError("E-EMPTY-SPLIT", f"{name} hold no item, so there is nothing to mark")
 
 
-def same_length(predictions: AnyArray, labels: AnyArray) -> None:
+def same_length(predictions: Sized, labels: Sized) -> None:
     """`E-LENGTH-MISMATCH` where predictions and labels are not one to one."""
     if len(predictions) != len(labels):
         what = f"{len(predictions)} predictions stand against {len(labels)} labels"

@@ -3,12 +3,14 @@
 from modeledge.model.backbone import Backbone, Keep, Start, States
 from modeledge.model.batch import Batch, Side
 from modeledge.model.cache import Cache
+from modeledge.model.chain import ChainHead
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Patches, Stack, Tokens, TransformerConfig
 from modeledge.model.draw import dropping
-from modeledge.model.heads import ClassHead, Head, LMHead, TokenHead, ValueHead
+from modeledge.model.heads import ClassHead, Head, LMHead, OrdinalHead, TokenHead, ValueHead
 from modeledge.model.kinds import Buckets, Learned, Rotary, Sinusoidal, Stretch
 from modeledge.model.likelihood import token_loss
 from modeledge.model.pattern import Marks, Pattern
+from modeledge.model.places import PlacesHead
 from modeledge.model.sites import Site
 from modeledge.model.transformer import Transformer
 
@@ -18,6 +20,7 @@ __all__ = [
     "Batch",
     "Buckets",
     "Cache",
+    "ChainHead",
     "ClassHead",
     "Dropout",
     "FeedForward",
@@ -27,8 +30,10 @@ __all__ = [
     "Learned",
     "Marks",
     "Norm",
+    "OrdinalHead",
     "Patches",
     "Pattern",
+    "PlacesHead",
     "Rotary",
     "Side",
     "Sinusoidal",

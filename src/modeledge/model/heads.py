@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
 
 import torch
@@ -11,12 +11,15 @@ from torch import Tensor, nn
 
 from modeledge.errors import ModeledgeError
 from modeledge.model.batch import Batch
+from modeledge.model.chain import ChainHead
 from modeledge.model.config import Patches
 from modeledge.model.draw import Draw, dropped
 from modeledge.model.facts import Facts
 from modeledge.model.feedforward import ACTIVATIONS, activation
 from modeledge.model.linear import Linear, build_norm
+from modeledge.model.places import PlacesHead
 
+LEAST_GAP = 1e-3  # between thresholds: a class whose interval is lost to rounding would have a probability of 0
 Pool: TypeAlias = Literal["first", "last", "mean", "max"]
 Activation: TypeAlias = Literal["tanh", "relu", "gelu", "gelu_tanh", "silu"]
 
@@ -47,7 +50,8 @@ class ClassHead:
     `hidden` puts a dense layer with an `activation` before them: BERT's dense–tanh pooler. `norm` adds the stack's norm
     behind it, `hidden_bias` says whether it has a bias. `dropout` stands before the scores, `first_dropout` before the
     dense layer. `distilled` adds a second set of scores, read at the second position, where DeiT learned from a
-    teacher; the answer is the mean of both (Touvron et al. 2021, section 4).
+    teacher; the answer is the mean of both (Touvron et al. 2021, section 4). `several` says that more than one class
+    may hold at once, so that scores are read by a sigmoid each.
     """
 
     outputs: int
@@ -60,6 +64,7 @@ class ClassHead:
     dropout: float = 0.0
     first_dropout: float = 0.0
     distilled: bool = False
+    several: bool = False
 
     def build(self, config: Facts) -> Classification:
         return Classification(self, config)
@@ -67,12 +72,15 @@ class ClassHead:
 
 @dataclass(frozen=True, kw_only=True)
 class ValueHead:
-    """One number an example (regression), or one number a token with `pool=None` (the value model of PPO). `hidden`,
-    `activation` and the two rates are as in `ClassHead`."""
+    """One number an example (regression), or one number a token with `pool=None` (the value model of PPO). The other
+    fields are as in `ClassHead`."""
 
     pool: Pool | None = "first"
     hidden: bool = False
+    hidden_bias: bool = True
     activation: Activation = "tanh"
+    norm: bool = False
+    bias: bool = True
     dropout: float = 0.0
     first_dropout: float = 0.0
 
@@ -97,7 +105,26 @@ class TokenHead:
         return Tagging(self, config)
 
 
-Head: TypeAlias = LMHead | ClassHead | ValueHead | TokenHead
+@dataclass(frozen=True, kw_only=True)
+class OrdinalHead:
+    """One score an example by one weight vector, and ordered thresholds between ordered classes: logits of
+    P(class ≤ k) (McCullagh 1980). `start` are the thresholds where training begins, rising, one less than classes. The
+    other fields are as in `ClassHead`."""
+
+    start: tuple[float, ...]
+    pool: Pool = "first"
+    hidden: bool = False
+    hidden_bias: bool = True
+    activation: Activation = "tanh"
+    norm: bool = False
+    dropout: float = 0.0
+    first_dropout: float = 0.0
+
+    def build(self, config: Facts) -> Ordering:
+        return Ordering(self, config)
+
+
+Head: TypeAlias = LMHead | ClassHead | ValueHead | TokenHead | OrdinalHead | ChainHead | PlacesHead
 
 
 class LanguageModelling(nn.Module):
@@ -182,15 +209,41 @@ class Value(nn.Module):
         super().__init__()
         self.spec, self.pool = spec, spec.pool
         self.activation = ACTIVATIONS[spec.activation]
-        self.dense = Linear(config.width, config.width) if spec.hidden else None
-        self.output = Linear(config.width, 1)
+        self.dense = Linear(config.width, config.width, bias=spec.hidden_bias) if spec.hidden else None
+        self.norm = build_norm(config.stack.norm, config.width) if spec.hidden and spec.norm else None
+        self.output = Linear(config.width, 1, bias=spec.bias)
 
     def forward(self, states: Tensor, batch: Batch) -> Tensor:
         """States `[rows, seq, width]` → `[examples]`, or `[rows, seq]` without pooling."""
         draw, x = Draw.current(self.training), states if self.pool is None else pooled(states, batch, self.pool)
         if self.dense is not None:
             x = self.activation(self.dense(dropped(x, draw.mask(x, self.spec.first_dropout, "head input"))))
+            x = x if self.norm is None else self.norm(x)
         return self.output(dropped(x, draw.mask(x, self.spec.dropout, "head"))).squeeze(-1)  # type: ignore[no-any-return]
+
+
+class Ordering(nn.Module):
+    """States → logits of P(class ≤ k) for all but the last class, rising in k whatever the weights are."""
+
+    def __init__(self, spec: OrdinalHead, config: Facts) -> None:
+        super().__init__()
+        self.spec, self.pool = spec, spec.pool
+        shape = {f.name: getattr(spec, f.name) for f in fields(spec) if f.name != "start"}
+        self.value = Value(ValueHead(bias=False, **shape), config)
+        self.bias = nn.Parameter(torch.empty(len(spec.start)))  # how far each threshold has moved: fresh ones have not
+
+    def thresholds(self) -> Tensor:
+        """θ `[classes − 1]`, rising: the first one is free, each other is a softplus and a little behind."""
+        start = torch.tensor(self.spec.start, dtype=self.bias.dtype, device=self.bias.device)
+        gaps = (start.diff() - LEAST_GAP).clamp(min=LEAST_GAP)
+        free = gaps + torch.log(-torch.expm1(-gaps))  # softplus(free) = gaps
+        steps = F.softplus(free + self.bias[1:]) + LEAST_GAP
+        return torch.cat((start[:1] + self.bias[:1], steps)).cumsum(0)
+
+    def forward(self, states: Tensor, batch: Batch) -> Tensor:
+        """States `[rows, seq, width]` → `[examples, classes − 1]`."""
+        told: Tensor = self.value(states, batch)
+        return self.thresholds() - told.to(self.bias.dtype)[:, None]
 
 
 class Tagging(nn.Module):

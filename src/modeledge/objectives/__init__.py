@@ -1,12 +1,18 @@
 """What a model can be asked to learn: `OBJECTIVES` is the table."""
 
 from modeledge.objectives.causal import CausalLM, CausalPrepare
+from modeledge.objectives.choice import ChoicePrepare, Choose
 from modeledge.objectives.collate import Shape, collate, fill, plan
 from modeledge.objectives.image import PicturePrepare, patches
-from modeledge.objectives.label import Classify, LabelPrepare, Regress
+from modeledge.objectives.label import Classify, Labelling, LabelPrepare, Regress
 from modeledge.objectives.masked import MaskedLM, MaskedPrepare
 from modeledge.objectives.objective import Loss, Objective, Prepare, Step, Term, prepared
+from modeledge.objectives.ordinal import Order
 from modeledge.objectives.rank import Rank, RankPrepare
+from modeledge.objectives.relate import MarkedPrepare
+from modeledge.objectives.several import ClassifySeveral
+from modeledge.objectives.span import NOT_HERE, UNKNOWN, Span, SpanPrepare
+from modeledge.objectives.tag import TagPrepare, TagTokens
 from modeledge.objectives.write import Write, WritePrepare
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -14,27 +20,44 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "masked": MaskedLM,
     "classify": Classify,
     "regress": Regress,
+    "choose": Choose,
+    "several": ClassifySeveral,
+    "ordinal": Order,
+    "token": TagTokens,
+    "span": Span,
     "write": Write,
     "rank": Rank,
 }
 
 __all__ = [
+    "NOT_HERE",
     "OBJECTIVES",
+    "UNKNOWN",
     "CausalLM",
     "CausalPrepare",
+    "ChoicePrepare",
+    "Choose",
     "Classify",
+    "ClassifySeveral",
     "LabelPrepare",
+    "Labelling",
     "Loss",
+    "MarkedPrepare",
     "MaskedLM",
     "MaskedPrepare",
     "Objective",
+    "Order",
     "PicturePrepare",
     "Prepare",
     "Rank",
     "RankPrepare",
     "Regress",
     "Shape",
+    "Span",
+    "SpanPrepare",
     "Step",
+    "TagPrepare",
+    "TagTokens",
     "Term",
     "Write",
     "WritePrepare",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from torch import Tensor
 
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
@@ -50,14 +51,23 @@ class CausalLM(Objective):
         return Loss({"lm": vocabulary_term(model, batch, "lm")})
 
 
-def vocabulary_term(model: Backbone, batch: Batch, name: str, *, smoothing: float = 0.0) -> Term:
+def vocabulary_term(
+    model: Backbone,
+    batch: Batch,
+    name: str,
+    *,
+    states: Tensor | None = None,
+    share: float = 1.0,
+    smoothing: float = 0.0,
+) -> Term:
     """Cross-entropy of head `name` at the positions it reads: only the scores that are asked for are made.
 
+    `states` are the model's last ones where they are there already, `share` is the term's in the whole loss;
     `smoothing` spreads that share of the target evenly over the vocabulary.
     """
     head = model.heads[name]
     assert isinstance(head, LanguageModelling)
-    states = model(batch).last
+    states = model(batch).last if states is None else states
     read = states.reshape(-1, states.shape[-1])
     if len(batch.reads[name]) != len(read):
         read = read[batch.reads[name]]
@@ -71,4 +81,4 @@ def vocabulary_term(model: Backbone, batch: Batch, name: str, *, smoothing: floa
         smoothing=smoothing,
         softcap=head.spec.softcap,
     )
-    return Term(total, weights.sum())
+    return Term(total, weights.sum(), share)

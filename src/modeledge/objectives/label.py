@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,9 +17,11 @@ import torch.nn.functional as F
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
-from modeledge.model.heads import ClassHead, Head, ValueHead
+from modeledge.model.heads import ClassHead, Head, LMHead, ValueHead
+from modeledge.objectives.causal import vocabulary_term
 from modeledge.objectives.objective import Loss, Objective, Prepare, Term
-from modeledge.records import Example, IntArray, Piece, Prepared
+from modeledge.objectives.parts import Laid, joined, next_tokens, read_by
+from modeledge.records import AnyArray, Example, IntArray, Piece, Prepared
 from modeledge.seed import Noise
 
 
@@ -28,48 +30,73 @@ class LabelPrepare:
     """Text (and pair) → one piece with the special tokens of its shape; too long texts are cut from the longer one.
 
     `side` is "source" for an encoder, "target" for a decoder. Special ids that are `None` are left out. `kind` says
-    whether labels are class numbers or values. `class_weights` weigh examples by their class.
+    whether labels are class numbers, values, or sets of class numbers out of `outputs`. `class_weights` weigh examples
+    by their class. With `orders` a pair is read twice, as `a b` and as `b a`: two parts of one example (Radford et al.
+    2018, figure 1: similarity). With `lm` the tokens of the texts are next tokens to be learned beside the label.
     """
 
     side: Literal["source", "target"]
     length: int
-    kind: Literal["class", "value"]
+    kind: Literal["class", "value", "set"]
     first: int | None = None
     between: int | None = None
     last: int | None = None
     types: bool = False
     class_weights: tuple[float, ...] = ()
     channels: frozenset[str] = frozenset()
+    orders: bool = False
+    lm: bool = False
+    outputs: int = 0
     noisy: ClassVar[bool] = False
 
     def __call__(self, example: Example, noise: Noise) -> Prepared:
-        piece = self.piece(example)
+        piece, text = joined(self.laid(example), self.types)
         if example.label is None:
             raise ModeledgeError("E-LABEL-MISSING", "no label", where=example.where or f"example {example.index}")
-        name = self.kind
-        label = np.array([example.label], dtype=np.int64 if name == "class" else np.float32)
+        name = "value" if self.kind == "value" else "class"
         weight = self.class_weights[int(example.label)] if self.class_weights else 1.0
+        reads, labels, weights = next_tokens(piece, text) if self.lm else ({}, {}, {})
+        if self.orders:
+            reads[name] = np.array([0, *piece.breaks], dtype=np.int64)
         return Prepared(
             example.index,
             source=piece if self.side == "source" else None,
             target=piece if self.side == "target" else None,
-            labels={name: label},
-            weights={name: np.array([weight], dtype=np.float32)},
+            reads=reads,
+            labels={name: self.label(example.label), **labels},
+            weights={name: np.array([weight], dtype=np.float32), **weights},
         )
+
+    def label(self, label: Any) -> AnyArray:
+        """A label as an array `[1]`, or `[1, outputs]` of zeros and ones for a set."""
+        if self.kind != "set":
+            return np.array([label], dtype=np.int64 if self.kind == "class" else np.float32)
+        held = np.zeros((1, self.outputs), dtype=np.float32)
+        held[0, list(label)] = 1.0
+        return held
 
     def piece(self, example: Example) -> Piece:
         """The ids that the model reads, without the label."""
+        return joined(self.laid(example), self.types)[0]
+
+    def laid(self, example: Example) -> list[list[Laid]]:
+        """The parts of an example: one, or a pair in both orders."""
         a, b = self.cut(example)
-        parts: list[tuple[list[int] | IntArray, int]] = [([] if self.first is None else [self.first], 0), (a, 0)]
-        if b is not None:
-            parts += [([] if self.between is None else [self.between], 0), (b, 1)]
-        parts.append(([] if self.last is None else [self.last], 0 if b is None else 1))
-        ids = np.concatenate([np.asarray(p, dtype=np.int64) for p, _ in parts])
-        if not len(ids):
+        parts = [self.laid_out(a, b)]
+        if self.orders:
+            assert b is not None, "one text has no other order"
+            parts.append(self.laid_out(b, a))
+        if not any(len(run.ids) for run in parts[0]):
             where = example.where or f"example {example.index}"
             raise ModeledgeError("E-NO-TARGET", "the text has no token to read", where=where)
-        types = np.concatenate([np.full(len(p), t, dtype=np.int64) for p, t in parts]) if self.types else None
-        return Piece(ids, types)
+        return parts
+
+    def laid_out(self, a: IntArray, b: IntArray | None) -> list[Laid]:
+        """One part: a text, or a pair, with the special tokens around."""
+        first, between, last = ([] if token is None else [token] for token in (self.first, self.between, self.last))
+        if b is None:
+            return [Laid(first, 0), Laid(a, 0, True), Laid(last, 0)]
+        return [Laid(first, 0), Laid(a, 0, True), Laid(between, 0), Laid(b, 1, True), Laid(last, 1)]
 
     def cut(self, example: Example) -> tuple[IntArray, IntArray | None]:
         """Texts that fit: while the example is too long, the longer text loses its last token (Devlin et al. 2019)."""
@@ -96,49 +123,77 @@ class LabelPrepare:
         return len(example.ids) - len(a) + (0 if b is None or example.pair is None else len(example.pair) - len(b))
 
 
-class Classify(Objective):
-    """−log softmax(scores)[label] an example, with label smoothing and class weights where they are asked for."""
+class Labelling(Objective):
+    """What objectives of labels share: one head over whole examples, and the auxiliary language modelling of Radford et
+    al. (2018, equation 5): L3 = L2 + λ · L1, with λ = `lm` and L1 the next-token loss over the texts' own tokens."""
 
-    def __init__(self, prepare: Prepare, head: ClassHead, *, smoothing: float = 0.0) -> None:
+    name: ClassVar[str] = "class"
+    continues = frozenset({"lm"})
+
+    def __init__(self, prepare: Prepare, head: Head, lm: float = 0.0) -> None:
         super().__init__()
-        self.prepare, self.smoothing = prepare, smoothing
-        self.heads: Mapping[str, Head] = {"class": head}
+        self.prepare, self.lm = prepare, lm
+        self.heads: Mapping[str, Head] = {self.name: head, **({"lm": LMHead()} if lm else {})}
+
+    def scores(self, model: Backbone, batch: Batch) -> torch.Tensor:
+        """What the head says of each example, in fp32 or wider."""
+        return self.read(model, model(batch).last, batch)
+
+    def read(self, model: Backbone, states: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The same of states `[rows, seq, width]` that are there already."""
+        return wide(read_by(model.heads[self.name], states, batch, self.name))
+
+    def auxiliary(self, model: Backbone, states: torch.Tensor, batch: Batch) -> dict[str, Term]:
+        """The language-modelling term, where it is asked for."""
+        return {"lm": vocabulary_term(model, batch, "lm", states=states, share=self.lm)} if self.lm else {}
+
+
+class Classify(Labelling):
+    """−log softmax(scores)[label] an example, with label smoothing and class weights where they are asked for.
+
+    `scores` are those of the classes, `[examples, classes]`.
+    """
+
+    def __init__(self, prepare: Prepare, head: ClassHead, *, smoothing: float = 0.0, lm: float = 0.0) -> None:
+        super().__init__(prepare, head, lm)
+        self.smoothing = smoothing
 
     def loss(self, model: Backbone, batch: Batch, noise: Noise) -> Loss:
-        scores = self.scores(model, batch)
+        states = model(batch).last
+        scores = self.read(model, states, batch)
         labels, weights = batch.labels["class"], batch.weights["class"]
         losses = F.cross_entropy(scores, labels, reduction="none", label_smoothing=self.smoothing)
         right = (scores.detach().argmax(-1) == labels).to(weights.dtype)
         term = Term((losses * weights).sum(), weights.sum())
-        return Loss({"class": term}, {"accuracy": (right.sum(), torch.tensor(float(len(labels))))})
-
-    def scores(self, model: Backbone, batch: Batch) -> torch.Tensor:
-        """Class scores `[examples, classes]` in fp32 or wider."""
-        states = model(batch).last
-        return wide(model.heads["class"](states, batch))
+        terms = {"class": term, **self.auxiliary(model, states, batch)}
+        return Loss(terms, {"accuracy": (right.sum(), torch.tensor(float(len(labels))))})
 
 
-class Regress(Objective):
+class Regress(Labelling):
     """Squared error an example, of values measured from `center` in units of `scale`.
 
     A fresh head answers about 0, and one learning rate must fit values of any size: with the mean and the standard
     deviation of the training labels the head learns numbers of size 1. `fold` puts both into its weights at the end.
+    `scores` are the predicted values, `[examples]`.
     """
 
-    def __init__(self, prepare: LabelPrepare, head: ValueHead, *, center: float = 0.0, scale: float = 1.0) -> None:
-        super().__init__()
-        self.prepare, self.center, self.scale = prepare, center, scale
-        self.heads: Mapping[str, Head] = {"value": head}
+    name: ClassVar[str] = "value"
+
+    def __init__(
+        self, prepare: LabelPrepare, head: ValueHead, *, center: float = 0.0, scale: float = 1.0, lm: float = 0.0
+    ) -> None:
+        super().__init__(prepare, head, lm)
+        self.center, self.scale = center, scale
 
     def loss(self, model: Backbone, batch: Batch, noise: Noise) -> Loss:
-        weights = batch.weights["value"]
-        losses = ((self.scores(model, batch) - batch.labels["value"]) / self.scale) ** 2
-        return Loss({"value": Term((losses * weights).sum(), weights.sum())})
+        weights, states = batch.weights["value"], model(batch).last
+        losses = ((self.read(model, states, batch) - batch.labels["value"]) / self.scale) ** 2
+        terms = {"value": Term((losses * weights).sum(), weights.sum())}
+        return Loss({**terms, **self.auxiliary(model, states, batch)})
 
-    def scores(self, model: Backbone, batch: Batch) -> torch.Tensor:
-        """Predicted values `[examples]` in fp32 or wider."""
-        states = model(batch).last
-        return wide(model.heads["value"](states, batch)) * self.scale + self.center
+    def read(self, model: Backbone, states: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Predicted values `[examples]` in the units of the labels."""
+        return super().read(model, states, batch) * self.scale + self.center
 
     def fold(self, model: Backbone) -> None:
         """Let the head's own weights say what `scores` says: the model then needs neither center nor scale."""

@@ -60,14 +60,18 @@ class Prepare(Protocol):
 class Objective(nn.Module):
     """What a model is asked to learn.
 
-    `heads` are added to the model where they are missing. `couples` says that examples see each other, so that a batch
-    must not be split. A reference model, a generator or a value model would be a submodule here: moved, sharded, saved,
-    and optimised where it requires a gradient, like the rest.
+    `heads` are added to the model where they are missing. `couples` says that examples see each other, so that a
+    batch must not be split. `longest` is how many positions a part of an example may have, where that is less than
+    a row holds (the alternatives of a choice stand side by side, each from position 0). Heads that it `continues`
+    are trained on where a model has them already. A reference model, a generator or a value model would be a
+    submodule here: moved, sharded, saved, and optimised where it requires a gradient, like the rest.
     """
 
     prepare: Prepare
     heads: Mapping[str, Head]
     couples: bool = False
+    longest: int | None = None
+    continues: frozenset[str] = frozenset()
 
     def loss(self, model: Backbone, batch: Batch, noise: Noise) -> Loss:
         """The terms for one micro-batch. The weight of each term must equal `batch.weights[term].sum()`."""

@@ -133,6 +133,7 @@ class Write(Objective):
     """−Σ log p(target token | source, target before it), the end among the tokens; with label smoothing if asked."""
 
     prepare: WritePrepare
+    continues = frozenset({"lm"})
 
     def __init__(self, prepare: WritePrepare, *, head: LMHead | None = None, smoothing: float = 0.0) -> None:
         super().__init__()

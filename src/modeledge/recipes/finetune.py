@@ -15,6 +15,7 @@ from modeledge.config import to_toml
 from modeledge.corpus.rows import read_table
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError, nearest
+from modeledge.evaluate import analyse
 from modeledge.families import load_model, start_of
 from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
@@ -75,7 +76,7 @@ def finetune(
     parts = split_rows(recipe, rows, test_rows)
     found = find_model(recipe.model, recipe.revision, recipe.endpoint)
     if found.source:  # a run goes on with the commit that it began with
-        recipe = recipe.model_copy(update={"revision": found.source["revision"]})
+        recipe = recipe.model_copy(update=found.pins(recipe.endpoint))
     with run_folder(folder, to_toml(recipe), resume=resume):
         tokenizer, model = Tokenizer.load(found.folder), load_model(found.folder)
         remember_source(model, found.source)
@@ -84,13 +85,19 @@ def finetune(
         model = Transformer(model.config, seed=recipe.seed) if recipe.fresh else model
         task = make_task(recipe, parts.train, tokenizer, model, say, start)
         task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
+        if task.needs_validation and not parts.validation:
+            what, remedy = "there are no validation rows to choose by", "set train.judge_every"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where="options", remedy=remedy)
         examples, chosen, held = (task.encode(part) for part in (parts.train, parts.validation, parts.test))
         cut = task.truncated(examples)
         more = f", {len(parts.validation)} validation rows" if chosen else ""
         fits = f"{cut} of them cut to {recipe.train.length} tokens"
         windows = f" in {len(examples)} examples" if len(examples) > len(parts.train) else ""
         say(f"{len(parts.train)} training rows{windows} ({fits}){more}, {len(parts.test)} test rows")
+        for remark in task.remarks(examples):
+            say(f"training rows: {remark}")
         trainer = build_trainer(recipe, model, task, examples, chosen)
+        say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
         write_environment(folder, recipe.seed, found.source)
         session = Session(folder, trainer, say=say)
         if resume:
@@ -101,9 +108,12 @@ def finetune(
             if strategy.mergeable:
                 strategy.merge(model)
         task.finish(model)
+        for line in task.tune(answers(task, model, chosen), chosen) if chosen else ():
+            say(line)
         told = answers(task, model, held)
         counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test), "cut": cut}
-        results = {**marks(task, told, held, recipe.seed), "rows": counts}
+        analysis = analyse(task, told, held, seed=recipe.seed)
+        results = {**marks(task, told, held, recipe.seed), "rows": counts, "analysis": analysis}
         files.write_json(folder / "results.json", results)
         card = card_of(recipe, base, results["scores"], task.card)
         finish(model, tokenizer, folder / "model", recipe.family, {TASK_FILE: described(task)}, card)
@@ -137,18 +147,21 @@ def task_named(recipe: FinetuneRecipe) -> tuple[type[Task], dict[str, str]]:
 def split_rows(recipe: FinetuneRecipe, rows: Any = None, test_rows: Any = None) -> Parts:
     """The rows of a run, each part from its own file or set aside by lot: equal inputs stay together, classes in share.
 
-    Raises `E-LEAK` where files share inputs, `E-EMPTY-SPLIT` where there are too few rows to set any aside.
+    A task's `apart_by` widens what stays together. Raises `E-LEAK` where files share inputs, `E-EMPTY-SPLIT` where
+    there are too few rows to set any aside.
     """
     kind, roles = task_named(recipe)
     target, noise = roles[kind.target], Noise(recipe.seed).at("split")
-    inputs = [column for role, column in roles.items() if role != kind.target]
-    columns = [*inputs, target]
+    beside = (kind.target, *kind.beside)
+    inputs = kind.reads({role: column for role, column in roles.items() if role not in beside})
+    together = [roles[role] for role in kind.apart_by if role in roles][:1] or inputs
+    columns = kind.reads(roles)
     train: Rows = located(rows if rows is not None else recipe.data, columns)
     validation: Rows = []
 
     def aside(source: Rows, share: float, name: str) -> tuple[Rows, Rows]:
-        keys = [tuple(str(row[c]) for c in inputs) for row in source]
-        values = recipe.task == "regression" or len({str(row[target]) for row in source}) > len(source) // 2
+        keys = [tuple(str(row[c]) for c in together) for row in source]
+        values = not kind.stratified or len({str(row[target]) for row in source}) > len(source) // 2
         classes = ["" if values else str(row[target]) for row in source]
         stay, go = set_aside(keys, classes, share, noise.at(name))
         return [source[i] for i in stay], [source[i] for i in go]
@@ -192,7 +205,8 @@ def build_trainer(
     recipe: FinetuneRecipe, model: Transformer, task: Task, examples: Sequence[Example], chosen: Sequence[Example]
 ) -> Trainer:
     """The recipe's trainer: `epochs` become steps, the judge marks the chosen rows."""
-    config = recipe.train.over(recipe.epochs, len(examples)).model_copy(update={"length": task.seq})
+    config = recipe.train.over(recipe.epochs, len(examples)).fitted(model.config.width)
+    config = config.model_copy(update={"length": task.seq})
     judge = None
     if config.judge_every is not None:
         metric = recipe.metric or task.metrics[0]
@@ -207,7 +221,7 @@ def build_trainer(
             config.patience,
             data=f"{ListStream(chosen, 0).fingerprint} {json.dumps(task.described(), sort_keys=True)}",
         )
-    for name in set(task.objective.heads) & set(model.heads) if task.fresh_heads else ():
+    for name in (set(task.objective.heads) - task.objective.continues) & set(model.heads):
         del model.heads[name]  # the head of another task: this one starts afresh
     step = Step(model, task.objective, noise=Noise(recipe.seed))
     stream = ListStream(examples, recipe.seed)

@@ -37,6 +37,10 @@ class Found:
     folder: Path
     source: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
+    def pins(self, endpoint: str | None) -> dict[str, str | None]:
+        """What a recipe that is written down says: the commit, and the asked endpoint without what opens it."""
+        return {"revision": self.source["revision"], "endpoint": self.source["endpoint"] if endpoint else None}
+
 
 def find_model(
     source: str | Path, revision: str | None = None, endpoint: str | None = None, *, pickles: bool = False
@@ -62,7 +66,9 @@ def fetch(name: str, revision: str | None = None, endpoint: str | None = None, *
     from huggingface_hub import constants
 
     if endpoint is not None and not endpoint.startswith(("https://", "http://")):
-        raise ModeledgeError("E-USAGE", f"{printable(endpoint)!r} is no address", where="endpoint", remedy="https://…")
+        raise ModeledgeError(
+            "E-USAGE", f"{printable(without_secrets(endpoint))!r} is no address", where="endpoint", remedy="https://…"
+        )
     asked = (endpoint or constants.ENDPOINT).rstrip("/")
     stranger = urlsplit(asked).netloc != urlsplit(constants.ENDPOINT).netloc
     try:
@@ -81,17 +87,19 @@ def fetch(name: str, revision: str | None = None, endpoint: str | None = None, *
     return Found(path, {"name": name, "revision": path.name, "endpoint": without_secrets(asked)})
 
 
-def refuse(error: Exception, name: str, revision: str | None, endpoint: str, cache: Path) -> NoReturn:
+def refuse(
+    error: Exception, name: str, revision: str | None, endpoint: str, cache: Path, kind: str = "model"
+) -> NoReturn:
     """What the client's error means to a person."""
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    at = f" --revision {revision}" if revision else ""
+    kinds = {one.__name__ for one in type(error).__mro__}
+    at = ("" if kind == "model" else f" --repo-type {kind}") + (f" --revision {revision}" if revision else "")
     if "GatedRepoError" in kinds:
         what, remedy = f"{name} is given out to those who asked for it", "accept its terms, then `hf auth login`"
         raise ModeledgeError("E-PERMISSION", what, where=endpoint, remedy=remedy) from error
     if "RevisionNotFoundError" in kinds:
         raise ModeledgeError("E-NO-FILE", f"{name} has no revision {revision!r}", where=endpoint) from error
     if "RepositoryNotFoundError" in kinds:
-        what = f"there is no model {name}, and no such folder here"
+        what = f"there is no {kind} {name}" + (", and no such folder here" if kind == "model" else "")
         raise ModeledgeError("E-NO-FILE", what, where=endpoint, remedy="check the name and the path") from error
     if "OSError" in kinds and getattr(error, "errno", None) is not None and "ConnectionError" not in kinds:
         raise ModeledgeError("E-READ", str(error), where=str(cache)) from error

@@ -238,8 +238,8 @@ def pinned(recipe: PretrainRecipe) -> PretrainRecipe:
     model = recipe.model
     if model.start is None or not is_name(model.start):
         return recipe
-    commit = find_model(model.start, model.revision, model.endpoint).source["revision"]
-    return recipe.model_copy(update={"model": model.model_copy(update={"revision": commit})})
+    pins = find_model(model.start, model.revision, model.endpoint).pins(model.endpoint)
+    return recipe.model_copy(update={"model": model.model_copy(update=pins)})
 
 
 def card_of(recipe: PretrainRecipe, trainer: Trainer, folder: Path) -> Card:

@@ -99,6 +99,13 @@ class StrategyRecipe(Settings):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class FinetuneTrain(TrainConfig):
+    """The numbers of a fine-tuning run: the rate by the width of the model, and a longer warm-up."""
+
+    learning_rate: float | None = Field(default=None, gt=0, le=100)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+
+
 class FinetuneRecipe(Settings):
     """A model and labelled rows in, an adapted model and its marks out.
 
@@ -129,7 +136,7 @@ class FinetuneRecipe(Settings):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     strategies: tuple[StrategyRecipe, ...] = ()
     epochs: float = Field(default=3.0, gt=0)
-    train: TrainConfig = TrainConfig(learning_rate=3e-4, warmup=0.1, batch=32)
+    train: FinetuneTrain = FinetuneTrain()
     allow_leak: bool = False
     family: str | None = None
     license: str | None = None

@@ -50,8 +50,8 @@ class Model:
         told how many were cut. With `keep` each row begins with the fields that came in; one that is called as an
         answer is (`prediction`) is `E-USAGE`.
         """
-        task = self._needed()
-        data = self._rows(self._named(rows), labelled=False)
+        task = self.needed_task()
+        data = self.rows(self._named(rows), labelled=False)
         kept = [{k: v for k, v in row.items() if k != "__where__"} if keep else {} for row in data]
         taken = [name for name in task.answered if any(name in row for row in kept)]
         if taken:
@@ -59,14 +59,18 @@ class Model:
             raise ModeledgeError("E-USAGE", what, remedy="rename the column")
         examples = task.encode(data, labelled=False)
         _say_cut(say, task.truncated(examples), len(examples), task.length)
+        for remark in task.remarks(examples):
+            say(remark)
         told = answers(task, self.transformer, examples)
         return [{**row, **task.shown(answer)} for row, answer in zip(kept, told, strict=True)]
 
     def evaluate(self, rows: Any, *, seed: int = 0, say: Callable[[str], None] = print) -> dict[str, Any]:
         """Scores on labelled rows, each with its 95 % interval; `say` is told how many texts were cut."""
-        task = self._needed()
-        examples = task.encode(self._rows(rows, labelled=True))
+        task = self.needed_task()
+        examples = task.encode(self.rows(rows, labelled=True))
         _say_cut(say, task.truncated(examples), len(examples), task.length)
+        for remark in task.remarks(examples):
+            say(remark)
         return marks(task, answers(task, self.transformer, examples), examples, seed)
 
     def embed(
@@ -141,7 +145,7 @@ class Model:
         """Bare texts as rows of the task's text column; everything else as it is."""
         if isinstance(rows, str | Path | Mapping) or hasattr(rows, "columns") or not isinstance(rows, Iterable):
             return rows
-        task, rows = self._needed(), list(rows)
+        task, rows = self.needed_task(), list(rows)
         if not rows or not all(isinstance(row, str) for row in rows):
             return rows
         inputs = [column for role, column in task.columns.items() if role != task.target]
@@ -157,17 +161,19 @@ class Model:
             raise ModeledgeError("E-NO-FILE", "this model came without a tokenizer", remedy=remedy)
         return self.tokenizer
 
-    def _needed(self) -> Task:
+    def needed_task(self) -> Task:
+        """The task that the model was fine-tuned on (`E-USAGE`)."""
         if self.task is None:
             raise ModeledgeError(
                 "E-USAGE", "this model was not fine-tuned on a task", remedy="run `modeledge finetune`"
             )
         return self.task
 
-    def _rows(self, rows: Any, *, labelled: bool) -> list[Mapping[str, Any]]:
-        task = self._needed()
-        wanted = [column for role, column in task.columns.items() if labelled or role != task.target]
-        return list(located(rows, wanted))
+    def rows(self, rows: Any, *, labelled: bool) -> list[Mapping[str, Any]]:
+        """Rows with the columns that the task reads, and their places under `__where__`."""
+        task = self.needed_task()
+        wanted = {role: column for role, column in task.columns.items() if labelled or role != task.target}
+        return list(located(rows, task.reads(wanted)))
 
 
 def _say_cut(say: Callable[[str], None], cut: int, count: int, length: int) -> None:

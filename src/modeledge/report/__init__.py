@@ -4,6 +4,7 @@
 hands it to `write_report`. Nothing here imports torch.
 """
 
+from modeledge.report.analysis import error_page
 from modeledge.report.blocks import (
     Block,
     Code,
@@ -45,6 +46,7 @@ __all__ = [
     "compare_page",
     "compare_report",
     "comparison_plot",
+    "error_page",
     "loss_curves",
     "progress_panels",
     "read_run",

@@ -3,7 +3,8 @@
 What is read: `run.toml` (keys `kind` and `seed`), `metrics.jsonl` with `speed.jsonl` beside it, `ledger.json`,
 `environment.json` (key `command`, where there is one) and `results.json`. Of the last, `scores` maps or lists marks
 (a number, or an object with `value` and, where known, `low`, `high`, `n`, `signature`, `greater_is_better`), `samples`
-lists objects with `prompt` and `continuation`, and any other key is shown as it stands.
+lists objects with `prompt` and `continuation`, `analysis` says where answers were wrong, and any other key is shown as
+it stands.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from modeledge.report.analysis import analysis_blocks
 from modeledge.report.blocks import (
     Align,
     Block,
@@ -69,6 +71,7 @@ def run_page(run: Run) -> Page:
     sections = [
         Section("Training", training_blocks(run)),
         Section("Scores", score_blocks(run)),
+        Section("Where it is wrong", wrong_blocks(run)),
         Section("Samples", sample_blocks(run)),
         Section("Data", ledger_blocks(run)),
         Section("Reproduce", reproduce_blocks(run)),
@@ -137,10 +140,18 @@ def score_blocks(run: Run) -> list[Block]:
         rows = [[name, values[-1], min(values), max(values), steps[-1]] for name, (steps, values) in series.items()]
         table = Table(("Metric", "Last", "Lowest", "Highest", "At step"), rows, (), "Evaluations during training.")
         blocks.append(table)
-    rest = {k: v for k, v in run.results.items() if k not in ("scores", "samples")}
+    rest = {k: v for k, v in run.results.items() if k not in ("scores", "samples", "analysis")}
     if rest:
         blocks.append(Details("Other results", [KeyValues(rest)]))
     return blocks
+
+
+def wrong_blocks(run: Run) -> list[Block]:
+    """The analysis of the answers, where there is one."""
+    told = run.results.get("analysis", {})
+    if not isinstance(told, Mapping):
+        broken(run.path / "results.json", "analysis must be an object")
+    return analysis_blocks(told) if told else []
 
 
 def sample_blocks(run: Run) -> list[Block]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, cast, get_args
@@ -14,23 +15,24 @@ from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
 from modeledge.model.facts import Facts
 from modeledge.model.heads import ClassHead, Pool, ValueHead
-from modeledge.objectives import Classify, LabelPrepare, Regress
+from modeledge.objectives import Classify, Labelling, LabelPrepare, Regress
 from modeledge.records import Example
 from modeledge.tasks.columns import text_of, where_of
 from modeledge.tasks.labels import Labels, check_sizes, check_unseen, extended, infer
 from modeledge.tasks.task import Answer, Asked, Row, Say, Task, known_options, role_columns
+from modeledge.tasks.wording import WORDING, Worded, Wording, worded
 from modeledge.tokens import Tokenizer
 
 CLASS_METRICS, VALUE_METRICS = ("accuracy", "f1_macro", "matthews"), ("pearson", "spearman", "mean_squared_error")
 
 
-class LabelTask(Task):
+class LabelTask(Worded, Task):
     """One label a row. `text` and `pair` name the columns that are read, `label` the one that is learned."""
 
     kind: ClassVar[str] = "label"
     labelling: ClassVar[Literal["class", "value", "auto"]] = "auto"
     optional: ClassVar[tuple[str, ...]] = ("pair",)
-    options: ClassVar[tuple[str, ...]] = ("pool", "hidden", "smoothing", "balanced")
+    options: ClassVar[tuple[str, ...]] = ("pool", "hidden", "smoothing", "balanced", "lm", *WORDING)
 
     def __init__(
         self,
@@ -47,26 +49,30 @@ class LabelTask(Task):
         dropout: float = 0.0,
         smoothing: float = 0.0,
         class_weights: Sequence[float] = (),
+        lm: float = 0.0,
+        wording: Wording = Wording(),  # noqa: B008
     ) -> None:
-        self.labels, self.tokenizer = labels, tokenizer
+        self.labels, self.tokenizer, self.wording = labels, tokenizer, wording
         self.columns = {"text": text, "label": label, **({} if pair is None else {"pair": pair})}
         if tokenizer.vocab_size > config.table.vocab:
             what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {config.table.vocab} rows"
             raise ModeledgeError("E-VOCAB-SIZE", what)
         encoder = config.encoder is not None
         prepare = shape_for(tokenizer, config, labels.kind, length, tuple(class_weights))
+        prepare = replace(prepare, lm=checked_share(lm, config) > 0)
         pool = pool or ("first" if encoder else "last")
         hidden = encoder if hidden is None else hidden
-        self.objective: Classify | Regress
+        self.objective: Labelling
         if labels.kind == "class":
             head = ClassHead(outputs=len(labels.names), pool=pool, hidden=hidden, dropout=dropout)
-            self.objective = Classify(prepare, head, smoothing=smoothing)
+            self.objective = Classify(prepare, head, smoothing=smoothing, lm=lm)
         else:
             self.objective = Regress(
                 prepare,
                 ValueHead(pool=pool, hidden=hidden, dropout=dropout),
                 center=labels.center,
                 scale=labels.scale,
+                lm=lm,
             )
         self.prepare, self.length = prepare, length
 
@@ -87,7 +93,7 @@ class LabelTask(Task):
         if options.pop("balanced", False) and labels.names:
             counts = np.bincount([int(labels.number(row[label], "")) for row in rows], minlength=len(labels.names))
             options["class_weights"] = (len(rows) / (len(labels.names) * np.maximum(counts, 1))).tolist()
-        options = {"dropout": asked.dropout, **options}
+        options = {"dropout": asked.dropout, **worded(options, labels.names)}
         return cls(labels, tokenizer, facts, length=asked.length, **columns, **options)
 
     def described(self) -> dict[str, Any]:
@@ -102,6 +108,7 @@ class LabelTask(Task):
             "length": self.length,
             "pool": head.pool,
             "hidden": head.hidden,
+            **self.wording.described(),
         }
 
     @classmethod
@@ -109,21 +116,26 @@ class LabelTask(Task):
         """The inverse of `described`."""
         labels = Labels(said["kind"], tuple(said["names"]))
         names = ("length", "text", "pair", "label", "pool", "hidden")
-        return cls(labels, tokenizer, facts, **{name: said[name] for name in names})
+        wording = Wording.of(said, labels.names)
+        return cls(labels, tokenizer, facts, wording=wording, **{name: said[name] for name in names})
 
     def encode(self, rows: Sequence[Row], *, labelled: bool = True) -> list[Example]:
         """Rows → examples. A missing column or an empty text is an error; rows keep their order."""
-        text, pair, label = self.columns["text"], self.columns.get("pair"), self.columns["label"]
+        text, pair = self.columns["text"], self.columns.get("pair")
         texts = [text_of(row, text, i) for i, row in enumerate(rows)]
         pairs = [text_of(row, pair, i) for i, row in enumerate(rows)] if pair is not None else None
         ids = self.tokenizer.encode_batch(texts)
         pair_ids = self.tokenizer.encode_batch(pairs) if pairs is not None else None
         examples = []
         for i, row in enumerate(rows):
-            where = where_of(row, i)
-            value = self.labels.number(row.get(label), where) if labelled else None
-            examples.append(Example(i, ids[i], pair_ids[i] if pair_ids is not None else None, value, where=where))
+            value = self.number_of(row, i) if labelled else None
+            pair_i = pair_ids[i] if pair_ids is not None else None
+            examples.append(Example(i, ids[i], pair_i, value, where=where_of(row, i)))
         return examples
+
+    def number_of(self, row: Row, index: int) -> Any:
+        """A row's label as the objective takes it; what does not fit is an error that names the row."""
+        return self.labels.number(row.get(self.columns["label"]), where_of(row, index))
 
     def truncated(self, examples: Sequence[Example]) -> int:
         """How many examples lose tokens to the row length."""
@@ -201,6 +213,17 @@ class ValueTask(LabelTask):
 
     kind: ClassVar[str] = "regression"
     labelling: ClassVar[Literal["class", "value", "auto"]] = "value"
+    stratified: ClassVar[bool] = False
+
+
+def checked_share(lm: Any, config: Facts) -> float:
+    """The share of the auxiliary language modelling (`E-CONFIG-VALUE` where a model or a number has none)."""
+    if isinstance(lm, bool) or not isinstance(lm, int | float) or not 0 <= lm < math.inf:
+        raise ModeledgeError("E-CONFIG-VALUE", f"{lm!r} is no share", where="options.lm", remedy="0.5, as GPT has it")
+    if lm and config.encoder is not None:
+        what = "a model that reads both ways has no next token to learn"
+        raise ModeledgeError("E-CONFIG-VALUE", what, where="options.lm", remedy="take a decoder, or leave it out")
+    return float(lm)
 
 
 def shape_for(

@@ -54,6 +54,7 @@ class RankTask(Task):
     optional: ClassVar[tuple[str, ...]] = ("negatives", "label")
     target: ClassVar[str] = "pair"
     options: ClassVar[tuple[str, ...]] = tuple(Ranking.model_fields)
+    stratified: ClassVar[bool] = False
 
     objective: Rank
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from modeledge.errors import ModeledgeError, nearest
@@ -77,8 +77,9 @@ class Task(ABC):
     """Rows in, marked answers out. A task is made from its training rows (`made`) and restored beside a model.
 
     `inputs` are the roles that are always read, `optional` those that may be, `target` the role that is learned;
-    `options` the names of the options that `made` knows. `columns` maps roles to the columns of the rows. `fresh_heads`
-    says that the heads of the objective start afresh in a model that has heads of these names already.
+    `options` the names of the options that `made` knows. `columns` maps roles to the columns of the rows. `beside` are
+    optional roles that the model does not read (ids). `apart_by` are the roles whose first that has a column groups
+    rows: those that are equal in it are set aside together; with `stratified` the same share of each label is.
     """
 
     kind: ClassVar[str]
@@ -87,17 +88,25 @@ class Task(ABC):
     optional: ClassVar[tuple[str, ...]] = ()
     target: ClassVar[str] = "label"
     options: ClassVar[tuple[str, ...]] = ()
-    fresh_heads: ClassVar[bool] = True
+    beside: ClassVar[tuple[str, ...]] = ()
+    stratified: ClassVar[bool] = True
+    apart_by: ClassVar[tuple[str, ...]] = ()  # none: rows that are equal in all inputs
 
     objective: Objective
     tokenizer: Tokenizer
     columns: Mapping[str, str]
     length: int
+    needs_validation: bool = False  # without validation rows `tune` would have nothing to choose by
 
     @classmethod
     @abstractmethod
     def made(cls, rows: Sequence[Row], tokenizer: Tokenizer, facts: Facts, asked: Asked, say: Say) -> Task:
         """The task that the training rows state; what was inferred is said."""
+
+    @classmethod
+    def reads(cls, columns: Mapping[str, str]) -> list[str]:
+        """The columns of the rows behind roles, in their order."""
+        return list(columns.values())
 
     @classmethod
     @abstractmethod
@@ -146,6 +155,10 @@ class Task(ABC):
         """How many examples lose tokens to the row length."""
         return 0
 
+    def remarks(self, examples: Sequence[Example]) -> Sequence[str]:
+        """What a reader should know of these examples beside `truncated`: what was left out, each with its count."""
+        return ()
+
     def check(self, learned: Sequence[Row], asked: Sequence[Row], *, apart: bool) -> None:
         """Refuse rows that cannot be marked by what is learned. `apart`: the asked rows have a file of their own."""
         return
@@ -154,12 +167,28 @@ class Task(ABC):
         """One answer a row, in the order of the rows, out of one an example."""
         return list(answers)
 
+    def joined(self, answers: Sequence[Answer]) -> Answer:
+        """One answer of several models' to one row: the mean of probabilities, or of values."""
+        first = answers[0]
+        if first.probabilities:
+            by_class = zip(*(answer.probabilities for answer in answers), strict=True)
+            shares = tuple(sum(column) / len(answers) for column in by_class)
+            return replace(first, value=max(range(len(shares)), key=shares.__getitem__), probabilities=shares)
+        if isinstance(first.value, float):
+            return replace(first, value=sum(answer.value for answer in answers) / len(answers))
+        what = f"answers of the task {self.kind!r} have no mean"
+        raise ModeledgeError("E-USAGE", what, remedy="evaluate each model by itself")
+
     def rows_of(self, examples: Sequence[Example]) -> list[Example]:
         """One example a row: what `sides` is given beside settled answers."""
         first: dict[int, Example] = {}
         for example in examples:
             first.setdefault(example.index if example.row is None else example.row, example)
         return list(first.values())
+
+    def tune(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Sequence[str]:
+        """After training: choose what validation rows decide (a threshold) by their settled answers; what to say."""
+        return ()
 
     def finish(self, model: Backbone) -> None:
         """After training, before saving: let the weights say what the task has added."""
@@ -171,7 +200,7 @@ class Task(ABC):
         for start in range(0, len(order), size):
             chosen = [self.unlabelled(examples[i]) for i in order[start : start + size]]
             ready = [self.objective.prepare(example, Noise(0)) for example in chosen]
-            yield collate(ready, Shape(self.seq))
+            yield collate(ready, Shape(max(self.seq, *(max(p.lengths()) for p in ready))))
 
     @property
     def seq(self) -> int:

@@ -43,7 +43,7 @@ class WriteTask(Task):
     inputs: ClassVar[tuple[str, ...]] = ("source",)
     target: ClassVar[str] = "target"
     options: ClassVar[tuple[str, ...]] = tuple(Writing.model_fields)
-    fresh_heads: ClassVar[bool] = False
+    stratified: ClassVar[bool] = False
     settings: ClassVar[type[Writing]] = Writing
     usual: ClassVar[tuple[str, ...]] = ("rouge1", "rouge2", "rougeL", "exact_match")
     defaults: ClassVar[Mapping[str, Any]] = {}

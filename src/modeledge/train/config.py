@@ -14,7 +14,10 @@ from modeledge.machine import has_fast_bf16
 
 
 class TrainConfig(Settings):
-    """How the one trainer runs. Lengths are in tokens, batches in examples, rates per update."""
+    """How the one trainer runs. Lengths are in tokens, batches in examples, rates per update.
+
+    A `learning_rate` of none is for fine-tuning: `fitted` chooses it by the width of the model.
+    """
 
     steps: int = Field(default=1000, ge=1)
     batch: int = Field(default=32, ge=1)
@@ -23,7 +26,7 @@ class TrainConfig(Settings):
     packed: bool = True
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = Field(default=1e-3, gt=0, le=100)
+    learning_rate: float | None = Field(default=1e-3, gt=0, le=100)
     schedule: Literal["constant", "linear", "cosine", "wsd"] = "linear"
     warmup: float = Field(default=0.05, ge=0, lt=1)
     cooldown: float = Field(default=0.2, gt=0, le=1)
@@ -59,6 +62,17 @@ class TrainConfig(Settings):
         """The same run with as many steps as show each of `examples` examples `epochs` times."""
         return self.model_copy(update={"steps": max(1, math.ceil(epochs * examples / self.batch))})
 
+    def fitted(self, width: int) -> TrainConfig:
+        """With a learning rate, where none was asked for: 5e-5 at BERT's width of 768 (the middle of what Devlin et al.
+        2019, section A.3 search), more for narrower models in proportion (Yang et al. 2022), 3e-4 at most."""
+        return self if self.learning_rate else self.model_copy(update={"learning_rate": min(3e-4, 5e-5 * 768 / width)})
+
+    @property
+    def peak(self) -> float:
+        """The learning rate after warm-up."""
+        assert self.learning_rate is not None, "fitted(width) chooses a rate"
+        return self.learning_rate
+
     def rate(self, step: int) -> float:
         """The learning rate of update `step` (from 0), a function of the global step alone.
 
@@ -67,7 +81,7 @@ class TrainConfig(Settings):
         """
         warm = self.warmup * self.steps
         if step < warm:
-            return self.learning_rate * (step + 1) / (math.floor(warm) + 1)
+            return self.peak * (step + 1) / (math.floor(warm) + 1)
         gone = min(1.0, (step - warm) / max(1.0, self.steps - warm))
         match self.schedule:
             case "constant":
@@ -78,7 +92,7 @@ class TrainConfig(Settings):
                 share = 0.5 * (1.0 + math.cos(math.pi * gone))
             case "wsd":
                 share = min(1.0, (self.steps - step) / max(1.0, self.cooldown * self.steps))
-        return self.learning_rate * (self.final + (1.0 - self.final) * share)
+        return self.peak * (self.final + (1.0 - self.final) * share)
 
     def chosen_device(self) -> torch.device:
         """The device, where `auto` prefers CUDA, then the CPU; an absent one is `E-DEVICE`."""

@@ -26,10 +26,10 @@ class Optimizer:
         if config.optimizer == "adamw":
             betas = (config.beta1, config.beta2)
             self.kernel: torch.optim.Optimizer = torch.optim.AdamW(
-                first, lr=config.learning_rate, betas=betas, eps=config.eps, weight_decay=0.0, fused=True
+                first, lr=config.peak, betas=betas, eps=config.eps, weight_decay=0.0, fused=True
             )
         else:
-            self.kernel = torch.optim.SGD(first, lr=config.learning_rate, momentum=config.momentum, fused=True)
+            self.kernel = torch.optim.SGD(first, lr=config.peak, momentum=config.momentum, fused=True)
         self.template = {k: v for k, v in self.kernel.param_groups[0].items() if k != "params"}
         self.steps: dict[str, int] = {}
 

@@ -72,7 +72,7 @@ class Trainer:
         self.model = step.model
         self.model.compute = config.chosen_dtype()
         self.model.checkpoint_blocks(config.recompute)
-        self.model.check_length(config.length)
+        self.model.check_length(config.length if step.objective.longest is None else step.objective.longest)
         for strategy in self.strategies:
             strategy.attach(self.model, self.noise)
         reserve = sum(strategy.reserve for strategy in self.strategies)

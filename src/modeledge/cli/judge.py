@@ -1,0 +1,76 @@
+"""The verbs that look at answers: errors, ensemble, curve, submit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modeledge.cli.terminal import say
+
+
+def errors(
+    model: Annotated[Path, typer.Argument(help="A fine-tuned model, or the run folder around it.")],
+    data: Annotated[str, typer.Argument(help="Labelled rows.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A fresh .html file.")] = Path("errors.html"),
+    seed: int = 0,
+) -> None:
+    """Write a page that shows where a model is wrong: by class, by length, and where it was sure of it."""
+    from modeledge.recipes.mistakes import write_errors
+    from modeledge.recipes.use import Model
+
+    write_errors(Model.load(model), data, out, title=f"Errors of {model.name}", seed=seed, say=say)
+    say(f"errors: {out}")
+
+
+def ensemble(
+    models: Annotated[list[Path], typer.Argument(help="Fine-tuned models of one task, or their run folders.")],
+    data: Annotated[str, typer.Option(help="Labelled rows.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A fresh folder.")] = Path("runs/ensemble"),
+    seed: int = 0,
+) -> None:
+    """Average the answers of several models (seeds, checkpoints); each alone and all together in one table."""
+    from modeledge.recipes.mistakes import run_ensemble
+
+    run_ensemble(models, data, out, seed=seed, say=say)
+    say(f"report: {out / 'report.html'}")
+
+
+def curve(
+    recipe: Annotated[Path, typer.Argument(help="A fine-tuning recipe (TOML), e.g. a run's run.toml.")],
+    budgets: Annotated[str, typer.Option(help="Numbers of labels, e.g. 100,300,1000")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A fresh folder.")] = Path("runs/curve"),
+    seeds: int = 3,
+) -> None:
+    """Fine-tune on growing parts of the training rows: what do more labels buy?"""
+    from modeledge.config import load_config
+    from modeledge.recipes.curve import learning_curve
+    from modeledge.recipes.recipe import FinetuneRecipe
+
+    asked = load_config(FinetuneRecipe, recipe)
+    learning_curve(asked, numbers(budgets), out, seeds=seeds, say=say)
+    say(f"report: {out / 'report.html'}")
+
+
+def submit(
+    model: Annotated[Path, typer.Argument(help="A fine-tuned model, or the run folder around it.")],
+    data: Annotated[str, typer.Argument(help="The benchmark's test file.")],
+    task: Annotated[str, typer.Option(help="cola, sst2, mrpc, stsb, qqp, mnli-m, mnli-mm, qnli, rte, wnli or ax")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A fresh .tsv file.")],
+) -> None:
+    """Write a model's answers as one file of a GLUE submission."""
+    from modeledge.recipes.mistakes import write_submission
+    from modeledge.recipes.use import Model
+
+    write_submission(Model.load(model), data, out, task)
+    say(f"submission: {out}")
+
+
+def numbers(words: str) -> list[int]:
+    """`100,300` → [100, 300]; `E-USAGE` for anything else."""
+    from modeledge.errors import ModeledgeError
+
+    if not all(word.strip().isdecimal() for word in words.split(",")):
+        raise ModeledgeError("E-USAGE", f"{words!r} are no whole numbers", where="--budgets", remedy="100,300,1000")
+    return [int(word) for word in words.split(",")]

@@ -1,0 +1,93 @@
+"""Data as a benchmark gives them out: what the layout of the files says becomes the task, columns and splits of a run.
+
+A recipe that names no column asks "what is this?"; the answer is said aloud, and any field of the recipe overrides it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from modeledge.corpus.layouts import LAYOUTS, Layout, guess_layout, read_layout, splits_in
+from modeledge.errors import ModeledgeError, nearest
+from modeledge.recipes.hub_data import fetch_data, is_address
+from modeledge.recipes.recipe import MEMORY, FinetuneRecipe
+from modeledge.records import Ledger
+from modeledge.tasks import TASKS
+
+Say = Callable[[str], None]
+ORDINARY = "none"  # `layout = "none"`: a table with columns, whatever it looks like
+LEARNED, MARKED = ("train", "msr_train", "movie"), ("dev", "msr_test", "test", "dev_matched")
+
+
+def stated(recipe: FinetuneRecipe, say: Say) -> FinetuneRecipe:
+    """The recipe with what its data state: the layout (guessed where no column is named), the task, the columns.
+
+    An address on a hub becomes one with its commit. Raises `E-CONFIG-VALUE` for an unknown layout.
+    """
+    if recipe.data == MEMORY:
+        return recipe
+    if is_address(recipe.data):
+        recipe = recipe.model_copy(update={"data": fetch_data(recipe.data, recipe.endpoint).address})
+    named = recipe.text or recipe.pair or recipe.label or recipe.columns
+    name = recipe.layout or (None if named else guess_layout(local(recipe.data, recipe.endpoint)))
+    if name in (None, ORDINARY):
+        return recipe
+    layout = layout_of(name)
+    kind = recipe.task if recipe.task != "auto" else layout.task
+    task = TASKS.get(kind)
+    roles = (*task.inputs, *task.optional, task.target) if task is not None else ()
+    columns = {role: column for role, column in layout.roles.items() if role in roles}
+    how = "as asked" if recipe.layout else f'guessed; --layout {ORDINARY} says "a plain table"'
+    say(f"data: read as {name} ({how}); task {kind}: {plain_roles(columns)}")
+    return recipe.model_copy(update={"layout": name, "task": kind, "columns": {**columns, **recipe.columns}})
+
+
+def layout_of(name: str | None) -> Layout:
+    """A row of `LAYOUTS`; `E-CONFIG-VALUE` with the nearest name."""
+    if name not in LAYOUTS:
+        remedy = nearest(str(name), LAYOUTS)
+        raise ModeledgeError("E-CONFIG-VALUE", f"there is no layout {name!r}", where="layout", remedy=remedy)
+    return LAYOUTS[name]
+
+
+def local(address: str, endpoint: str | None = None) -> Path:
+    """The file or folder here."""
+    return fetch_data(address, endpoint).path if is_address(address) else Path(address)
+
+
+def split_of(recipe: FinetuneRecipe, part: str) -> tuple[Any, str] | None:
+    """Where the rows of "train" or "test" are: a path and a split of the layout; `None` where they are set aside."""
+    layout = layout_of(recipe.layout)
+    place = local(recipe.data if part == "train" or recipe.test is None else recipe.test, recipe.endpoint)
+    if not place.is_dir():
+        return None if part == "test" and recipe.test is None else (place, part if part in layout.files else "train")
+    here = [s for s in splits_in(layout, place) if s not in layout.unlabelled]
+    wanted = LEARNED if part == "train" else MARKED
+    found = next((s for s in wanted if s in here), None)
+    if found is None and part == "train":
+        known = ", ".join(here) or "none"
+        what = f"there is no training split of {layout.name!r}"
+        raise ModeledgeError("E-NO-FILE", what, where=str(place), why=f"splits here: {known}", remedy="name a file")
+    return None if found is None else (place, found)
+
+
+def benchmark_rows(recipe: FinetuneRecipe, part: str, say: Say) -> list[dict[str, Any]] | None:
+    """The rows of "train" or "test" with every record accounted for; `None` where the test rows are to be set aside."""
+    found = split_of(recipe, part)
+    if found is None:
+        return None
+    ledger = Ledger()
+    rows = read_layout(str(recipe.layout), found[0], found[1], ledger=ledger)
+    lost = {**ledger.filtered, **ledger.quarantined}
+    gone = "".join(f", {count.records:,} left out ({reason})" for reason, count in lost.items())
+    say(f"{part}: {len(rows):,} rows of split {found[1]!r}{gone}")
+    for note in ledger.notes:
+        say(f"note: {note}")
+    return rows
+
+
+def plain_roles(columns: Mapping[str, str]) -> str:
+    """Roles and their columns, for reading."""
+    return ", ".join(f"{role} = {column!r}" for role, column in columns.items())

@@ -1,0 +1,115 @@
+"""The verbs that look at answers, on tiny models: errors, ensemble, curve, submit; and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modeledge.errors import ModeledgeError
+from modeledge.families import save_model
+from modeledge.model import Attention, FeedForward, Rotary, Stack, Tokens, Transformer, TransformerConfig
+from modeledge.recipes.curve import learning_curve
+from modeledge.recipes.finetune import finetune
+from modeledge.recipes.mistakes import run_ensemble, write_errors
+from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
+from modeledge.recipes.use import Model
+from modeledge.tokens import train_tokenizer
+
+WORDS = "red green blue one two three four five old new big small".split()  # noqa: SIM905
+
+
+def rows(count: int, seed: int) -> list[dict[str, Any]]:
+    lots = random.Random(seed)
+    texts = [f"{seed} {n} " + " ".join(lots.choices(WORDS, k=5)) for n in range(count)]
+    return [{"text": text, "label": "red" if "red" in text else "none"} for text in texts]
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = train_tokenizer([row["text"] for row in rows(200, 0)], vocab_size=320)
+    stack = Stack(layers=1, attention=Attention(heads=2), feedforward=FeedForward(width=32), position=Rotary())
+    save_model(
+        Transformer(TransformerConfig(width=16, embed=Tokens(vocab=tokenizer.vocab_size), encoder=stack)), folder
+    )
+    tokenizer.save(folder)
+    return folder
+
+
+def recipe(base: Path, **fields: Any) -> FinetuneRecipe:
+    numbers = {"batch": 8, "length": 32, "threads": 1, "precision": "fp32", "learning_rate": 3e-3}
+    train = FinetuneTrain(**numbers)
+    return FinetuneRecipe(model=str(base), data="rows from memory", train=train, epochs=1.0, **fields)
+
+
+@pytest.fixture(scope="module")
+def runs(base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folders = [tmp_path_factory.mktemp("runs") / f"seed-{seed}" for seed in range(2)]
+    for seed, folder in enumerate(folders):
+        finetune(recipe(base, seed=seed), folder, rows=rows(60, 1), test_rows=rows(20, 2), say=quiet)
+    return folders
+
+
+def test_a_run_says_where_it_was_wrong(runs: list[Path]) -> None:
+    told = json.loads((runs[0] / "results.json").read_text())["analysis"]
+    assert sum(map(sum, told["confusion"])) == 20
+    assert not any("text" in mistake for mistake in told["mistakes"])
+
+
+def test_a_page_of_errors_shows_the_texts(runs: list[Path], tmp_path: Path) -> None:
+    model, data = Model.load(runs[0]), rows(40, 3)
+    write_errors(model, data, tmp_path / "errors.html", say=quiet)
+    page = (tmp_path / "errors.html").read_text()
+    told = model.predict(data, say=quiet)
+    wrong = [row["text"] for row, answer in zip(data, told, strict=True) if answer["prediction"] != row["label"]]
+    assert wrong
+    assert sum(text in page for text in wrong) == min(len(wrong), 20)
+    with pytest.raises(ModeledgeError, match="E-OUTPUT"):
+        write_errors(model, data, tmp_path / "errors.html", say=quiet)
+
+
+def test_an_ensemble_stands_beside_its_members(runs: list[Path], tmp_path: Path) -> None:
+    data = rows(30, 4)
+    scores = run_ensemble(runs, data, tmp_path / "both", say=quiet)
+    assert list(scores) == [*map(str, runs), "ensemble"]
+    alone = run_ensemble(runs[:1], data, tmp_path / "one", say=quiet)
+    assert alone["ensemble"] == alone[str(runs[0])] == scores[str(runs[0])]
+    lines = [json.loads(line) for line in (tmp_path / "both" / "predictions.jsonl").read_text().splitlines()]
+    shares = [[row["p(red)"] for row in Model.load(run).predict(data, say=quiet)] for run in runs]
+    for n, line in enumerate(lines):
+        assert line["p(red)"] == pytest.approx((shares[0][n] + shares[1][n]) / 2, abs=1e-6)
+        assert line["label"] == data[n]["label"]
+    assert "ensemble" in (tmp_path / "both" / "report.html").read_text()
+
+
+def test_models_of_two_tasks_make_no_ensemble(base: Path, runs: list[Path], tmp_path: Path) -> None:
+    other = [{"text": row["text"], "label": f"{len(row['text']) / 8}"} for row in rows(40, 1)]
+    finetune(
+        recipe(base, task="regression", allow_leak=True), tmp_path / "run", rows=other, test_rows=other[:9], say=quiet
+    )
+    with pytest.raises(ModeledgeError, match="E-KEYS"):
+        run_ensemble([runs[0], tmp_path / "run"], rows(10, 5), tmp_path / "out", say=quiet)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_curve_is_one_run_a_budget_and_seed(base: Path, tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows(60, 1)))
+    asked = recipe(base).model_copy(update={"data": str(data)})
+    told = learning_curve(asked, [16, 40], tmp_path / "curve", seeds=2, say=quiet)
+    accuracy = [(t["labels"], t["seed"]) for t in told if t["metric"] == "accuracy"]
+    assert accuracy == [(16, 0), (40, 0), (16, 1), (40, 1)]
+    assert "40" in (tmp_path / "curve" / "report.html").read_text()
+    counts = [json.loads((tmp_path / "curve" / f"{n}-seed-1" / "results.json").read_text())["rows"] for n in (16, 40)]
+    assert [c["train"] for c in counts] == [16, 40]
+    assert {c["test"] for c in counts} == {12}
+    with pytest.raises(ModeledgeError, match="E-CONFIG-VALUE"):
+        learning_curve(asked, [1000], tmp_path / "more", say=quiet)

@@ -77,6 +77,7 @@ CATALOGUE: dict[str, Entry] = {
     "E-SPAN": Entry(DATA, "a span does not fit its text", "give start and end in characters, from 0, end excluded"),
     "E-SCORES": Entry(DATA, "scores do not fit the metric", "pass what the metric says it needs"),
     "E-LEAK": Entry(DATA, "training and evaluation share rows", "remove them from one side"),
+    "E-NO-TARGET-AFTER-TRUNCATION": Entry(DATA, "cutting to the row length leaves no target", "raise the row length"),
     "E-TOO-LONG": Entry(DATA, "an example is longer than a row", "raise the row length or allow truncation"),
     # --- tokenizer, model, configuration
     "E-VOCAB-SIZE": Entry(CONFIG, "the tokenizer has more ids than the model has rows", "use the model's tokenizer"),

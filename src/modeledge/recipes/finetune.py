@@ -144,7 +144,8 @@ def task_named(recipe: FinetuneRecipe) -> tuple[type[Task], dict[str, str]]:
         what = f"there is no task {recipe.task!r}"
         raise ModeledgeError("E-CONFIG-VALUE", what, where="task", remedy=nearest(recipe.task, TASKS))
     kind = TASKS[recipe.task]
-    short = {"text": recipe.text, "pair": recipe.pair, kind.target: recipe.label}
+    first = "text" if "text" in (*kind.inputs, *kind.optional) else kind.inputs[0]
+    short = {first: recipe.text, "pair": recipe.pair, kind.target: recipe.label}
     return kind, role_columns(kind, {**{k: v for k, v in short.items() if v is not None}, **recipe.columns})
 
 
@@ -191,7 +192,11 @@ def located(source: Any, columns: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def make_task(
-    recipe: FinetuneRecipe, train: Rows, tokenizer: Tokenizer, model: Backbone, say: Callable[[str], None]
+    recipe: FinetuneRecipe,
+    train: Rows,
+    tokenizer: Tokenizer,
+    model: Backbone,
+    say: Callable[[str], None],
 ) -> Task:
     """The task that the rows suggest, said aloud, or the one that the recipe names."""
     kind, roles = task_named(recipe)

@@ -19,13 +19,13 @@ from modeledge.machine import tune_malloc
 from modeledge.metrics import bits_per_byte, perplexity
 from modeledge.model.backbone import Backbone
 from modeledge.model.heads import Pool, pooled
-from modeledge.objectives import LabelPrepare, Objective, Shape, Step, collate, prepared
+from modeledge.objectives import Objective, Shape, Step, collate, prepared
 from modeledge.recipes.finetune import TASK_FILE, located, marks, restored
 from modeledge.recipes.folder import model_folder
 from modeledge.recipes.open import open_model
 from modeledge.records import Example, FloatArray, Prepared
 from modeledge.seed import Noise
-from modeledge.tasks import Task, answers
+from modeledge.tasks import Task, answers, reading
 from modeledge.tokens import Tokenizer
 
 
@@ -90,7 +90,7 @@ class Model:
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
         check_pool(pool)
-        prepare = self._reading(length)
+        prepare = reading(self.needed_tokenizer(), self.transformer.config, length)
         examples = [Example(n, ids) for n, ids in enumerate(self.needed_tokenizer().encode_batch(texts))]
         empty = [e.index for e in examples if len(e.ids) == 0]
         if empty:
@@ -149,16 +149,6 @@ class Model:
         """
         begin = start_of(self.transformer) if self.transformer.config.both else None
         return fill_text(self.transformer, self.needed_tokenizer(), text, top=top, start=begin)
-
-    def _reading(self, length: int) -> LabelPrepare:
-        """A text as the model reads it: between [CLS] and [SEP] for an encoder, before its end for one that a decoder
-        reads (`text </s>`), as it is for a decoder."""
-        config, specials = self.transformer.config, self.needed_tokenizer().specials
-        length = length if config.positions is None else min(length, config.positions)
-        if config.encoder is None:
-            return LabelPrepare("target", length, "class")
-        ends = specials.eos if config.both and specials.sep is None else specials.sep
-        return LabelPrepare("source", length, "class", specials.cls, None, ends, config.table.types > 1)
 
     def _named(self, rows: Any) -> Any:
         """Bare texts as rows of the task's text column; everything else as it is."""

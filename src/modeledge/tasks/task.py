@@ -42,10 +42,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Score:
-    """A request: which of the choices does the model find likeliest behind the prompt?"""
+    """A request: which of the choices does the model find likeliest behind the prompt? `names` are what the choices
+    stand for, where a choice says more (a candidate with the words behind its gap)."""
 
     prompt: str
     choices: tuple[str, ...]
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ line and an exit status of the catalogue; `--debug` shows the traceback.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -17,8 +16,9 @@ import typer
 
 from modeledge import __version__
 from modeledge.cli import judge
+from modeledge.cli.check import Allow, NoCheck, Strict, check, gate_keys, plan
 from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, opened
-from modeledge.cli.terminal import progress, say, show_scores
+from modeledge.cli.terminal import progress, say, show_scores, strategy_of, write_report
 from modeledge.errors import IO_ERROR, ModeledgeError
 from modeledge.machine import calm_threads
 
@@ -33,7 +33,7 @@ corpus_app = typer.Typer(help="Raw files → clean, packed token shards.", no_ar
 tokenizer_app = typer.Typer(help="Train and measure tokenizers.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(tokenizer_app, name="tokenizer")
-for verb in (convert, embed, generate, judge.errors, judge.ensemble, judge.curve, judge.submit):
+for verb in (check, plan, convert, embed, generate, judge.errors, judge.ensemble, judge.curve, judge.submit):
     app.command()(verb)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
@@ -138,6 +138,9 @@ def pretrain(
     out: Out = Path("runs/pretrain"),
     revision: Revision = None,
     endpoint: Endpoint = None,
+    no_check: NoCheck = False,
+    strict: Strict = False,
+    allow: Allow = None,
 ) -> None:
     """Pre-train a model from a recipe (TOML): raw text in, a model folder out."""
     from modeledge.config import load_config
@@ -145,10 +148,11 @@ def pretrain(
     from modeledge.recipes.recipe import PretrainRecipe
 
     start = {k: v for k, v in (("revision", revision), ("endpoint", endpoint)) if v is not None}
-    loaded = load_config(PretrainRecipe, recipe, overrides or (), values={"model": start} if start else None)
+    values = {**gate_keys(no_check, strict, allow), **({"model": start} if start else {})}
+    loaded = load_config(PretrainRecipe, recipe, overrides or (), values=values)
     with progress("pre-training") as listen:
         folder = run(loaded, out, listeners=[listen], say=say)
-    say(f"model: {folder}\nreport: {_report(out)}")
+    say(f"model: {folder}\nreport: {write_report(out)}")
 
 
 @app.command()
@@ -171,6 +175,9 @@ def finetune(
     allow_leak: bool = False,
     revision: Revision = None,
     endpoint: Endpoint = None,
+    no_check: NoCheck = False,
+    strict: Strict = False,
+    allow: Allow = None,
 ) -> None:
     """Fine-tune a model on labelled rows; marks a held-out part."""
     from modeledge.config import load_config
@@ -180,15 +187,15 @@ def finetune(
     values: dict[str, Any] = {
         "model": model, "data": data, "task": task, "epochs": epochs, "seed": seed,
         "allow_leak": allow_leak, "train": {} if learning_rate is None else {"learning_rate": learning_rate},
-        "strategies": [_strategy(word) for word in strategy or ()],
+        "strategies": [strategy_of(word) for word in strategy or ()],
     }  # fmt: skip
     more = {"text": text, "label": label, "pair": pair, "test": test, "revision": revision, "endpoint": endpoint}
     values |= {k: v for k, v in more.items() if v is not None}
-    loaded = load_config(FinetuneRecipe, None, overrides or (), values=values)
+    loaded = load_config(FinetuneRecipe, None, overrides or (), values=values | gate_keys(no_check, strict, allow))
     with progress("fine-tuning") as listen:
         results = run(loaded, out, listeners=[listen], say=say)
     show_scores(results)
-    say(f"model: {out / 'model'}\nreport: {_report(out)}")
+    say(f"model: {out / 'model'}\nreport: {write_report(out)}")
 
 
 @app.command()
@@ -214,7 +221,7 @@ def resume(run: Path) -> None:
 
     with progress("resumed") as listen:
         go_on(run, listeners=[listen], say=say)
-    say(f"model: {run / 'model'}\nreport: {_report(run)}")
+    say(f"model: {run / 'model'}\nreport: {write_report(run)}")
 
 
 @app.command()
@@ -239,21 +246,6 @@ def quickstart(
 
     results = run(out, minutes=minutes or (8.0 if full else 2.0), full=full, seed=seed, say=say, progress=progress)
     print("\n".join((results["table"], *results["findings"], f"report: {out / 'report.html'}")))
-
-
-def _strategy(word: str) -> dict[str, Any]:
-    """`freeze:first=2,embeddings=true` → a strategy recipe."""
-    from modeledge.config import load_values
-
-    kind, _, fields = word.partition(":")
-    return {"kind": kind, "options": load_values(fields.split(",")) if fields else {}}
-
-
-def _report(folder: Path) -> Path:
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    from modeledge.report import run_report
-
-    return run_report(folder)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from modeledge import files
-from modeledge.adapt import STRATEGIES
-from modeledge.adapt.strategy import Strategy
 from modeledge.config import to_toml
 from modeledge.corpus.rows import read_table
 from modeledge.corpus.stream import ListStream
@@ -24,11 +24,13 @@ from modeledge.model.backbone import Backbone
 from modeledge.objectives import Step
 from modeledge.recipes.card import Card, base_of
 from modeledge.recipes.folder import run_folder
+from modeledge.recipes.gate import guard, said_beside, view_of_tuning
 from modeledge.recipes.heads import announce, settle, words_of
-from modeledge.recipes.hub import find_model, remember_source
+from modeledge.recipes.hub import Found, find_model, remember_source
 from modeledge.recipes.open import open_model, renewed
 from modeledge.recipes.pretrain import finish
-from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe, absolute
+from modeledge.recipes.recipe import FinetuneRecipe, absolute
+from modeledge.recipes.strategy import make_strategy
 from modeledge.records import Example
 from modeledge.seed import Noise
 from modeledge.tasks import (
@@ -61,6 +63,24 @@ class Parts:
 TASK_FILE = "task.json"
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A fine-tuning that could begin. `base` is what its card says of the model that it starts from, `before` the heads
+    that this came with, `said` what a task had written beside it."""
+
+    folder: Path
+    tokenizer: Tokenizer
+    model: Backbone
+    task: Task
+    examples: Sequence[Example]
+    chosen: Sequence[Example]
+    held: Sequence[Example]
+    trainer: Trainer
+    base: Mapping[str, str]
+    before: Mapping[str, nn.Module]
+    said: Mapping[str, Any]
+
+
 def finetune(
     recipe: FinetuneRecipe,
     folder: Path,
@@ -81,48 +101,59 @@ def finetune(
     if found.source:  # a run goes on with the commit that it began with
         recipe = recipe.model_copy(update=found.pins(recipe.endpoint))
     with run_folder(folder, to_toml(recipe), resume=resume):
-        tokenizer, model = Tokenizer.load(found.folder), open_model(found.folder, say)
-        remember_source(model, found.source)
-        base = {} if recipe.fresh else base_of(recipe.model, model)
-        model = renewed(model, recipe.seed) if recipe.fresh else model
-        task = make_task(recipe, parts.train, tokenizer, model, say)
-        task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
-        if task.needs_validation and not parts.validation:
-            what, remedy = "there are no validation rows to choose by", "set train.judge_every"
-            raise ModeledgeError("E-CONFIG-VALUE", what, where="options", remedy=remedy)
-        examples, chosen, held = (task.encode(part) for part in (parts.train, parts.validation, parts.test))
-        cut = task.truncated(examples)
-        more = f", {len(parts.validation)} validation rows" if chosen else ""
-        fits = f"{cut} of them cut to {recipe.train.length} tokens"
-        windows = f" in {len(examples)} examples" if len(examples) > len(parts.train) else ""
-        say(f"{len(parts.train)} training rows{windows} ({fits}){more}, {len(parts.test)} test rows")
-        for remark in task.remarks(examples):
-            say(f"training rows: {remark}")
-        announce(model, task.objective.heads, recipe.family, say)
-        trainer = build_trainer(recipe, model, task, examples, chosen)
-        say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
+        ready = make_ready(recipe, parts, found, say)
+        tokenizer, model, task, trainer = ready.tokenizer, ready.model, ready.task, ready.trainer
         write_environment(folder, recipe.seed, found.source)
         session = Session(folder, trainer, say=say)
         if resume:
             say(f"resumed after step {session.resume()}")
+        else:
+            guard(recipe, view_of_tuning(recipe, ready, parts, folder), say)
         session.run(listeners)
         session.take_best()
         for strategy in trainer.strategies:
             if strategy.mergeable:
                 strategy.merge(model)
         task.finish(model)
-        for line in task.tune(answers(task, model, chosen), chosen) if chosen else ():
+        for line in task.tune(answers(task, model, ready.chosen), ready.chosen) if ready.chosen else ():
             say(line)
-        told = answers(task, model, held)
-        counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test), "cut": cut}
-        analysis = analyse(task, told, held, seed=recipe.seed)
+        told = answers(task, model, ready.held)
+        counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)}
+        counts["cut"] = task.truncated(ready.examples)
         form = settle(model, task.objective.heads, recipe.family, say)
-        results = {**marks(task, told, held, recipe.seed), "rows": counts, "analysis": analysis, "form": form}
+        analysis = analyse(task, told, ready.held, seed=recipe.seed)
+        results = {**marks(task, told, ready.held, recipe.seed), "rows": counts, "analysis": analysis, "form": form}
         files.write_json(folder / "results.json", results)
-        card = replace(card_of(recipe, base, results["scores"], task.card), form=form)
-        words = words_of(task, model)
-        finish(model, tokenizer, folder / "model", recipe.family, {TASK_FILE: described(task)}, card, words)
+        card = replace(card_of(recipe, ready.base, results["scores"], task.card), form=form)
+        words, beside = words_of(task, model), {TASK_FILE: described(task)}
+        finish(model, tokenizer, folder / "model", recipe.family, beside, card, words)
         return results
+
+
+def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[str], None]) -> Ready:
+    """Model, task, examples and trainer of a recipe; what was inferred and what is cut is said."""
+    tokenizer, model = Tokenizer.load(found.folder), open_model(found.folder, say)
+    remember_source(model, found.source)
+    base = {} if recipe.fresh else base_of(recipe.model, model)
+    model = renewed(model, recipe.seed) if recipe.fresh else model
+    before = dict(model.heads)
+    task = make_task(recipe, parts.train, tokenizer, model, say)
+    task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
+    if task.needs_validation and not parts.validation:
+        what, remedy = "there are no validation rows to choose by", "set train.judge_every"
+        raise ModeledgeError("E-CONFIG-VALUE", what, where="options", remedy=remedy)
+    examples, chosen, held = (task.encode(part) for part in (parts.train, parts.validation, parts.test))
+    more = f", {len(parts.validation)} validation rows" if chosen else ""
+    fits = f"{task.truncated(examples)} of them cut to {recipe.train.length} tokens"
+    windows = f" in {len(examples)} examples" if len(examples) > len(parts.train) else ""
+    say(f"{len(parts.train)} training rows{windows} ({fits}){more}, {len(parts.test)} test rows")
+    for remark in task.remarks(examples):
+        say(f"training rows: {remark}")
+    announce(model, task.objective.heads, recipe.family, say)
+    trainer = build_trainer(recipe, model, task, examples, chosen)
+    say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
+    said = said_beside(found.folder / TASK_FILE)
+    return Ready(found.folder, tokenizer, model, task, examples, chosen, held, trainer, base, before, said)
 
 
 def card_of(recipe: FinetuneRecipe, base: Mapping[str, str], scores: Mapping[str, Any], task: str) -> Card:
@@ -233,22 +264,6 @@ def build_trainer(
     stream = ListStream(examples, recipe.seed)
     strategies = [make_strategy(s) for s in recipe.strategies]
     return Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)
-
-
-def make_strategy(recipe: StrategyRecipe) -> Strategy:
-    """A row of `STRATEGIES` with the recipe's fields."""
-    if recipe.kind not in STRATEGIES:
-        remedy = nearest(recipe.kind, STRATEGIES)
-        raise ModeledgeError(
-            "E-CONFIG-VALUE", f"there is no strategy {recipe.kind!r}", where="strategies", remedy=remedy
-        )
-    try:
-        strategy: Strategy = STRATEGIES[recipe.kind](**recipe.options)
-    except TypeError as error:
-        raise ModeledgeError(
-            "E-CONFIG-KEY", str(error).split("__init__() ")[-1], where=f"strategies.{recipe.kind}"
-        ) from error
-    return strategy
 
 
 def marks(task: Task, told: Sequence[Answer], held: Sequence[Example], seed: int) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from modeledge.model.transformer import Transformer
 from modeledge.objectives import CausalLM, MaskedLM, MaskedPrepare, Objective, Step
 from modeledge.recipes.card import Card, base_of, write_card
 from modeledge.recipes.folder import finished, run_folder
+from modeledge.recipes.gate import guard, view_of_training
 from modeledge.recipes.held import check_judging, every, loss_on, split_stream
 from modeledge.recipes.hub import find_model, remember_source, source_of
 from modeledge.recipes.presets import PRESETS
@@ -65,6 +66,8 @@ def pretrain(
         session = Session(folder, trainer, say=say)
         if resume:
             say(f"resumed after step {session.resume()}")
+        else:
+            guard(recipe, view_of_training(recipe, trainer, tokenizer, stream_of(recipe, shards), folder), say)
         session.run(listeners)
         session.take_best()
         assert isinstance(trainer.model, Transformer)
@@ -177,13 +180,13 @@ def building(corpus: CorpusRecipe) -> Build:
 def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) -> Trainer:
     """Model, objective and stream of a recipe under one trainer."""
     model = build_model(recipe, tokenizer)
-    objective, length = build_objective(recipe.objective, tokenizer, recipe.train.length)
+    objective = build_objective(recipe.objective, tokenizer)
     if (model.config.encoder is not None) != isinstance(objective, MaskedLM):
         what = f"objective {recipe.objective.kind!r} does not fit this model"
         raise ModeledgeError(
             "E-CONFIG", what, where="objective.kind", remedy="masked wants an encoder, causal a decoder"
         )
-    stream = TokenStream(shards, length, recipe.seed, shortest=2)
+    stream = stream_of(recipe, shards)
     step = Step(model, objective, noise=Noise(recipe.seed))
     judge = None
     if recipe.held_out:
@@ -215,11 +218,16 @@ def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> Transformer
     return PRESETS[preset](vocab)
 
 
-def build_objective(recipe: ObjectiveRecipe, tokenizer: Tokenizer, length: int) -> tuple[Objective, int]:
-    """The objective, and how many tokens of the stream make one example of `length` positions."""
-    if recipe.kind == "causal":
-        return CausalLM(), length + 1
-    return MaskedLM(masking(tokenizer, recipe.rate)), length - 2
+def stream_of(recipe: PretrainRecipe, shards: Shards) -> TokenStream:
+    """The examples of a corpus: a causal one has a token more than positions, its last label; a masked one leaves two
+    positions free for [CLS] and [SEP]."""
+    more = 1 if recipe.objective.kind == "causal" else -2
+    return TokenStream(shards, recipe.train.length + more, recipe.seed, shortest=2)
+
+
+def build_objective(recipe: ObjectiveRecipe, tokenizer: Tokenizer) -> Objective:
+    """What is learned."""
+    return CausalLM() if recipe.kind == "causal" else MaskedLM(masking(tokenizer, recipe.rate))
 
 
 def masking(tokenizer: Tokenizer, rate: float) -> MaskedPrepare:

@@ -70,7 +70,16 @@ class ObjectiveRecipe(Settings):
     rate: float = Field(default=0.15, gt=0, lt=1)
 
 
-class PretrainRecipe(Settings):
+class Checked(Settings):
+    """What every run says of its pre-flight: `check` looks before the first step, `strict` refuses warnings too,
+    `allow` names checks whose findings do not stop the run."""
+
+    check: bool = True
+    strict: bool = False
+    allow: tuple[str, ...] = ()
+
+
+class PretrainRecipe(Checked):
     """Raw text in, a model out. `held_out` is the share of examples that are never trained on, for the judge."""
 
     kind: Literal["pretrain"] = "pretrain"
@@ -106,7 +115,7 @@ class FinetuneTrain(TrainConfig):
     warmup: float = Field(default=0.1, ge=0, lt=1)
 
 
-class FinetuneRecipe(Settings):
+class FinetuneRecipe(Checked):
     """A model and labelled rows in, an adapted model and its marks out.
 
     Without a `test` file `test_share` of the rows is set aside. With `train.judge_every` the judge chooses the best

@@ -18,7 +18,7 @@ from modeledge import __version__
 from modeledge.cli import judge
 from modeledge.cli.check import Allow, NoCheck, Strict, check, gate_keys, plan
 from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, opened
-from modeledge.cli.terminal import progress, say, show_scores, strategy_of, write_report
+from modeledge.cli.terminal import columns_of, progress, say, show_scores, strategy_of, write_report
 from modeledge.errors import IO_ERROR, ModeledgeError
 from modeledge.machine import calm_threads
 
@@ -165,6 +165,8 @@ def finetune(
     pair: Annotated[str | None, typer.Option(help="The column of the second text.")] = None,
     label: str | None = None,
     task: Annotated[str, typer.Option(help="A row of the tasks; auto looks at the labels.")] = "auto",
+    layout: Annotated[str | None, typer.Option(help="How a benchmark's files are laid out; guessed if left out.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="role=column, e.g. tokens=words")] = None,
     test: Annotated[str | None, typer.Option(help="A file of test rows; without one a fifth is held out.")] = None,
     strategy: Annotated[
         list[str] | None, typer.Option(help="A row of the strategies, e.g. probe or freeze:first=2")
@@ -190,6 +192,7 @@ def finetune(
         "strategies": [strategy_of(word) for word in strategy or ()],
     }  # fmt: skip
     more = {"text": text, "label": label, "pair": pair, "test": test, "revision": revision, "endpoint": endpoint}
+    more |= {"layout": layout, "columns": columns_of(column or ()) or None}
     values |= {k: v for k, v in more.items() if v is not None}
     loaded = load_config(FinetuneRecipe, None, overrides or (), values=values | gate_keys(no_check, strict, allow))
     with progress("fine-tuning") as listen:

@@ -10,7 +10,8 @@ from modeledge import files
 from modeledge.errors import ModeledgeError
 from modeledge.metrics import METRICS
 from modeledge.recipes.build import fresh
-from modeledge.recipes.finetune import finetune, split_rows
+from modeledge.recipes.finetune import finetune
+from modeledge.recipes.rows import split_rows
 from modeledge.recipes.recipe import MEMORY, FinetuneRecipe
 from modeledge.report import Figure, Page, Result, Section, Table, budget_plot, render_page
 from modeledge.seed import Noise

@@ -13,7 +13,6 @@ from torch import nn
 
 from modeledge import files
 from modeledge.config import to_toml
-from modeledge.corpus.rows import read_table
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.evaluate import analyse
@@ -22,6 +21,7 @@ from modeledge.families.own import inherited, own_head
 from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
 from modeledge.objectives import Step
+from modeledge.recipes.benchmark import stated
 from modeledge.recipes.card import Card, base_of
 from modeledge.recipes.folder import run_folder
 from modeledge.recipes.gate import guard, said_beside, view_of_tuning
@@ -30,6 +30,7 @@ from modeledge.recipes.hub import Found, find_model, remember_source
 from modeledge.recipes.open import open_model, renewed
 from modeledge.recipes.pretrain import finish
 from modeledge.recipes.recipe import FinetuneRecipe, absolute
+from modeledge.recipes.rows import Parts, Rows, split_rows, task_named
 from modeledge.recipes.strategy import make_strategy
 from modeledge.records import Example
 from modeledge.seed import Noise
@@ -39,26 +40,11 @@ from modeledge.tasks import (
     Asked,
     Task,
     answers,
-    check_splits,
     judge_on,
-    role_columns,
-    set_aside,
 )
 from modeledge.tokens import Tokenizer
 from modeledge.train import Judge, Session, Trainer
 from modeledge.train.session import Listener, write_environment
-
-Rows = Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The rows of a run: to learn from, for the judge to choose by (none without a judge), to be marked on."""
-
-    train: Rows
-    validation: Rows
-    test: Rows
-
 
 TASK_FILE = "task.json"
 
@@ -95,8 +81,8 @@ def finetune(
 
     `rows` and `test_rows` take the place of the recipe's files: anything that `read_table` reads.
     """
-    recipe = absolute(recipe)
-    parts = split_rows(recipe, rows, test_rows)
+    recipe = stated(absolute(recipe), say) if rows is None else absolute(recipe)
+    parts = split_rows(recipe, rows, test_rows, say=say)
     found = find_model(recipe.model, recipe.revision, recipe.endpoint)
     if found.source:  # a run goes on with the commit that it began with
         recipe = recipe.model_copy(update=found.pins(recipe.endpoint))
@@ -167,59 +153,6 @@ def card_of(recipe: FinetuneRecipe, base: Mapping[str, str], scores: Mapping[str
         scores=scores,
         task=task,
     )
-
-
-def task_named(recipe: FinetuneRecipe) -> tuple[type[Task], dict[str, str]]:
-    """The row of `TASKS` that the recipe names, and the column of each of its roles."""
-    if recipe.task not in TASKS:
-        what = f"there is no task {recipe.task!r}"
-        raise ModeledgeError("E-CONFIG-VALUE", what, where="task", remedy=nearest(recipe.task, TASKS))
-    kind = TASKS[recipe.task]
-    first = "text" if "text" in (*kind.inputs, *kind.optional) else kind.inputs[0]
-    short = {first: recipe.text, "pair": recipe.pair, kind.target: recipe.label}
-    return kind, role_columns(kind, {**{k: v for k, v in short.items() if v is not None}, **recipe.columns})
-
-
-def split_rows(recipe: FinetuneRecipe, rows: Any = None, test_rows: Any = None) -> Parts:
-    """The rows of a run, each part from its own file or set aside by lot: equal inputs stay together, classes in share.
-
-    A task's `apart_by` widens what stays together. Raises `E-LEAK` where files share inputs, `E-EMPTY-SPLIT` where
-    there are too few rows to set any aside.
-    """
-    kind, roles = task_named(recipe)
-    target, noise = roles[kind.target], Noise(recipe.seed).at("split")
-    beside = (kind.target, *kind.beside)
-    inputs = kind.reads({role: column for role, column in roles.items() if role not in beside})
-    together = [roles[role] for role in kind.apart_by if role in roles][:1] or inputs
-    columns = kind.reads(roles)
-    train: Rows = located(rows if rows is not None else recipe.data, columns)
-    validation: Rows = []
-
-    def aside(source: Rows, share: float, name: str) -> tuple[Rows, Rows]:
-        keys = [tuple(str(row[c]) for c in together) for row in source]
-        values = not kind.stratified or len({str(row[target]) for row in source}) > len(source) // 2
-        classes = ["" if values else str(row[target]) for row in source]
-        stay, go = set_aside(keys, classes, share, noise.at(name))
-        return [source[i] for i in stay], [source[i] for i in go]
-
-    if test_rows is not None or recipe.test is not None:
-        test: Rows = located(test_rows if test_rows is not None else recipe.test, columns)
-    else:
-        train, test = aside(train, recipe.test_share, "test")
-    if recipe.train.judge_every is not None:
-        if recipe.validation is not None:
-            validation = located(recipe.validation, columns)
-        else:
-            train, validation = aside(train, recipe.validation_share, "validation")
-    for other in (test, *([validation] if recipe.train.judge_every is not None else [])):
-        if not other or not recipe.allow_leak:
-            check_splits(train, other, inputs)
-    return Parts(train, validation, test)
-
-
-def located(source: Any, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows that know where they came from: `__where__` holds file and line for the errors of a task."""
-    return [{**record.fields, "__where__": record.where} for record in read_table(source, columns)]
 
 
 def make_task(

@@ -17,7 +17,8 @@ from modeledge.config.read import load_values, read_toml
 from modeledge.errors import ModeledgeError
 from modeledge.preflight import View
 from modeledge.preflight.plan import Plan, make_plan
-from modeledge.recipes.finetune import make_ready, split_rows
+from modeledge.recipes.finetune import make_ready
+from modeledge.recipes.rows import split_rows
 from modeledge.recipes.gate import guard, view_of_training, view_of_tuning
 from modeledge.recipes.held import check_judging
 from modeledge.recipes.hub import find_model

@@ -131,6 +131,7 @@ class FinetuneRecipe(Checked):
     revision: str | None = None
     endpoint: str | None = None
     data: str
+    layout: str | None = None
     test: str | None = None
     test_share: float = Field(default=0.2, gt=0, lt=1)
     validation: str | None = None
@@ -198,4 +199,5 @@ def _named(model: str | None) -> str | None:
 
 
 def _absolute(path: str | None) -> str | None:
-    return os.path.abspath(path) if path else path
+    """A path made absolute; an address on a hub stays one."""
+    return os.path.abspath(path) if path and not path.startswith("hf://") else path

@@ -20,9 +20,10 @@ from modeledge.metrics import bits_per_byte, perplexity
 from modeledge.model.backbone import Backbone
 from modeledge.model.heads import Pool, pooled
 from modeledge.objectives import Objective, Shape, Step, collate, prepared
-from modeledge.recipes.finetune import TASK_FILE, located, marks, restored
+from modeledge.recipes.finetune import TASK_FILE, marks, restored
 from modeledge.recipes.folder import model_folder
 from modeledge.recipes.open import open_model
+from modeledge.recipes.rows import located
 from modeledge.records import Example, FloatArray, Prepared
 from modeledge.seed import Noise
 from modeledge.tasks import Task, answers, reading

@@ -174,8 +174,8 @@ class RankTask(Task):
 
 
 def reading(tokenizer: Tokenizer, facts: Facts, length: int) -> LabelPrepare:
-    """One text as a model reads it to give a vector: between [CLS] and [SEP] for an encoder, before its end for one that
-    a decoder reads (`text </s>`), as it is for a decoder; at most `length` tokens, or the model's positions."""
+    """One text as a model reads it to give a vector: between [CLS] and [SEP] for an encoder, before its end for one
+    that a decoder reads (`text </s>`), as it is for a decoder; at most `length` tokens, or the model's positions."""
     specials = tokenizer.specials
     length = length if facts.positions is None else min(length, facts.positions)
     if facts.encoder is None:

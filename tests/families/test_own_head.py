@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from safetensors.torch import load_file
 from tuned import NAMES, TOKENIZER, Pretrained, both_say, opened, tuned
 
 from modeledge.errors import ModeledgeError
-from modeledge.families import load_model
+from modeledge.families import load_model, origin_of, save_model
 from modeledge.families.own import own_head
 from modeledge.model import Batch, Side
 from modeledge.objectives import Shape, collate
+from modeledge.recipes.heads import words_of
 from modeledge.recipes.use import Model
 from modeledge.records import Piece, Prepared
+from modeledge.tasks import Labels, LabelTask
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +114,10 @@ def test_dropout_is_the_recipes_in_training_and_what_the_class_says_in_the_file(
 
 
 def test_a_fresh_start_keeps_the_family_and_nothing_of_the_weights(hf: Any, made: Pretrained, tmp_path: Path) -> None:
-    said = tuned(made("bert"), tmp_path / "run", [NAMES[n % 3] for n in range(24)], fresh=True)
+    folder = Path(shutil.copytree(made("bert"), tmp_path / "bert"))
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**told, "architectures": ["BertForMaskedLM"]}))  # a loose pooler
+    said = tuned(folder, tmp_path / "run", [NAMES[n % 3] for n in range(24)], fresh=True)
     assert "head 'class' at first: fresh" in said
     ours, theirs, _ = both_say(hf, tmp_path / "run")
     assert (ours - theirs).abs().max() <= 1e-5
@@ -123,6 +129,41 @@ def test_an_encoder_without_its_decoder_has_no_class_for_texts(made: Pretrained)
     assert own_head(load_model(made("t5")), "tags", 3) is None  # it stands on the encoder alone
     with pytest.raises(ModeledgeError, match="E-SITE"):
         own_head(load_model(made("bert")), "clas", 3)
+
+
+# ---- words of the configuration
+
+
+def test_what_a_decoder_ends_with_is_not_called_padding(made: Pretrained) -> None:
+    """The class reads the last token that is not padding: were it padding itself, it would read the one before."""
+    model, labels = load_model(made("gpt2")), Labels("class", NAMES)
+    del origin_of(model).said["pad_token_id"]  # type: ignore[union-attr]
+    for last, named in ((TOKENIZER.need("cls"), True), (TOKENIZER.need("pad"), False)):
+        task = LabelTask(labels, TOKENIZER, model.config, length=12)
+        task.objective.prepare = replace(task.prepare, last=last)
+        assert ("pad_token_id" in words_of(task, model)) == named
+        assert words_of(task, model)["id2label"] == {"0": "bad", "1": "fair", "2": "good"}
+
+
+def test_the_token_at_which_a_decoder_is_read_is_the_one_of_the_task(hf: Any, made: Pretrained, tmp_path: Path) -> None:
+    """A file that ends its texts with another token than the tokenizer does: the class would look in vain for it."""
+    folder = Path(shutil.copytree(made("bart"), tmp_path / "bart"))
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**told, "eos_token_id": 7, "decoder_start_token_id": 2}))
+    tuned(folder, tmp_path / "run", [NAMES[n % 3] for n in range(24)])
+    ours, theirs, config = both_say(hf, tmp_path / "run")
+    assert config.eos_token_id == TOKENIZER.need("sep")
+    assert (ours - theirs).abs().max() <= 1e-5
+
+
+def test_a_word_that_would_move_a_number_is_not_written(made: Pretrained, tmp_path: Path) -> None:
+    """RoBERTa counts its positions from the token that pads."""
+    model = load_model(made("roberta"))
+    save_model(model, tmp_path, words={"pad_token_id": 5, "eos_token_id": 9, "hidden_size": 3})
+    told = json.loads((tmp_path / "config.json").read_text())
+    assert told["eos_token_id"] == 9
+    assert (told.get("pad_token_id", 1), told["hidden_size"]) != (5, 3)
+    assert load_model(tmp_path).config == model.config
 
 
 # ---- encoder–decoders

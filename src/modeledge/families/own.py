@@ -70,8 +70,6 @@ def head_of(
     if name not in asked:
         raise ModeledgeError("E-SITE", f"there is no head {name!r} of a family's own", remedy=", ".join(KINDS))
     classes = family.write_heads(config, {name: asked[name]})["architectures"]
-    keys = {"id2label", "label2id", "num_labels", "_num_labels", "problem_type"}
-    said = {key: value for key, value in said.items() if key not in keys}
     found = family.heads({**said, "architectures": classes, **score_keys(name, asked[name])}, ()).get(name)
     return found if isinstance(found, ClassHead | ValueHead | TokenHead) else None
 

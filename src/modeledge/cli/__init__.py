@@ -165,7 +165,9 @@ def finetune(
     pair: Annotated[str | None, typer.Option(help="The column of the second text.")] = None,
     label: str | None = None,
     task: Annotated[str, typer.Option(help="A row of the tasks; auto looks at the labels.")] = "auto",
-    layout: Annotated[str | None, typer.Option(help="How a benchmark's files are laid out; guessed if left out.")] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="How a benchmark's files are laid out; guessed if left out.")
+    ] = None,
     column: Annotated[list[str] | None, typer.Option(help="role=column, e.g. tokens=words")] = None,
     test: Annotated[str | None, typer.Option(help="A file of test rows; without one a fifth is held out.")] = None,
     strategy: Annotated[

@@ -382,7 +382,8 @@ def _values(path: Path) -> dict[str, Any]:
 def test_pre_training_is_looked_at_on_its_first_texts(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\n\n".join(small.text(n, 20) for n in range(120)))
     (tmp_path / "r.toml").write_text(
-        f'[corpus]\npaths = ["{tmp_path}/a.txt"]\nsplit = "paragraph"\n[tokenizer]\nvocab_size = 330\n[model.shape]\nwidth = 8\n'
+        f'[corpus]\npaths = ["{tmp_path}/a.txt"]\nsplit = "paragraph"\n[tokenizer]\nvocab_size = 330\n'
+        "[model.shape]\nwidth = 8\n"
         "[model.shape.decoder]\nlayers = 1\nattention = { heads = 2 }\nfeedforward = { width = 16 }\n"
         "[train]\nsteps = 3\nbatch = 4\nlength = 16\n"
     )

@@ -53,18 +53,41 @@ def word(n: int) -> str:
 
 ROWS: dict[str, tuple[dict[str, Any], Callable[[int], dict[str, Any]]]] = {
     "auto": ({}, lambda n: {"text": small.text(n), "label": ("no", "yes")[n * 7 % 3 % 2]}),
-    "classification": ({"columns": {"pair": "b"}}, lambda n: {"text": small.text(n), "b": small.text(n + 999), "label": str(n * 7 % 3)}),
+    "classification": (
+        {"columns": {"pair": "b"}},
+        lambda n: {"text": small.text(n), "b": small.text(n + 999), "label": str(n * 7 % 3)},
+    ),
     "regression": ({}, lambda n: {"text": small.text(n), "label": (n * 7 % 10) / 4}),
     "similarity": ({}, lambda n: {"text": small.text(n), "pair": small.text(n + 999), "label": (n * 7 % 10) / 4}),
-    "multilabel": ({}, lambda n: {"text": small.text(n), "label": [("red", "blue", "green")[n % 3], "hot"][: 1 + n % 2]}),
+    "multilabel": (
+        {},
+        lambda n: {"text": small.text(n), "label": [("red", "blue", "green")[n % 3], "hot"][: 1 + n % 2]},
+    ),
     "ordinal": ({}, lambda n: {"text": small.text(n), "label": n * 7 % 5 + 1}),
-    "choice": ({}, lambda n: {"text": small.text(n), "choices": [small.text(n + 50, 3), small.text(n + 90, 3)], "label": n * 7 % 3 % 2}),
-    "tag": ({}, lambda n: {"tokens": small.text(n).split(), "tags": ["VB" if len(w) > 4 else "NN" for w in small.text(n).split()]}),
+    "choice": (
+        {},
+        lambda n: {
+            "text": small.text(n),
+            "choices": [small.text(n + 50, 3), small.text(n + 90, 3)],
+            "label": n * 7 % 3 % 2,
+        },
+    ),
+    "tag": (
+        {},
+        lambda n: {
+            "tokens": small.text(n).split(),
+            "tags": ["VB" if len(w) > 4 else "NN" for w in small.text(n).split()],
+        },
+    ),
     "extract": (
         {},
-        lambda n: {"question": small.text(n + 500, 3), "context": small.text(n, 20), "answers": [small.text(n, 20).split()[n % 9]]},
+        lambda n: {
+            "question": small.text(n + 500, 3),
+            "context": small.text(n, 20),
+            "answers": [small.text(n, 20).split()[n % 9]],
+        },
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module", params=["encoder", "decoder"])
@@ -130,9 +153,15 @@ REAL: dict[str, tuple[str, str, dict[int, str], bool, dict[str, Any]]] = {
     "sst2": ("sst2/train_full.tsv", "sst2/dev.tsv", {0: "text", 1: "label"}, True, {}),
     "cola": ("cola/train.tsv", "cola/dev.tsv", {3: "text", 1: "label"}, False, {}),
     "rte": ("rte/train.tsv", "rte/dev.tsv", {1: "text", 2: "pair", 3: "label"}, True, {"pair": "pair"}),
-    "mrpc": ("mrpc/msr_paraphrase_train.txt", "mrpc/msr_paraphrase_test.txt", {3: "text", 4: "pair", 0: "label"}, True, {"pair": "pair"}),
+    "mrpc": (
+        "mrpc/msr_paraphrase_train.txt",
+        "mrpc/msr_paraphrase_test.txt",
+        {3: "text", 4: "pair", 0: "label"},
+        True,
+        {"pair": "pair"},
+    ),
     "stsb": ("stsb/train.tsv", "stsb/dev.tsv", {7: "text", 8: "pair", 9: "label"}, True, {"pair": "pair"}),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

@@ -165,9 +165,7 @@ def finetune(
     pair: Annotated[str | None, typer.Option(help="The column of the second text.")] = None,
     label: str | None = None,
     task: Annotated[str, typer.Option(help="A row of the tasks; auto looks at the labels.")] = "auto",
-    layout: Annotated[
-        str | None, typer.Option(help="How a benchmark's files are laid out; guessed if left out.")
-    ] = None,
+    layout: Annotated[str | None, typer.Option(help="How a benchmark's files are laid out; else guessed.")] = None,
     column: Annotated[list[str] | None, typer.Option(help="role=column, e.g. tokens=words")] = None,
     test: Annotated[str | None, typer.Option(help="A file of test rows; without one a fifth is held out.")] = None,
     strategy: Annotated[
@@ -194,8 +192,9 @@ def finetune(
         "strategies": [strategy_of(word) for word in strategy or ()],
     }  # fmt: skip
     more = {"text": text, "label": label, "pair": pair, "test": test, "revision": revision, "endpoint": endpoint}
-    more |= {"layout": layout, "columns": columns_of(column or ()) or None}
+    more["layout"] = layout
     values |= {k: v for k, v in more.items() if v is not None}
+    values |= {"columns": columns_of(column)} if column else {}
     loaded = load_config(FinetuneRecipe, None, overrides or (), values=values | gate_keys(no_check, strict, allow))
     with progress("fine-tuning") as listen:
         results = run(loaded, out, listeners=[listen], say=say)

@@ -72,9 +72,6 @@ class ExtractTask(Task):
         if facts.both:
             why, remedy = "two stacks read one text each", "take an encoder or a decoder, or let the model write"
             raise ModeledgeError("E-CONFIG", "an encoder–decoder has no span head here", why=why, remedy=remedy)
-        if tokenizer.vocab_size > facts.table.vocab:
-            what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {facts.table.vocab} rows"
-            raise ModeledgeError("E-VOCAB-SIZE", what)
         self.tokenizer, self.length, self.search = tokenizer, length, search or Search()
         self.all_columns, self.impossible, self.empty_is_impossible = dict(columns), impossible, empty_is_impossible
         self.columns = {role: columns[role] for role in (*self.inputs, self.target)}

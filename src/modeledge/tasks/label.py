@@ -62,9 +62,6 @@ class LabelTask(Worded, Task):
     ) -> None:
         self.labels, self.tokenizer, self.wording = labels, tokenizer, wording
         self.columns = {"text": text, "label": label, **({} if pair is None else {"pair": pair})}
-        if tokenizer.vocab_size > config.table.vocab:
-            what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {config.table.vocab} rows"
-            raise ModeledgeError("E-VOCAB-SIZE", what)
         prepare = shape_for(tokenizer, config, labels.kind, length, tuple(class_weights), start)
         prepare = replace(prepare, lm=checked_share(lm, config) > 0)
         head = own or plain_head(labels, config, pool, hidden, dropout)
@@ -268,6 +265,9 @@ def shape_for(
     A decoder that reads an encoder is given the same text on both sides, one token later (Lewis et al. 2020, figure
     3a); it begins with `start`, without which it is `E-CONFIG`.
     """
+    if tokenizer.vocab_size > config.table.vocab:
+        what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {config.table.vocab} rows"
+        raise ModeledgeError("E-VOCAB-SIZE", what)
     specials = tokenizer.specials
     limit = config.positions
     if limit is not None and length > limit:

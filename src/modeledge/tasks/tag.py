@@ -68,9 +68,6 @@ class TagTask(Task):
         if facts.both:
             what = "a decoder that reads an encoder has no state of each word of its source"
             raise ModeledgeError("E-USAGE", what, remedy="tag with an encoder or a decoder alone")
-        if tokenizer.vocab_size > facts.table.vocab:
-            what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {facts.table.vocab} rows"
-            raise ModeledgeError("E-VOCAB-SIZE", what)
         around = shape_for(tokenizer, facts, "class", shape.length)
         assert around.side != "both", "two stacks were refused"
         last = None if self.left_to_right else around.last

@@ -77,6 +77,7 @@ CATALOGUE: dict[str, Entry] = {
     "E-SPAN": Entry(DATA, "a span does not fit its text", "give start and end in characters, from 0, end excluded"),
     "E-SCORES": Entry(DATA, "scores do not fit the metric", "pass what the metric says it needs"),
     "E-LEAK": Entry(DATA, "training and evaluation share rows", "remove them from one side"),
+    "E-NO-TARGET-AFTER-TRUNCATION": Entry(DATA, "cutting to the row length leaves no target", "raise the row length"),
     "E-LABEL-LEAK": Entry(DATA, "what is read gives away what is to be learned", "remove it from the inputs"),
     "E-MASK": Entry(DATA, "other tokens are learned than were meant", "repair what marks them"),
     "E-NO-END": Entry(DATA, "the end of a text is never learned, so the model would not stop", "learn the end token"),

@@ -37,9 +37,13 @@ from modeledge.objectives import (
     MaskedPrepare,
     Objective,
     Order,
+    Rank,
+    RankPrepare,
     Regress,
     Shape,
     Step,
+    Write,
+    WritePrepare,
     collate,
     prepared,
 )
@@ -76,6 +80,10 @@ def labelled(side: str, kind: str, class_weights: tuple[float, ...] = ()) -> Lab
 def learning(kind: str, orders: bool = False) -> LabelPrepare:
     """As `labelled` for a decoder, with the auxiliary language modelling."""
     return replace(labelled("target", kind), lm=True, orders=orders, length=SEQ // 2 if orders else SEQ)
+
+
+def writing(**more: object) -> WritePrepare:
+    return WritePrepare(SEP, **{"length": SEQ, "max_target": 9, **more})  # type: ignore[arg-type]
 
 
 CASES = {
@@ -129,6 +137,14 @@ CASES = {
     "ordinal": Case(
         "ordinal", "decoder", lambda: Order(labelled("target", "class"), OrdinalHead(start=(-1.0, 0.5), pool="last"))
     ),
+    "write": Case("write", "both", lambda: Write(writing(start=(CLS,), between=(SEP,)), smoothing=0.1), True, 0.1),
+    "write-decoder": Case("write", "decoder", lambda: Write(writing(between=(MASK,))), True),
+    "write-prefix": Case("write", "decoder", lambda: Write(writing(between=(MASK,), both_ways=True)), True),
+    "write-whole": Case("write", "decoder", lambda: Write(writing(first=(CLS,), whole=True)), True),
+    "rank": Case("rank", "encoder", lambda: Rank(RankPrepare(labelled("source", "class"), True)), True),
+    "rank-decoder": Case(
+        "rank", "decoder", lambda: Rank(RankPrepare(labelled("target", "class"), True), pool="last"), True
+    ),
 }
 
 
@@ -145,6 +161,14 @@ def config(shape: str, width: int = 16) -> TransformerConfig:
         return TransformerConfig(
             width=width, embed=TokenTable(vocab=VOCAB, types=2, norm=True), encoder=stack, init=0.2
         )
+    if shape == "both":
+        stack = Stack(
+            layers=2,
+            attention=Attention(heads=2),
+            feedforward=FeedForward(width=2 * width),
+            position=Learned(length=64),
+        )
+        return TransformerConfig(width=width, embed=TokenTable(vocab=VOCAB), encoder=stack, decoder=stack, init=0.2)
     stack = Stack(
         layers=2,
         attention=Attention(heads=4, kv_heads=2, qkv="fused", bias=False, qk_norm="head"),
@@ -211,7 +235,7 @@ def plain_loss(case: Case, step: Step, items: Sequence) -> float:
     sums: dict[str, list[float]] = {}
     for item in items:
         with torch.no_grad():
-            parts = alone(step, item)
+            parts = [] if case.row == "write" else alone(step, item)
             found = {"main": main_loss(case, step, item, parts)}
             if case.lm:
                 found["lm"] = token_losses(step, item, parts)
@@ -237,6 +261,15 @@ def alone(step: Step, item: Prepared) -> list[tuple[torch.Tensor, Batch]]:
 
 def main_loss(case: Case, step: Step, item: Prepared, parts: list) -> tuple[torch.Tensor, torch.Tensor]:
     """The losses of an example and their weights."""
+    if case.row == "write":
+        scores = step.model.logits(step.model(collate([item], Shape(64, packed=False))).last)[0, item.reads["lm"]]
+        labels, smooth = torch.from_numpy(item.labels["lm"]), case.smoothing
+        losses = F.cross_entropy(scores, labels, reduction="none", label_smoothing=smooth)
+        return losses, torch.from_numpy(item.weights["lm"])
+    if case.row == "rank":
+        a, b = (states[0, -1] if step.objective.pool == "last" else states[0].mean(0) for states, _ in parts)
+        cosine = F.cosine_similarity(a, b, dim=0)
+        return (cosine - float(item.labels["grade"][0])) ** 2, torch.from_numpy(item.weights["rank"])
     (last, batch), heads = parts[0], step.model.heads
     if case.row in ("causal", "masked"):
         return token_losses(step, item, parts)

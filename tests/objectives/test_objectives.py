@@ -37,10 +37,14 @@ from modeledge.objectives import (
     MaskedLM,
     MaskedPrepare,
     Order,
+    Rank,
+    RankPrepare,
     Regress,
     Shape,
     Step,
     Term,
+    Write,
+    WritePrepare,
     causal,
     collate,
     fill,
@@ -329,6 +333,8 @@ TOYS = {
     "several": lambda random, i: Example(i, random.integers(4, VOCAB, 6)),
     "ordinal": lambda random, i: Example(i, random.integers(4, VOCAB, 6)),
     "choose": lambda random, i: choices(random, i),
+    "write": lambda random, i: Example(i, random.integers(4, VOCAB, 4)),
+    "rank": lambda random, i: Example(i, random.integers(4, VOCAB, 5)),
 }
 
 
@@ -353,6 +359,10 @@ def toy(row, count, seed):
         out = [replace(e, label=tuple(n for n in range(3) if int(e.ids[0]) % (n + 2) == 0)) for e in out]
     if row == "ordinal":
         out = [replace(e, label=(int(e.ids[0]) - 4) // 9) for e in out]
+    if row == "write":
+        out = [replace(e, pair=e.ids[::-1].copy()) for e in out]
+    if row == "rank":
+        out = [replace(e, pair=np.append(e.ids[::-1], 4 + e.ids[0] % 20)) for e in out]
     return out
 
 
@@ -364,6 +374,8 @@ OBJECTIVE_TOYS = {
     "several": CASES["several"].objective,
     "ordinal": lambda: Order(labelled("source", "class"), OrdinalHead(start=(-2.0, 2.0))),
     "choose": CASES["choose"].objective,
+    "write": lambda: Write(WritePrepare(SEP, 16, 6, start=(CLS,))),
+    "rank": lambda: Rank(RankPrepare(labelled("source", "class"))),
 }
 SHAPE_OF = {**{row: row for row in OBJECTIVES}, "regress": "regress-decoder", "ordinal": "classify"}
 

@@ -149,14 +149,18 @@ def table(name: str, columns: dict[int, str], *, header: bool = True, most: int 
             yield {key: line[number] for number, key in columns.items()}
 
 
-PAIR = {"pair": "pair"}
-MSR = "mrpc/msr_paraphrase_{}.txt"
 REAL: dict[str, tuple[str, str, dict[int, str], bool, dict[str, Any]]] = {
     "sst2": ("sst2/train_full.tsv", "sst2/dev.tsv", {0: "text", 1: "label"}, True, {}),
     "cola": ("cola/train.tsv", "cola/dev.tsv", {3: "text", 1: "label"}, False, {}),
-    "rte": ("rte/train.tsv", "rte/dev.tsv", {1: "text", 2: "pair", 3: "label"}, True, PAIR),
-    "mrpc": (MSR.format("train"), MSR.format("test"), {3: "text", 4: "pair", 0: "label"}, True, PAIR),
-    "stsb": ("stsb/train.tsv", "stsb/dev.tsv", {7: "text", 8: "pair", 9: "label"}, True, PAIR),
+    "rte": ("rte/train.tsv", "rte/dev.tsv", {1: "text", 2: "pair", 3: "label"}, True, {"pair": "pair"}),
+    "mrpc": (
+        "mrpc/msr_paraphrase_train.txt",
+        "mrpc/msr_paraphrase_test.txt",
+        {3: "text", 4: "pair", 0: "label"},
+        True,
+        {"pair": "pair"},
+    ),
+    "stsb": ("stsb/train.tsv", "stsb/dev.tsv", {7: "text", 8: "pair", 9: "label"}, True, {"pair": "pair"}),
 }
 
 

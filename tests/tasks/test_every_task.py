@@ -104,7 +104,7 @@ CASES = {
     ),
     "ordinal": Case("ordinal", labelled(lambda n: n // 3)),
     "ordinal-named": Case("ordinal", labelled(grade), options={"order": ["poor", "fair", "good"]}),
-    "choice": Case("choice", chosen, {"text": "ctx", "choices": "ends"}),
+    "choice": Case("choice", chosen, {"text": "ctx", "choices": "ends"}, least=0.7),
     "choice-lm": Case("choice", chosen, {"text": "ctx", "choices": "ends"}, {"lm": 0.2}, sides=("decoder",)),
     "choice-columns": Case("choice", lettered, {"choices": "A,B"}),
 }

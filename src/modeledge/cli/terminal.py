@@ -66,3 +66,14 @@ def write_report(folder: Path) -> Path:
     from modeledge.report import run_report
 
     return run_report(folder)
+
+
+def columns_of(words: list[str]) -> dict[str, str]:
+    """`tokens=words` → {"tokens": "words"}; `E-USAGE` for a word without a sign."""
+    from modeledge.errors import ModeledgeError
+
+    pairs = [word.partition("=") for word in words]
+    wrong = [word for word, sign, column in pairs if not sign or not column]
+    if wrong:
+        raise ModeledgeError("E-USAGE", f"{wrong[0]!r} names no column", where="--column", remedy="write role=column")
+    return {role: column for role, _, column in pairs}

@@ -1,14 +1,23 @@
 """Asking a model for text."""
 
+from modeledge.generate.decode import Decoding, written
 from modeledge.generate.engine import fill_mask, generate, stream
 from modeledge.generate.ready import ready
+from modeledge.generate.rules import Rules
 from modeledge.generate.sample import Sampling
 from modeledge.generate.score import Scoring, score_choices
-from modeledge.generate.text import continue_text, fill_text
+from modeledge.generate.search import Beams, Found, beam_search
+from modeledge.generate.text import as_source, continue_text, fill_text
 
 __all__ = [
+    "Beams",
+    "Decoding",
+    "Found",
+    "Rules",
     "Sampling",
     "Scoring",
+    "as_source",
+    "beam_search",
     "continue_text",
     "fill_mask",
     "fill_text",
@@ -16,4 +25,5 @@ __all__ = [
     "ready",
     "score_choices",
     "stream",
+    "written",
 ]

@@ -23,13 +23,18 @@ from modeledge.seed import Noise
 
 
 @dataclass
-class _Rows:
+class Rows:
     """The prompts that are still being written: their numbers, lengths, and what the next step reads."""
 
     numbers: list[int]
     lengths: Tensor
     cache: Cache
     last: Tensor
+
+    def chosen(self, rows: Tensor) -> Rows:
+        """These rows alone, in this order; a row may be named twice."""
+        numbers = [self.numbers[i] for i in rows.tolist()]
+        return Rows(numbers, self.lengths[rows], self.cache.rows(rows), self.last[rows])
 
 
 def generate(
@@ -39,18 +44,27 @@ def generate(
     max_new_tokens: int,
     sampling: Sampling = Sampling(),  # noqa: B008
     stop: Sequence[int] = (),
-    noise: Noise = Noise(0),  # noqa: B008
+    noise: Noise | Sequence[Noise] = Noise(0),  # noqa: B008
     start: Sequence[int] = (),
+    both_ways: bool = False,
 ) -> list[IntArray]:
     """New tokens for each prompt, without those in `stop` and `start`; a prompt that has met a stop leaves the batch.
 
-    `start` is for a decoder that reads an encoder, and needed there. A prompt's tokens depend on its own number, not on
-    the others (up to rounding). Raises `E-USAGE` for an encoder, an empty prompt or a `start` that is missing or out of
-    place, `E-POSITION` where prompt and new tokens are longer than the model's positions.
+    `start` is for a decoder that reads an encoder, and needed there; `both_ways` is for a prefix-LM, which reads the
+    prompt from both sides. `noise` is one for all prompts, or one for each. A prompt's tokens depend on its own number,
+    not on the others (up to rounding). Raises `E-USAGE` for an encoder, an empty prompt or a `start` that is missing or
+    out of place, `E-POSITION` where prompt and new tokens are longer than the model's positions.
     """
     written: list[list[int]] = [[] for _ in prompts]
     for number, token in stream(
-        model, prompts, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, noise=noise, start=start
+        model,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        sampling=sampling,
+        stop=stop,
+        noise=noise,
+        start=start,
+        both_ways=both_ways,
     ):
         written[number].append(token)
     return [np.array(tokens, dtype=np.int64) for tokens in written]
@@ -64,34 +78,52 @@ def stream(
     max_new_tokens: int,
     sampling: Sampling,
     stop: Sequence[int] = (),
-    noise: Noise,
+    noise: Noise | Sequence[Noise],
     start: Sequence[int] = (),
+    both_ways: bool = False,
 ) -> Iterator[tuple[int, int]]:
     """The same, one (prompt number, token) at a time, as they are chosen."""
-    _check(model, prompts, max_new_tokens, start)
-    ends = frozenset(stop)
-    rows = _read_sources(model, prompts, max_new_tokens, start) if start else _read(model, prompts, max_new_tokens)
+    check_asked(model, prompts, max_new_tokens, start)
+    ends, ruled = frozenset(stop), not sampling.rules.idle
+    lots = [noise.at("sample", n) for n in range(len(prompts))] if isinstance(noise, Noise) else noise
+    rows = read_prompts(model, prompts, max_new_tokens, start, both_ways)
+    written = [[int(i) for i in (start or prompt)] for prompt in prompts] if ruled else []
     for step in range(max_new_tokens):
         scores = model.logits(rows.last)
-        chosen = sampling.choose(scores, [noise.at("sample", n, step) for n in rows.numbers])
+        if ruled:
+            scores = sampling.rules.bent(scores, [written[n] for n in rows.numbers], step, stop)
+        chosen = sampling.choose(scores, [lots[n].at(step) for n in rows.numbers])
         tokens = chosen.tolist()
         going = [i for i, token in enumerate(tokens) if token not in ends]
         for i in going:
+            if ruled:
+                written[rows.numbers[i]].append(tokens[i])
             yield rows.numbers[i], tokens[i]
         if not going or step == max_new_tokens - 1:
             return
         if len(going) < len(tokens):
             keep = torch.tensor(going, device=chosen.device)
-            chosen = chosen[keep]
-            rows = _Rows([rows.numbers[i] for i in going], rows.lengths[keep], rows.cache.rows(keep), rows.last[keep])
-        positions = (rows.lengths + step)[:, None]
-        side = Side(chosen[:, None], positions, torch.ones_like(positions), whole=rows.cache.whole)
-        states = model(Batch(target=side), rows.cache)
-        assert states.cache is not None
-        rows.cache, rows.last = states.cache, states.last[:, -1]
+            chosen, rows = chosen[keep], rows.chosen(keep)
+        rows = read_token(model, rows, chosen, step)
 
 
-def _read(model: Backbone, prompts: Sequence[IntArray], room: int) -> _Rows:
+def read_prompts(
+    model: Backbone, prompts: Sequence[IntArray], room: int, start: Sequence[int], both_ways: bool
+) -> Rows:
+    """All prompts read in one pass, with room for `room` new tokens: as sources where there is a `start`."""
+    return _read_sources(model, prompts, room, start) if start else _read(model, prompts, room, both_ways)
+
+
+def read_token(model: Backbone, rows: Rows, tokens: Tensor, step: int) -> Rows:
+    """The rows after one more token each `[rows]`, the new token number `step`."""
+    positions = (rows.lengths + step)[:, None]
+    side = Side(tokens[:, None], positions, torch.ones_like(positions), whole=rows.cache.whole)
+    states = model(Batch(target=side), rows.cache)
+    assert states.cache is not None
+    return Rows(rows.numbers, rows.lengths, states.cache, states.last[:, -1])
+
+
+def _read(model: Backbone, prompts: Sequence[IntArray], room: int, both_ways: bool) -> Rows:
     """Read all prompts in one pass, padded on the left so that every row ends at the same column."""
     device = model.device
     lengths = [len(p) for p in prompts]
@@ -101,14 +133,15 @@ def _read(model: Backbone, prompts: Sequence[IntArray], room: int) -> _Rows:
         start = longest - len(prompt)
         ids[row, start:], positions[row, start:], segments[row, start:] = prompt, np.arange(len(prompt)), 1
     tokens, places, numbers = (torch.from_numpy(a).to(device) for a in (ids, positions, segments))
-    side = Side(tokens, places, numbers, whole=min(lengths) == longest)
+    prefix = numbers > 0 if both_ways else None
+    side = Side(tokens, places, numbers, prefix, whole=min(lengths) == longest)
     cache = model.new_cache(len(prompts), longest + room)
     states = model(Batch(target=side), cache)
     assert states.cache is not None
-    return _Rows(list(range(len(prompts))), torch.tensor(lengths, device=device), states.cache, states.last[:, -1])
+    return Rows(list(range(len(prompts))), torch.tensor(lengths, device=device), states.cache, states.last[:, -1])
 
 
-def _read_sources(model: Backbone, prompts: Sequence[IntArray], room: int, start: Sequence[int]) -> _Rows:
+def _read_sources(model: Backbone, prompts: Sequence[IntArray], room: int, start: Sequence[int]) -> Rows:
     """Read all prompts as sources, padded on the right, and `start` as the beginning of each answer."""
     device, count = model.device, len(prompts)
     lengths = torch.tensor([len(p) for p in prompts])
@@ -121,10 +154,11 @@ def _read_sources(model: Backbone, prompts: Sequence[IntArray], room: int, start
     states = model(Batch(source=source, target=target), cache)
     assert states.cache is not None
     begun = torch.full((count,), len(start), device=device)
-    return _Rows(list(range(count)), begun, states.cache, states.last[:, -1])
+    return Rows(list(range(count)), begun, states.cache, states.last[:, -1])
 
 
-def _check(model: Backbone, prompts: Sequence[IntArray], room: int, start: Sequence[int]) -> None:
+def check_asked(model: Backbone, prompts: Sequence[IntArray], room: int, start: Sequence[int]) -> None:
+    """Refuse what cannot be continued: see `generate`."""
     if model.config.decoder is None:
         remedy = "fill [MASK]s with it, or take a decoder"
         raise ModeledgeError("E-USAGE", "an encoder does not continue text", remedy=remedy)
@@ -154,24 +188,34 @@ def _check_start(model: Backbone, start: Sequence[int]) -> None:
 
 
 @torch.inference_mode()
-def fill_mask(model: Backbone, ids: IntArray, mask: int, *, top: int = 5) -> list[list[tuple[int, float]]]:
-    """For each masked place the `top` best ids with their probabilities; ids `[n]` include the special tokens."""
-    check_fills(model)
+def fill_mask(
+    model: Backbone, ids: IntArray, mask: int, *, top: int = 5, start: int | None = None
+) -> list[list[tuple[int, float]]]:
+    """For each masked place the `top` best ids with their probabilities; ids `[n]` include the special tokens.
+
+    A decoder that reads an encoder is given the same ids one place later, behind `start`: it answers for a place with
+    all of the source and what stands before the place (Lewis et al. 2020, section 2.2, with gaps of one token).
+    """
+    check_fills(model, start)
     places = np.flatnonzero(ids == mask)
     if not len(places):
         raise ModeledgeError(
             "E-USAGE", "there is no masked token in the text", remedy="write [MASK] where a word is missing"
         )
     model.check_length(len(ids))
-    side = Side.of(torch.from_numpy(np.asarray(ids, dtype=np.int64))[None].to(model.device))
-    states = model(Batch(source=side)).last[0, torch.from_numpy(places).to(model.device)]
+    given = torch.from_numpy(np.asarray(ids, dtype=np.int64))[None].to(model.device)
+    answer = None if start is None else Side.of(torch.cat([torch.full_like(given[:, :1], start), given[:, :-1]], 1))
+    states = model(Batch(source=Side.of(given), target=answer)).last[0, torch.from_numpy(places).to(model.device)]
     shares, found = torch.softmax(model.logits(states).float(), -1).topk(min(top, model.config.table.vocab), -1)
     return [list(zip(i, p, strict=True)) for i, p in zip(found.tolist(), shares.tolist(), strict=True)]
 
 
-def check_fills(model: Backbone) -> None:
-    """Refuse a model that cannot fill gaps (`E-USAGE`)."""
-    if model.config.decoder is not None:
+def check_fills(model: Backbone, start: int | None = None) -> None:
+    """Refuse a model that cannot fill gaps (`E-USAGE`): a decoder, and one that reads an encoder and does not know the
+    token that it begins with."""
+    if model.config.both:
+        _check_start(model, [] if start is None else [start])
+    elif model.config.decoder is not None:
         raise ModeledgeError(
             "E-USAGE", "a decoder does not fill gaps", remedy="continue text with it, or take an encoder"
         )

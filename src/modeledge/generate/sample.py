@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from modeledge.errors import ModeledgeError
+from modeledge.generate.rules import Rules
 from modeledge.seed import Noise
 
 
@@ -18,12 +19,13 @@ class Sampling:
     """How a token is chosen. Temperature 0 is greedy (the lowest id among equals).
 
     `top_k` keeps the k best (Fan et al. 2018); `top_p` the smallest set of best tokens whose probabilities reach p
-    (Holtzman et al. 2020); with both, k is applied first.
+    (Holtzman et al. 2020); with both, k is applied first. `rules` bend the scores before.
     """
 
     temperature: float = 0.0
     top_k: int | None = None
     top_p: float | None = None
+    rules: Rules = field(default_factory=Rules)
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:

@@ -58,6 +58,7 @@ from modeledge.metrics.squad import (
 )
 from modeledge.metrics.surprise import (
     bits_per_text_byte,
+    nats_per_token,
     perplexity_per_byte,
     perplexity_per_token,
     perplexity_per_word,
@@ -122,6 +123,8 @@ ROWS: tuple[Metric, ...] = (
     counted("distinct_2", distinct(2), "text", alone=True),
     counted("self_repetition", self_repetition(4), "text", greater_is_better=False, alone=True),
     counted("type_token", type_token, "text", alone=True),
+    # the loss of a target's tokens
+    counted("nats_per_token", nats_per_token, "scores", greater_is_better=False),
     # rankings
     counted("mrr", reciprocal_rank, "ranking"),
     counted("map", average_precision, "ranking"),
@@ -174,6 +177,7 @@ __all__ = [
     "matthews",
     "mean_squared_error",
     "metric_named",
+    "nats_per_token",
     "ndcg_at",
     "paired_difference",
     "pass_at",

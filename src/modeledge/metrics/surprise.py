@@ -47,6 +47,12 @@ def bits_per_text_byte(nats: npt.ArrayLike, text_bytes: npt.ArrayLike, *, seed: 
     return score_of("bits_per_byte", tally, seed=seed)
 
 
+def nats_per_token(predictions: npt.ArrayLike, labels: npt.ArrayLike) -> Tally:
+    """Σ nats / Σ tokens: −Σ log p of each target `[items]`, and how many tokens it has, its end among them `[items]`.
+    The loss of a task that writes; it compares models of one tokenizer only."""
+    return Tally(surprise_sums(predictions, labels), lambda s: np.asarray(s[..., 0] / s[..., 1]), "unit:token")
+
+
 def corpus_perplexity(unit: str, nats: npt.ArrayLike, lengths: npt.ArrayLike, how: str, seed: int) -> Score:
     """exp(Σ nats / Σ units), named by its unit."""
     sums = surprise_sums(nats, lengths)

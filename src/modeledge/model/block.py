@@ -166,7 +166,8 @@ class Tower(nn.Module):
         A block in eval mode drops nothing, also in a model that trains: frozen blocks give the same states each time.
         """
         queries = Marks.of(side)
-        keys, whole = (queries, side.whole) if cache is None else (cache.marks(), cache.whole)
+        fresh = cache is None or cache.filled == side.ids.shape[1]  # a first reading sees itself alone, prefix and all
+        keys, whole = (queries, side.whole) if cache is None or fresh else (cache.marks(), cache.whole)
         cross = None if source is None else source.pattern(queries, whole)
         score = self.position.score(queries, keys, whole=whole, causal=self.causal)
         far = self.position.far(queries, keys)

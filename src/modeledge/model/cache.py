@@ -53,7 +53,9 @@ class Cache:
 
     def extended(self, side: Side) -> Cache:
         """The cache after the tokens of `side`: their marks are written, room for their keys and values is claimed."""
-        assert side.prefix is None, "a cache does not remember which tokens stood in a prefix"
+        assert side.prefix is None or self.filled == 0, (
+            "a prefix is read first: a cache does not remember which tokens stood in one"
+        )
         start, stop = self.filled, self.filled + side.ids.shape[1]
         if stop > self.positions.shape[1]:
             what = f"{stop} tokens do not fit a cache of {self.positions.shape[1]}"

@@ -8,10 +8,12 @@ from modeledge.objectives.label import Classify, Labelling, LabelPrepare, Regres
 from modeledge.objectives.masked import MaskedLM, MaskedPrepare
 from modeledge.objectives.objective import Loss, Objective, Prepare, Step, Term, prepared
 from modeledge.objectives.ordinal import Order
+from modeledge.objectives.rank import Rank, RankPrepare
 from modeledge.objectives.relate import MarkedPrepare
 from modeledge.objectives.several import ClassifySeveral
 from modeledge.objectives.span import NOT_HERE, UNKNOWN, Span, SpanPrepare
 from modeledge.objectives.tag import TagPrepare, TagTokens
+from modeledge.objectives.write import Write, WritePrepare
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "causal": CausalLM,
@@ -23,6 +25,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "ordinal": Order,
     "token": TagTokens,
     "span": Span,
+    "write": Write,
+    "rank": Rank,
 }
 
 __all__ = [
@@ -45,6 +49,8 @@ __all__ = [
     "Order",
     "PicturePrepare",
     "Prepare",
+    "Rank",
+    "RankPrepare",
     "Regress",
     "Shape",
     "Span",
@@ -53,6 +59,8 @@ __all__ = [
     "TagPrepare",
     "TagTokens",
     "Term",
+    "Write",
+    "WritePrepare",
     "collate",
     "fill",
     "patches",

@@ -52,11 +52,18 @@ class CausalLM(Objective):
 
 
 def vocabulary_term(
-    model: Backbone, batch: Batch, name: str, *, states: Tensor | None = None, share: float = 1.0
+    model: Backbone,
+    batch: Batch,
+    name: str,
+    *,
+    states: Tensor | None = None,
+    share: float = 1.0,
+    smoothing: float = 0.0,
 ) -> Term:
     """Cross-entropy of head `name` at the positions it reads: only the scores that are asked for are made.
 
-    `states` are the model's last ones where they are there already, `share` is the term's in the whole loss.
+    `states` are the model's last ones where they are there already, `share` is the term's in the whole loss;
+    `smoothing` spreads that share of the target evenly over the vocabulary.
     """
     head = model.heads[name]
     assert isinstance(head, LanguageModelling)
@@ -66,6 +73,12 @@ def vocabulary_term(
         read = read[batch.reads[name]]
     labels, weights = batch.labels[name], batch.weights[name]
     total = token_loss(
-        head.hidden(read), head.weights(model.table), labels, weights, bias=head.bias, softcap=head.spec.softcap
+        head.hidden(read),
+        head.weights(model.table),
+        labels,
+        weights,
+        bias=head.bias,
+        smoothing=smoothing,
+        softcap=head.spec.softcap,
     )
     return Term(total, weights.sum(), share)

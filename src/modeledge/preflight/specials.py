@@ -10,7 +10,7 @@ from modeledge.preflight.finding import Finding
 from modeledge.preflight.view import View
 from modeledge.records import IntArray, Prepared
 
-UNKNOWN_REFUSED, UNKNOWN_SAID = 0.3, 0.02  # shares of unknown tokens in the sample
+UNKNOWN_REFUSED, UNKNOWN_SAID = 0.5, 0.02  # shares of unknown tokens in the sample
 
 
 def doubled_start(view: View) -> Iterator[Finding]:

@@ -17,7 +17,8 @@ from modeledge.tokens import Tokenizer
 from modeledge.train import Trainer
 
 if TYPE_CHECKING:
-    from modeledge.recipes.finetune import Parts, Ready
+    from modeledge.recipes.finetune import Ready
+    from modeledge.recipes.rows import Parts
 
 Say = Callable[[str], None]
 OFF = "WARNING: the pre-flight is off: nothing looks for leaked rows, masked targets or a broken layout before this run"

@@ -16,6 +16,7 @@ from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.families import load_model, save_model
+from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
 from modeledge.model.plain import from_plain
 from modeledge.model.transformer import Transformer
@@ -244,6 +245,9 @@ def masking(tokenizer: Tokenizer, rate: float) -> MaskedPrepare:
 def pinned(recipe: PretrainRecipe) -> PretrainRecipe:
     """The recipe with the commit that the name of its start model led to: a run goes on with what it began with."""
     model = recipe.model
+    if model.start is None and (model.revision or model.endpoint):
+        what = f"there is no model to start from, whose {'revision' if model.revision else 'endpoint'} this could be"
+        raise ModeledgeError("E-CONFIG", what, where="model.start", remedy='name one: model.start = "org/name"')
     if model.start is None or not is_name(model.start):
         return recipe
     pins = find_model(model.start, model.revision, model.endpoint).pins(model.endpoint)
@@ -269,19 +273,24 @@ def card_of(recipe: PretrainRecipe, trainer: Trainer, folder: Path) -> Card:
 
 
 def finish(
-    model: Transformer,
+    model: Backbone,
     tokenizer: Tokenizer,
     folder: Path,
     family: str | None = None,
     notes: Mapping[str, Any] = MappingProxyType({}),
     card: Card | None = None,
+    words: Mapping[str, Any] = MappingProxyType({}),
 ) -> Path:
-    """Write the model with its tokenizer in its family's form, its card, and `notes` (file name → JSON) beside it.
+    """Write the model with its tokenizer in its family's form, its card, and `notes` (file name → JSON) beside it;
+    `words` as in `save_model`.
 
     The folder appears whole or not at all: that it is there says that the run is finished.
     """
     with files.committed_folder(folder, {"schema": 1}) as temporary:
-        save_model(model, temporary, family=family)
+        if isinstance(model, Transformer):
+            save_model(model, temporary, family=family, words=words)
+        else:
+            model.save(temporary)
         tokenizer.save(temporary)
         write_card(temporary, card or Card(), model)
         for name, value in notes.items():

@@ -182,9 +182,19 @@ def test_an_example_that_cannot_be_prepared() -> None:
 
 
 def test_examples_longer_than_the_positions() -> None:
+    run = small.labelled(small.rows(60, text=lambda n: small.text(n, 90)), body=small.model("encoder", positions=True))
+    assert "positions" not in codes(run), "the task cuts them"
+    run = small.labelled(small.rows(60, text=lambda n: small.text(n, 90)), body=small.model("encoder", positions=True))
+    run.objective.prepare = replace(run.objective.prepare, length=90)
+    assert codes(run) == {"positions": "E-POSITION", "cut-examples": "W-TRUNCATED"}
+
+
+def test_parts_of_an_example_count_their_positions_for_themselves() -> None:
     run = small.labelled(body=small.model("encoder", positions=True))
-    run.trainer.shape = replace(run.trainer.shape, seq=65)
-    assert codes(run)["positions"] == "E-POSITION"
+    ids, breaks = np.full(90, 7), (45,)
+    ready = replace(run.prepared[0], source=Piece(ids, breaks=breaks))
+    assert run.longest(ready) == 45
+    assert run.longest(replace(ready, source=Piece(ids))) == 90
 
 
 def test_most_examples_cut() -> None:

@@ -88,7 +88,8 @@ def preflight(view: View, checks: Mapping[str, Check] = MappingProxyType(CHECKS)
         try:
             findings += [replace(finding, check=name) for finding in check(view)]
         except ModeledgeError as error:
-            findings.append(Finding(error.code, error.what, error.where, error.remedy, check=name))
+            if all((error.code, error.what) != (f.code, f.what) for f in findings):  # several checks may meet one error
+                findings.append(Finding(error.code, error.what, error.where, error.remedy, check=name))
     findings.sort(key=lambda finding: not finding.refuses)
     return Verdict(tuple(findings), len(checks), len(view.sample), time.perf_counter() - began)
 

@@ -79,17 +79,15 @@ def fresh_heads(view: View) -> Iterator[Finding]:
 
 
 def positions(view: View) -> Iterator[Finding]:
-    """No example is longer than the positions that the model knows."""
+    """No example, and no part of one, is longer than the positions that the model knows."""
     limit = view.model.config.positions
     if limit is None:
         return
-    if view.trainer.shape.seq > limit:
-        what = f"train.length = {view.trainer.shape.seq} is beyond the model's {limit} positions"
-        yield Finding("E-POSITION", what, "train.length", f"set it to {limit} or less")
-    long = [p for p in view.prepared if max(p.lengths()) + view.trainer.shape.reserve > limit]
+    long = [p for p in view.prepared if view.longest(p) > limit]
     if long:
         what = f"{len(long)} of {len(view.prepared)} examples have more tokens than the model's {limit} positions"
-        yield Finding("E-POSITION", what, view.where(long[0]), example=view.shown(long[0]))
+        remedy = f"set train.length to {limit} or less"
+        yield Finding("E-POSITION", what, view.where(long[0]), remedy, view.shown(long[0]))
 
 
 def finite_weights(view: View) -> Iterator[Finding]:

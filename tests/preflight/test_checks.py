@@ -22,7 +22,14 @@ from modeledge.preflight import CHECKS, Finding, Room, Token, preflight, record,
 from modeledge.preflight.data import NEAR, jaccard, near_pairs, trigrams
 from modeledge.recipes.finetune import finetune
 from modeledge.recipes.pretrain import pretrain
-from modeledge.recipes.recipe import CorpusRecipe, FinetuneRecipe, ModelRecipe, PretrainRecipe, TokenizerRecipe
+from modeledge.recipes.recipe import (
+    CorpusRecipe,
+    FinetuneRecipe,
+    FinetuneTrain,
+    ModelRecipe,
+    PretrainRecipe,
+    TokenizerRecipe,
+)
 from modeledge.records import Example, Piece
 from modeledge.train import TrainConfig
 
@@ -38,7 +45,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tuning(model: Path, **fields: Any) -> FinetuneRecipe:
     train = {"batch": 8, "length": 32, "threads": 1, "precision": "fp32", **fields.pop("train", {})}
     return FinetuneRecipe(
-        model=str(model), data="rows from memory", train=TrainConfig(**train), **{"epochs": 1.0, **fields}
+        model=str(model), data="rows from memory", train=FinetuneTrain(**train), **{"epochs": 1.0, **fields}
     )
 
 

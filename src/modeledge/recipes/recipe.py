@@ -9,7 +9,7 @@ import os
 import re
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from modeledge.config import Settings
 from modeledge.train.config import TrainConfig
@@ -157,13 +157,6 @@ class FinetuneRecipe(Checked):
         if self.train.steps != TrainConfig().steps:
             raise ValueError("train.steps is not read when fine-tuning; set epochs")
         return self
-
-    @field_validator("train", mode="before")
-    @classmethod
-    def _own_numbers(cls, train: Any) -> Any:
-        """Numbers that are given as a plain `TrainConfig` are taken as they are."""
-        plain = isinstance(train, TrainConfig) and not isinstance(train, FinetuneTrain)
-        return FinetuneTrain(**train.model_dump()) if plain else train
 
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

@@ -21,11 +21,10 @@ from modeledge.model import (
     TransformerConfig,
 )
 from modeledge.recipes.finetune import finetune
-from modeledge.recipes.recipe import FinetuneRecipe
+from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
 from modeledge.recipes.use import Model
 from modeledge.seed import Noise
 from modeledge.tokens import train_tokenizer
-from modeledge.train import TrainConfig
 
 SIDES = {"decoder": ("decoder",), "both": ("encoder", "decoder"), "encoder": ("encoder",)}
 
@@ -54,7 +53,7 @@ def rows(count: int) -> list[dict[str, Any]]:
 def run(model: Path, folder: Path, task: str, rate: float = 3e-3, **more: Any) -> dict[str, Any]:
     numbers = {"batch": 8, "length": 24, "threads": 1, "precision": "fp32", "learning_rate": rate, "judge_every": 5}
     asked = FinetuneRecipe(
-        model=str(model), data="rows from memory", task=task, epochs=1.0, train=TrainConfig(**numbers), **more
+        model=str(model), data="rows from memory", task=task, epochs=1.0, train=FinetuneTrain(**numbers), **more
     )
     return finetune(asked, folder, rows=rows(40), say=lambda line: None)
 
@@ -88,7 +87,7 @@ def test_pairs_are_ranked(tmp_path: Path) -> None:
     asked = {"columns": {"label": "grade"}, "text": "text", "label": "other"}
     numbers = {"batch": 8, "length": 12, "threads": 1, "precision": "fp32", "learning_rate": 1e-3}
     recipe = FinetuneRecipe(
-        model=str(model), data="rows from memory", task="rank", epochs=1.0, train=TrainConfig(**numbers), **asked
+        model=str(model), data="rows from memory", task="rank", epochs=1.0, train=FinetuneTrain(**numbers), **asked
     )
     data = [{**row, "grade": n % 6} for n, row in enumerate(rows(40))]
     results = finetune(recipe, tmp_path / "run", rows=data, say=lambda line: None)

@@ -81,8 +81,7 @@ def finetune(
         tokenizer, model = Tokenizer.load(found.folder), load_model(found.folder)
         remember_source(model, found.source)
         base = {} if recipe.fresh else base_of(recipe.model, model)
-        start = start_of(model)
-        model = Transformer(model.config, seed=recipe.seed) if recipe.fresh else model
+        start, model = start_of(model), Transformer(model.config, seed=recipe.seed) if recipe.fresh else model
         task = make_task(recipe, parts.train, tokenizer, model, say, start)
         task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
         if task.needs_validation and not parts.validation:

@@ -55,6 +55,38 @@ def has_fast_bf16() -> bool:
     return bool(cpu_flags() & {"avx512_bf16", "amx_bf16"})
 
 
+def available_memory() -> int | None:
+    """Bytes that a process may still take: the kernel's estimate, or what a container leaves; `None` if unknown."""
+    found = []
+    try:
+        with open("/proc/meminfo", encoding="utf-8") as file:
+            found += [int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:")]
+        limit, used = (
+            open(f"/sys/fs/cgroup/memory.{name}", encoding="utf-8").read().strip()  # noqa: SIM115
+            for name in ("max", "current")
+        )
+        if limit != "max":
+            found.append(max(0, int(limit) - int(used)))
+    except (OSError, ValueError):
+        pass
+    return min(found, default=None)
+
+
+def peak_memory(*, reset: bool = False) -> int:
+    """The most bytes that this process has had resident, since its start or, on Linux, since the last `reset`."""
+    try:
+        if reset:
+            with open("/proc/self/clear_refs", "w", encoding="utf-8") as file:
+                file.write("5")
+        with open("/proc/self/status", encoding="utf-8") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def cpu_name() -> str:
     """The processor's model name."""
     try:

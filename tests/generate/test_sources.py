@@ -171,7 +171,7 @@ def test_a_start_is_needed_and_only_here(kind: str) -> None:
     alone = Transformer(TransformerConfig(width=16, embed=Tokens(vocab=VOCAB), decoder=BART)).eval()
     with pytest.raises(ModeledgeError, match="without an encoder"):
         generate(alone, texts, max_new_tokens=1, start=[1])
-    with pytest.raises(ModeledgeError, match="does not fill"):
+    with pytest.raises(ModeledgeError, match="begins with"):
         fill_mask(MODELS[kind], np.array([1, 2]), 2)
 
 
@@ -215,8 +215,7 @@ def test_a_model_with_its_tokenizer_answers(tokenizer: Tokenizer) -> None:
     assert told == continue_text(model, tokenizer, ["the cat"], max_new_tokens=9, start=[1])
     with pytest.raises(ModeledgeError, match="begins with"):
         asked.generate("the cat")
-    with pytest.raises(ModeledgeError, match="no vector"):
-        asked.embed("the cat")
+    assert asked.embed("the cat").shape == (1, model.config.width)
 
 
 def test_a_file_names_the_start(tokenizer: Tokenizer, tmp_path: Path) -> None:

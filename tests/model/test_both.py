@@ -234,9 +234,9 @@ def test_an_empty_cache_serves_two_sources() -> None:
 
 def test_a_source_must_be_there() -> None:
     model, target = build("t5").eval(), Side.of(torch.tensor([[4, 5]]))
-    with pytest.raises(AssertionError, match="needs a source"):
+    with pytest.raises(ModeledgeError, match="E-NO-TARGET"):
         model(Batch(target=target))
-    with pytest.raises(AssertionError, match="the first call"):
+    with pytest.raises(ModeledgeError, match="E-NO-TARGET"):
         model(Batch(target=target), Cache.empty(CONFIGS["t5"], 1, 2, torch.float32))
 
 

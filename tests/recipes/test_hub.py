@@ -14,8 +14,10 @@ import pytest
 import torch
 from hub_small import COMMIT, Hub, llama, serving
 from test_use import TEXTS, TOKENIZER, refused
+from typer.testing import CliRunner
 
 import modeledge as me
+from modeledge.cli import app
 from modeledge.recipes.convert import Wish, convert
 from modeledge.recipes.hub import without_secrets
 from modeledge.report import run_report
@@ -130,6 +132,47 @@ def test_a_run_says_which_commit_it_began_with(hub: Hub, tmp_path: Path) -> None
     assert 'license: "mit"' in card
     assert f'base_model_revision: "{COMMIT}"' in card
     assert tuned.task is not None
+
+
+def verb(*words: object) -> Any:
+    """What a verb prints, and how it ends."""
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.stdout
+
+
+def test_every_verb_takes_a_name_a_commit_and_a_mirror(hub: Hub, model: Path, tmp_path: Path) -> None:
+    at = ("--endpoint", hub.address, "--revision", COMMIT)
+    table = tmp_path / "rows.csv"
+    table.write_text("text,label\n" + "".join(f"{TEXTS[n % 4]} {n},{n % 2}\n" for n in range(20)))
+    wanted = me.load(model).generate("the", temperature=0, max_new_tokens=4)[0]
+    assert verb("generate", NAME, "the", "--temperature", 0, "--max-new-tokens", 4, *at) == f"the{wanted}\n"
+    verb("embed", NAME, table, "-o", tmp_path / "vectors.npy", *at)
+    assert (tmp_path / "vectors.npy").exists()
+    run = tmp_path / "run"
+    verb("finetune", NAME, table, "train.length=16", "--epochs", 1, "--out", run, *at)
+    assert f'revision = "{COMMIT}"' in (run / "run.toml").read_text()
+    with serving("org/tuned", run / "model") as other:
+        at = ("--endpoint", other.address, "--revision", COMMIT)
+        assert "accuracy" in verb("evaluate", "org/tuned", table, *at)
+        verb("predict", "org/tuned", table, "-o", tmp_path / "answers.csv", *at)
+    assert len((tmp_path / "answers.csv").read_text().splitlines()) == 21
+
+
+def test_pre_training_starts_from_a_name(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("\n\n".join(f"{text} and more of it" for text in TEXTS * 3))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f'[corpus]\npaths = ["{tmp_path}/text.txt"]\ndeduplicate = false\n[model]\nstart = "{NAME}"\n'
+        "[train]\nsteps = 1\nbatch = 2\nlength = 8\n"
+    )
+    at = ("--endpoint", hub.address, "--revision", COMMIT)
+    verb("pretrain", recipe, "--out", tmp_path / "run", *at)
+    toml = (tmp_path / "run" / "run.toml").read_text()
+    assert f'endpoint = "{hub.address}"' in toml
+    recipe.write_text(recipe.read_text().replace(f'start = "{NAME}"', ""))
+    done = CliRunner().invoke(app, ["pretrain", str(recipe), "--out", str(tmp_path / "other"), *at])
+    assert getattr(done.exception, "code", "") == "E-CONFIG"
 
 
 def test_no_secret_and_no_sentence_of_the_data_is_in_what_a_run_writes(

@@ -182,7 +182,8 @@ def test_patience_stops_and_the_best_step_is_kept(ground: Path, tmp_path: Path) 
     """A rate far too high makes the held-out loss grow; the first verdicts are the best."""
     train = {**TRAIN, "steps": 12, "judge_every": 1, "patience": 2, "learning_rate": 50.0, "schedule": "constant"}
     said: list[str] = []
-    pretrain(recipe([str(ground / "a.txt")], held_out=0.2, train=train), tmp_path / "run", say=said.append)
+    asked = recipe([str(ground / "a.txt")], held_out=0.2, train=train, allow=("rate",))
+    pretrain(asked, tmp_path / "run", say=said.append)
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [row["eval"]["loss"] for row in rows]
     assert len(rows) == int(np.argmin(losses)) + 3 < 12

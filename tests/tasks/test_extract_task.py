@@ -14,15 +14,13 @@ import torch
 
 import modeledge.tasks.extract as module
 from modeledge.errors import ModeledgeError
-from modeledge.evaluate import analysis, squad_files
+from modeledge.evaluate import squad_files
 from modeledge.families import save_model
-from modeledge.metrics import METRICS
-from modeledge.metrics.metric import Metric
 from modeledge.model import Attention, FeedForward, Learned, Norm, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import NOT_HERE, UNKNOWN, Shape, Step, collate, prepared
-from modeledge.recipes import finetune as recipes
-from modeledge.recipes.finetune import finetune, split_rows
+from modeledge.recipes.finetune import finetune
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
+from modeledge.recipes.rows import split_rows
 from modeledge.recipes.use import Model
 from modeledge.records import Example
 from modeledge.seed import Noise
@@ -31,25 +29,6 @@ from modeledge.tokens import Tokenizer, train_tokenizer
 
 WORDS = "the quick brown fox jumps over lazy dogs while rain falls on green hills and old stone walls".split()  # noqa: SIM905
 SIDES = ("encoder", "decoder")
-NATIVE = "f1_answer" in METRICS  # the table's own rows mark texts; until they are there, equality does
-
-
-def plain(text: str) -> str:
-    """A small stand-in for the official normaliser."""
-    return " ".join(text.lower().split())
-
-
-@pytest.fixture(autouse=True)
-def marked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Marks by equality, where the table has no rows of its own."""
-
-    def equal(told: Any, golds: Any) -> float:
-        pairs = zip(told, golds, strict=True)
-        return float(np.mean([plain(t) in map(plain, gold or [""]) for t, gold in pairs]))
-
-    for name in ("exact_match", "f1_answer"):
-        if name not in METRICS:
-            monkeypatch.setitem(METRICS, name, Metric(name, equal, greater_is_better=True, needs="labels"))
 
 
 @pytest.fixture(scope="module")
@@ -485,10 +464,7 @@ def test_questions_on_one_text_stay_on_one_side() -> None:
         split_rows(asked(columns={"id": "id"}), data, twice)
 
 
-def test_a_run_from_rows_to_predictions(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not NATIVE:
-        for room in (recipes, analysis):
-            monkeypatch.setattr(room, "bootstrap", lambda metric, *sides, **_: Fixed(metric(*sides), len(sides[0])))
+def test_a_run_from_rows_to_predictions(tmp_path: Path, tokenizer: Tokenizer) -> None:
     save_model(Transformer(config("encoder", tokenizer.vocab_size)), tmp_path / "model")
     tokenizer.save(tmp_path / "model")
     train = FinetuneTrain(
@@ -506,13 +482,6 @@ def test_a_run_from_rows_to_predictions(tmp_path: Path, tokenizer: Tokenizer, mo
     assert [list(row) for row in told] == [["prediction", "start", "end", "confidence"]] * 5
     assert isinstance(model.task, ExtractTask)
     assert model.task.search.null_threshold != 0.0
-
-
-class Fixed:
-    """A score without an interval."""
-
-    def __init__(self, value: float, n: int) -> None:
-        self.value, self.low, self.high, self.n, self.signature = value, value, value, n, "fixed"
 
 
 @pytest.mark.shared_data

@@ -43,8 +43,8 @@ def test_no_answer_must_be_said(given: Any) -> None:
     ("given", "code", "words"),
     [
         ([{"text": "rains", "answer_start": 3}], "E-ANSWER-MISMATCH", ("'rains'", "'Köln '", "stands at character 42")),
-        ([{"text": "stands", "answer_start": 11}], "E-ANSWER-MISMATCH", ("UTF-16 units", "in characters it is 10")),
-        ([{"text": "stands", "answer_start": 14}], "E-ANSWER-MISMATCH", ("bytes of UTF-8", "in characters it is 10")),
+        ([{"text": "stands", "answer_start": 11}], "E-ANSWER-MISMATCH", ("UTF-16 units", "(code points): 10")),
+        ([{"text": "stands", "answer_start": 14}], "E-ANSWER-MISMATCH", ("bytes of UTF-8", "(code points): 10")),
         ([{"text": "rains", "answer_start": 41}], "E-ANSWER-MISMATCH", ("line end",)),
         ([{"text": "Bonn", "answer_start": 3}], "E-ANSWER-MISMATCH", ("does not occur",)),
         ([{"text": "rains", "answer_start": -1}], "E-ANSWER-MISMATCH", ("counts from 0",)),

@@ -10,7 +10,16 @@ import pytest
 import torch
 
 from modeledge.errors import ModeledgeError
-from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
+from modeledge.model import (
+    Attention,
+    FeedForward,
+    Learned,
+    Stack,
+    Tokens,
+    Transformer,
+    TransformerConfig,
+    ValueHead,
+)
 from modeledge.objectives import Shape, collate
 from modeledge.seed import Noise
 from modeledge.tasks import Answer, Labels, LabelTask, answers, judge_on, shape_for
@@ -220,3 +229,18 @@ def test_the_judge_marks_the_model_as_it_is_now(tokenizer: Tokenizer) -> None:
         with torch.no_grad():
             bias.copy_(torch.eye(3)[number] * 1e4)  # the model answers this class alone
         assert judge(model)["accuracy"] == pytest.approx(np.mean([v == number for v in right.values()]))
+
+
+def test_a_value_without_a_bias_is_measured_from_zero(tokenizer: Tokenizer) -> None:
+    """Nothing in such a head could hold a mean: its unit is the root mean square of the labels."""
+    shape, labels = config("decoder", tokenizer.vocab_size), Labels("value", center=3.0, scale=4.0)
+    for bias, wanted in ((True, (3.0, 4.0)), (False, (0.0, 5.0))):
+        task = LabelTask(labels, tokenizer, shape, length=24, head=ValueHead(pool="last", bias=bias))
+        assert (task.objective.center, task.objective.scale) == wanted  # type: ignore[union-attr]
+        model = Transformer(shape, seed=1)
+        model.add_heads(task.objective.heads, Noise(1))
+        examples = task.encode([{"text": row["text"]} for row in rows(4)], labelled=False)
+        before = answers(task, model, examples)
+        task.finish(model)
+        assert [a.value for a in answers(task, model, examples)] == pytest.approx([a.value for a in before], abs=1e-5)
+        assert (task.objective.center, task.objective.scale) == (0.0, 1.0)  # type: ignore[union-attr]

@@ -6,7 +6,6 @@ line and an exit status of the catalogue; `--debug` shows the traceback.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -17,8 +16,9 @@ import typer
 
 from modeledge import __version__
 from modeledge.cli import judge
-from modeledge.cli.models import convert
-from modeledge.cli.terminal import progress, say, show_scores
+from modeledge.cli.check import Allow, NoCheck, Strict, check, gate_keys, plan
+from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, opened
+from modeledge.cli.terminal import columns_of, progress, say, show_scores, strategy_of, write_report
 from modeledge.errors import IO_ERROR, ModeledgeError
 from modeledge.machine import calm_threads
 
@@ -33,7 +33,7 @@ corpus_app = typer.Typer(help="Raw files → clean, packed token shards.", no_ar
 tokenizer_app = typer.Typer(help="Train and measure tokenizers.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(tokenizer_app, name="tokenizer")
-for verb in (convert, judge.errors, judge.ensemble, judge.curve, judge.submit):
+for verb in (check, plan, convert, embed, generate, judge.errors, judge.ensemble, judge.curve, judge.submit):
     app.command()(verb)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
@@ -41,7 +41,6 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, ove
 CorpusKeys = Annotated[
     list[str] | None, typer.Option("--set", help="Any key of the corpus recipe, e.g. split=line, max_record_bytes=…")
 ]
-ModelFolder = Annotated[Path, typer.Argument(help="A model folder, or the run folder around it.")]
 
 
 def main() -> None:
@@ -133,16 +132,27 @@ def tokenizer_train(
 
 
 @app.command()
-def pretrain(recipe: Path, overrides: Overrides = None, out: Out = Path("runs/pretrain")) -> None:
+def pretrain(
+    recipe: Path,
+    overrides: Overrides = None,
+    out: Out = Path("runs/pretrain"),
+    revision: Revision = None,
+    endpoint: Endpoint = None,
+    no_check: NoCheck = False,
+    strict: Strict = False,
+    allow: Allow = None,
+) -> None:
     """Pre-train a model from a recipe (TOML): raw text in, a model folder out."""
     from modeledge.config import load_config
     from modeledge.recipes.pretrain import pretrain as run
     from modeledge.recipes.recipe import PretrainRecipe
 
-    loaded = load_config(PretrainRecipe, recipe, overrides or ())
+    start = {k: v for k, v in (("revision", revision), ("endpoint", endpoint)) if v is not None}
+    values = {**gate_keys(no_check, strict, allow), **({"model": start} if start else {})}
+    loaded = load_config(PretrainRecipe, recipe, overrides or (), values=values)
     with progress("pre-training") as listen:
         folder = run(loaded, out, listeners=[listen], say=say)
-    say(f"model: {folder}\nreport: {_report(out)}")
+    say(f"model: {folder}\nreport: {write_report(out)}")
 
 
 @app.command()
@@ -155,6 +165,8 @@ def finetune(
     pair: Annotated[str | None, typer.Option(help="The column of the second text.")] = None,
     label: str | None = None,
     task: Annotated[str, typer.Option(help="A row of the tasks; auto looks at the labels.")] = "auto",
+    layout: Annotated[str | None, typer.Option(help="How a benchmark's files are laid out; else guessed.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="role=column, e.g. tokens=words")] = None,
     test: Annotated[str | None, typer.Option(help="A file of test rows; without one a fifth is held out.")] = None,
     strategy: Annotated[
         list[str] | None, typer.Option(help="A row of the strategies, e.g. probe or freeze:first=2")
@@ -163,6 +175,11 @@ def finetune(
     learning_rate: Annotated[float | None, typer.Option(help="By the width of the model, if none is given.")] = None,
     seed: int = 0,
     allow_leak: bool = False,
+    revision: Revision = None,
+    endpoint: Endpoint = None,
+    no_check: NoCheck = False,
+    strict: Strict = False,
+    allow: Allow = None,
 ) -> None:
     """Fine-tune a model on labelled rows; marks a held-out part."""
     from modeledge.config import load_config
@@ -170,78 +187,35 @@ def finetune(
     from modeledge.recipes.recipe import FinetuneRecipe
 
     values: dict[str, Any] = {
-        "model": str(model), "data": data, "task": task, "epochs": epochs, "seed": seed,
+        "model": model, "data": data, "task": task, "epochs": epochs, "seed": seed,
         "allow_leak": allow_leak, "train": {} if learning_rate is None else {"learning_rate": learning_rate},
-        "strategies": [_strategy(word) for word in strategy or ()],
+        "strategies": [strategy_of(word) for word in strategy or ()],
     }  # fmt: skip
-    values |= {k: v for k, v in (("text", text), ("label", label), ("pair", pair), ("test", test)) if v is not None}
-    loaded = load_config(FinetuneRecipe, None, overrides or (), values=values)
+    more = {"text": text, "label": label, "pair": pair, "test": test, "revision": revision, "endpoint": endpoint}
+    more["layout"] = layout
+    values |= {k: v for k, v in more.items() if v is not None}
+    values |= {"columns": columns_of(column)} if column else {}
+    loaded = load_config(FinetuneRecipe, None, overrides or (), values=values | gate_keys(no_check, strict, allow))
     with progress("fine-tuning") as listen:
         results = run(loaded, out, listeners=[listen], say=say)
     show_scores(results)
-    say(f"model: {out / 'model'}\nreport: {_report(out)}")
+    say(f"model: {out / 'model'}\nreport: {write_report(out)}")
 
 
 @app.command()
-def predict(model: ModelFolder, data: str, out: Out) -> None:
+def predict(model: ModelFolder, data: str, out: Out, revision: Revision = None, endpoint: Endpoint = None) -> None:
     """Answer each row of a file; writes csv (or jsonl): the row's own columns, then the label and the confidences."""
     from modeledge.recipes.tables import ANSWERS, check_fresh, write_answers
-    from modeledge.recipes.use import Model
 
     check_fresh(out, ANSWERS)
-    count = write_answers(Model.load(model), data, out, say)
+    count = write_answers(opened(model, revision, endpoint), data, out, say)
     say(f"{count} answers: {out}")
 
 
 @app.command()
-def evaluate(model: ModelFolder, data: str) -> None:
+def evaluate(model: ModelFolder, data: str, revision: Revision = None, endpoint: Endpoint = None) -> None:
     """Mark a fine-tuned model on labelled rows; prints each score with its 95 % interval."""
-    from modeledge.recipes.use import Model
-
-    show_scores(Model.load(model).evaluate(data, say=say))
-
-
-@app.command()
-def embed(model: ModelFolder, data: str, out: Out, text: str = "text", pool: str = "mean") -> None:
-    """Write one vector a row: a .npy file of float32 [rows, width]."""
-    from modeledge.recipes.tables import VECTORS, check_fresh, write_vectors
-    from modeledge.recipes.use import Model
-
-    check_fresh(out, VECTORS)
-    count, width = write_vectors(Model.load(model), data, out, text, pool, say)
-    say(f"{count} vectors of width {width}: {out}")
-
-
-@app.command()
-def generate(
-    model: ModelFolder,
-    prompt: Annotated[list[str], typer.Argument(help="One or more prompts.")],
-    max_new_tokens: int = 100,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.8,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    stop: Annotated[list[str] | None, typer.Option(help="Stop before this text.")] = None,
-    seed: int = 0,
-) -> None:
-    """Continue prompts with a decoder, or fill [MASK]s with an encoder."""
-    from modeledge.recipes.use import Model
-
-    asked = Model.load(model)
-    if asked.transformer.config.encoder is not None:
-        for gap in (gap for text in prompt for gap in asked.fill(text)):
-            print("  ".join(f"{piece.strip()} {share:.3f}" for piece, share in gap))
-        return
-    told = asked.generate(
-        prompt,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        stop=stop or (),
-        seed=seed,
-    )
-    for text, continuation in zip(prompt, told, strict=True):
-        print(text + continuation)
+    show_scores(opened(model, revision, endpoint).evaluate(data, say=say))
 
 
 @app.command()
@@ -251,7 +225,7 @@ def resume(run: Path) -> None:
 
     with progress("resumed") as listen:
         go_on(run, listeners=[listen], say=say)
-    say(f"model: {run / 'model'}\nreport: {_report(run)}")
+    say(f"model: {run / 'model'}\nreport: {write_report(run)}")
 
 
 @app.command()
@@ -276,21 +250,6 @@ def quickstart(
 
     results = run(out, minutes=minutes or (8.0 if full else 2.0), full=full, seed=seed, say=say, progress=progress)
     print("\n".join((results["table"], *results["findings"], f"report: {out / 'report.html'}")))
-
-
-def _strategy(word: str) -> dict[str, Any]:
-    """`freeze:first=2,embeddings=true` → a strategy recipe."""
-    from modeledge.config import load_values
-
-    kind, _, fields = word.partition(":")
-    return {"kind": kind, "options": load_values(fields.split(",")) if fields else {}}
-
-
-def _report(folder: Path) -> Path:
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    from modeledge.report import run_report
-
-    return run_report(folder)
 
 
 if __name__ == "__main__":

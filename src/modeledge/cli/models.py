@@ -1,13 +1,28 @@
-"""The verb that takes models in and out: `modeledge convert`."""
+"""Models in and out: how a verb is told which one, `convert`, and what is asked of a model as it is, `embed` and
+`generate`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modeledge.cli.terminal import say
+
+if TYPE_CHECKING:
+    from modeledge.recipes.use import Model
+
+ModelFolder = Annotated[str, typer.Argument(help="A model folder, the run folder around it, or org/name on a hub.")]
+Revision = Annotated[str | None, typer.Option(help="A branch, tag or commit on the hub.")]
+Endpoint = Annotated[str | None, typer.Option(help="A mirror of the hub, as HF_ENDPOINT.")]
+
+
+def opened(model: str, revision: str | None, endpoint: str | None) -> Model:
+    """The model that a verb was told."""
+    from modeledge.recipes.models import load
+
+    return load(model, revision, endpoint, say=say)
 
 
 def convert(
@@ -16,11 +31,59 @@ def convert(
     to: Annotated[str, typer.Option(help="hf (what other libraries read) or modeledge (holds every model)")] = "hf",
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; as it was without.")] = None,
     from_pickle: Annotated[bool, typer.Option("--from-pickle", help="Read .bin or .pt in a sandbox.")] = False,
-    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit on the hub.")] = None,
-    endpoint: Annotated[str | None, typer.Option(help="A mirror of the hub, as HF_ENDPOINT.")] = None,
+    revision: Revision = None,
+    endpoint: Endpoint = None,
 ) -> None:
     """Read a model of any family and write it in another form or dtype, with its tokenizer."""
     from modeledge.recipes.convert import Wish
     from modeledge.recipes.convert import convert as run
 
     say(f"model: {run(source, target, Wish(to, dtype, from_pickle, revision, endpoint), say)}")
+
+
+def embed(
+    model: ModelFolder,
+    data: str,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the vectors go; a fresh file.")],
+    text: str = "text",
+    pool: str = "mean",
+    revision: Revision = None,
+    endpoint: Endpoint = None,
+) -> None:
+    """Write one vector a row: a .npy file of float32 [rows, width]."""
+    from modeledge.recipes.tables import VECTORS, check_fresh, write_vectors
+
+    check_fresh(out, VECTORS)
+    count, width = write_vectors(opened(model, revision, endpoint), data, out, text, pool, say)
+    say(f"{count} vectors of width {width}: {out}")
+
+
+def generate(
+    model: ModelFolder,
+    prompt: Annotated[list[str], typer.Argument(help="One or more prompts.")],
+    max_new_tokens: int = 100,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.8,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Stop before this text.")] = None,
+    seed: int = 0,
+    revision: Revision = None,
+    endpoint: Endpoint = None,
+) -> None:
+    """Continue prompts with a decoder, answer them with one that reads an encoder, fill [MASK]s with an encoder."""
+    asked = opened(model, revision, endpoint)
+    if asked.transformer.config.decoder is None:
+        for gap in (gap for text in prompt for gap in asked.fill(text)):
+            print("  ".join(f"{piece.strip()} {share:.3f}" for piece, share in gap))
+        return
+    told = asked.generate(
+        prompt,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        stop=stop or (),
+        seed=seed,
+    )
+    for text, continuation in zip(prompt, told, strict=True):
+        print(text + continuation)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,3 +50,30 @@ def show_scores(results: dict[str, Any]) -> None:
     """Each score with its 95 % interval, on standard output."""
     for name, s in results["scores"].items():
         print(f"{name:20s} {s['value']:.4f}  [{s['low']:.4f}, {s['high']:.4f}]  n = {s['n']}")
+
+
+def strategy_of(word: str) -> dict[str, Any]:
+    """`freeze:first=2,embeddings=true` → a strategy recipe."""
+    from modeledge.config import load_values
+
+    kind, _, fields = word.partition(":")
+    return {"kind": kind, "options": load_values(fields.split(",")) if fields else {}}
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` of a run."""
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    from modeledge.report import run_report
+
+    return run_report(folder)
+
+
+def columns_of(words: list[str]) -> dict[str, str]:
+    """`tokens=words` → {"tokens": "words"}; `E-USAGE` for a word without a sign."""
+    from modeledge.errors import ModeledgeError
+
+    pairs = [word.partition("=") for word in words]
+    wrong = [word for word, sign, column in pairs if not sign or not column]
+    if wrong:
+        raise ModeledgeError("E-USAGE", f"{wrong[0]!r} names no column", where="--column", remedy="write role=column")
+    return {role: column for role, _, column in pairs}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from modeledge.families.folder import (
     tokenizer_ids,
 )
 from modeledge.families.heads import described
+from modeledge.families.keys import INERT
 from modeledge.families.rules import (
     Rule,
     allowed,
@@ -111,13 +113,15 @@ def save_model(
     family: str | None = None,
     dtype: torch.dtype | None = None,
     shard_bytes: int = SHARD_BYTES,
+    words: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Write a model folder that `load_model` and, for a family of theirs, Hugging Face libraries read.
 
     Without `family`: the one that the model came from, if that can hold it; else the first that gives back exactly the
     same model; else our own format. Each weight keeps the dtype of its file where that loses nothing; a model that has
     learned more than its dtype holds is written in its own; `dtype` asks for one, whatever it loses. Above
-    `shard_bytes` the weights are cut into shards; those that came in shards keep them. Raises `E-FAMILY`,
+    `shard_bytes` the weights are cut into shards; those that came in shards keep them. `words` are keys of a
+    configuration of theirs that change no number, as the names of labels; our own form has none. Raises `E-FAMILY`,
     `E-OUTSIDE-FAMILY`, `E-OUTPUT`, `E-DISK`, `E-CONFIG-VALUE` for a dtype that cannot hold a weight.
     """
     folder = Path(folder)
@@ -131,7 +135,7 @@ def save_model(
     check_writable(ours, model.config, heads)
     kept, copies = ({}, frozenset[str]()) if origin is None else (origin.kept, origin.copies)
     theirs = write_tensors(rules, ours, kept=kept, copies=copies)
-    said = merged(chosen, model.config, heads, origin)
+    said = worded(chosen, merged(chosen, model.config, heads, origin), words)
     theirs = stored_as(theirs, said, origin) if dtype is None else cast_to(dtype, theirs, said, kept)
     names = origin.names if origin is not None and origin.heads.keys() == heads.keys() else {}
     bare = not heads and not names and chosen.prefix
@@ -139,6 +143,17 @@ def save_model(
     spelled = {names.get(n) or fresh[n]: t for n, t in theirs.items()}
     notes, placed = ({"format": "pt"}, {}) if origin is None else (origin.metadata, origin.placed)
     write_folder(folder, said, spelled, notes, limit=shard_bytes, before=placed)
+
+
+def worded(family: Family, said: dict[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with these words in it, but for any that would change what it computes."""
+    if family.model_type == "modeledge":
+        return said
+    config, out = family.read_config(said)[0], said
+    for key, value in words.items():
+        more = {**out, key: value}
+        out = more if key in INERT and family.read_config(more)[0] == config else out
+    return out
 
 
 def choose(config: TransformerConfig, heads: Mapping[str, Head], origin: Origin | None, wanted: str | None) -> Family:
@@ -208,7 +223,8 @@ def remember(model: Transformer, origin: Origin, family: Family, rules: Sequence
 def start_of(model: Backbone) -> int | None:
     """The token with which the decoder begins to answer a source, as the model's file says; `None` where none says."""
     origin = origin_of(model)
-    return None if origin is None else FAMILIES[origin.family].start(origin.said)
+    begins: int | None = getattr(model, "begins", None)  # one that is wrapped knows it itself
+    return begins if origin is None else FAMILIES[origin.family].start(origin.said)
 
 
 def check_names(rules: Sequence[Rule], names: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +52,9 @@ class HuggingFaceModel(Backbone):
             model.float()
         body = getattr(model, "base_model", model)
         self.body: Any = body
+        self.left: tuple[str, ...] = ()
+        begins = getattr(body.config, "decoder_start_token_id", None)
+        self.begins = begins if type(begins) is int else None
         self.prefix = "" if body is model else f"{model.base_model_prefix}."
         self.compute = next(body.parameters()).dtype
         table = body.get_input_embeddings()
@@ -72,15 +76,19 @@ class HuggingFaceModel(Backbone):
         architecture: Any = None,
         without: Sequence[str] = (),
         reads: Literal["encoder", "decoder"] | None = None,
+        leave_heads: bool = False,
     ) -> HuggingFaceModel:
         """Read a local folder of safetensors; `architecture` is the class (default: `AutoModel`).
 
         Weights that the class has and the folder has not, or the other way round, are `E-KEYS`, but for names that
-        begin with one of `without`. Nothing is fetched, no code of the folder is run, no pickle is opened. Raises
-        `E-EXTRA`, `E-NO-FILE`, `E-FAMILY`, `E-KEYS`, `E-CONFIG-UNSAFE`, `E-SAFETENSORS`, `E-UNSAFE-FORMAT`.
+        begin with one of `without`; with `leave_heads` the library's own heads are left out, and named in `left`.
+        Nothing is fetched, no code of the folder is run, no pickle is opened. Raises `E-EXTRA`, `E-NO-FILE`,
+        `E-FAMILY`, `E-KEYS`, `E-CONFIG-UNSAFE`, `E-SAFETENSORS`, `E-UNSAFE-FORMAT`.
         """
         folder = Path(folder)
-        model = HuggingFaceModel(read_body(folder, architecture, without), reads=reads)
+        body, left = read_body(folder, architecture, without, leave_heads=leave_heads)
+        model = HuggingFaceModel(body, reads=reads)
+        model.left = left
         heads, weights = read_heads(folder)
         model.add_heads(heads, Noise(0))
         wanted = model.heads.state_dict()
@@ -131,6 +139,11 @@ class HuggingFaceModel(Backbone):
         layers = tuple(target.packed(states).to(self.compute) for states in got.layers)
         below = tuple(source.packed(states).to(self.compute) for states in got.below)
         return States(last, encoder, layers, encoder_layers=below)
+
+    def encode(self, batch: Batch) -> Tensor:
+        states = self(replace(batch, target=batch.source) if self.found.both else batch)  # its class wants both sides
+        assert states.encoder is not None, "it has an encoder"
+        return states.encoder  # type: ignore[no-any-return]
 
     def new_cache(self, rows: int, capacity: int) -> Cache:
         raise self._cannot("generate with a cache", "call generate of the whole class on the folder that save writes")

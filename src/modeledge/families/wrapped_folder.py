@@ -7,7 +7,7 @@ weights should be, each safetensors header is sound, no file leads out of the fo
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,14 @@ def library() -> Any:
     return transformers
 
 
-def read_body(folder: Path, architecture: Any, without: Sequence[str]) -> nn.Module:
-    """The library's model out of a local folder, its weights as fp32 masters (fp64 where the file has fp64).
+def read_body(
+    folder: Path, architecture: Any, without: Sequence[str], *, leave_heads: bool = False
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """The library's model out of a local folder, its weights as fp32 masters (fp64 where the file has fp64), and what
+    of the file stands beside it.
 
-    Weights that are missing or left over are `E-KEYS`, unless their names begin with one of `without`.
+    Weights that are missing or left over are `E-KEYS`, unless their names begin with one of `without`, or, with
+    `leave_heads`, they stand beside the body in a file whose body has a name of its own.
     """
     check_folder(folder)
     said = read_json_object(folder / CONFIG, MAX_CONFIG)
@@ -77,8 +81,16 @@ def read_body(folder: Path, architecture: Any, without: Sequence[str]) -> nn.Mod
         code = "E-FAMILY" if isinstance(error, ValueError) else "E-CONFIG"
         what = f"{hf.__name__} {hf.__version__} does not read it ({str(error).strip().splitlines()[0]})"
         raise ModeledgeError(code, what, where=str(folder), remedy="see its documentation") from error
-    check_told(folder, told, without)
-    return body  # type: ignore[no-any-return]
+    left = beside(shapes, f"{body.base_model_prefix}.") if leave_heads else ()
+    check_told(folder, told, (*without, *left))
+    return body, left
+
+
+def beside(names: Collection[str], prefix: str) -> tuple[str, ...]:
+    """How the names of a file begin that do not belong to its body, where the body's begin with a prefix."""
+    if prefix == "." or not any(name.startswith(prefix) for name in names):
+        return ()
+    return tuple(sorted({name.partition(".")[0] for name in names if not name.startswith(prefix)}))
 
 
 def check_told(folder: Path, told: dict[str, Any], without: Sequence[str]) -> None:

@@ -188,24 +188,34 @@ def _check_start(model: Backbone, start: Sequence[int]) -> None:
 
 
 @torch.inference_mode()
-def fill_mask(model: Backbone, ids: IntArray, mask: int, *, top: int = 5) -> list[list[tuple[int, float]]]:
-    """For each masked place the `top` best ids with their probabilities; ids `[n]` include the special tokens."""
-    check_fills(model)
+def fill_mask(
+    model: Backbone, ids: IntArray, mask: int, *, top: int = 5, start: int | None = None
+) -> list[list[tuple[int, float]]]:
+    """For each masked place the `top` best ids with their probabilities; ids `[n]` include the special tokens.
+
+    A decoder that reads an encoder is given the same ids one place later, behind `start`: it answers for a place with
+    all of the source and what stands before the place (Lewis et al. 2020, section 2.2, with gaps of one token).
+    """
+    check_fills(model, start)
     places = np.flatnonzero(ids == mask)
     if not len(places):
         raise ModeledgeError(
             "E-USAGE", "there is no masked token in the text", remedy="write [MASK] where a word is missing"
         )
     model.check_length(len(ids))
-    side = Side.of(torch.from_numpy(np.asarray(ids, dtype=np.int64))[None].to(model.device))
-    states = model(Batch(source=side)).last[0, torch.from_numpy(places).to(model.device)]
+    given = torch.from_numpy(np.asarray(ids, dtype=np.int64))[None].to(model.device)
+    answer = None if start is None else Side.of(torch.cat([torch.full_like(given[:, :1], start), given[:, :-1]], 1))
+    states = model(Batch(source=Side.of(given), target=answer)).last[0, torch.from_numpy(places).to(model.device)]
     shares, found = torch.softmax(model.logits(states).float(), -1).topk(min(top, model.config.table.vocab), -1)
     return [list(zip(i, p, strict=True)) for i, p in zip(found.tolist(), shares.tolist(), strict=True)]
 
 
-def check_fills(model: Backbone) -> None:
-    """Refuse a model that cannot fill gaps (`E-USAGE`)."""
-    if model.config.decoder is not None:
+def check_fills(model: Backbone, start: int | None = None) -> None:
+    """Refuse a model that cannot fill gaps (`E-USAGE`): a decoder, and one that reads an encoder and does not know the
+    token that it begins with."""
+    if model.config.both:
+        _check_start(model, [] if start is None else [start])
+    elif model.config.decoder is not None:
         raise ModeledgeError(
             "E-USAGE", "a decoder does not fill gaps", remedy="continue text with it, or take an encoder"
         )

@@ -84,9 +84,20 @@ def as_source(tokenizer: Tokenizer, ids: IntArray) -> IntArray:
     return np.array([*around[0], *ids.tolist(), *around[1]], dtype=np.int64)
 
 
-def fill_text(model: Backbone, tokenizer: Tokenizer, text: str, *, top: int = 5) -> list[list[tuple[str, float]]]:
-    """For each `[MASK]` written in the text, the `top` best pieces with their probabilities."""
-    check_fills(model)
+def fill_text(
+    model: Backbone, tokenizer: Tokenizer, text: str, *, top: int = 5, start: int | None = None
+) -> list[list[tuple[str, float]]]:
+    """For each `[MASK]` written in the text, the `top` best pieces with their probabilities.
+
+    `start` is the token that the decoder begins with where one reads an encoder.
+    """
+    check_fills(model, start)
+    if model.config.both and tokenizer.specials.mask is None:
+        what, remedy = (
+            "its tokenizer has no token for a gap",
+            "call generate: such a model writes what it was trained to",
+        )
+        raise ModeledgeError("E-USAGE", what, remedy=remedy)
     mask = tokenizer.need("mask")
     name = tokenizer.token(mask)
     parts = text.split(name)
@@ -100,5 +111,5 @@ def fill_text(model: Backbone, tokenizer: Tokenizer, text: str, *, top: int = 5)
         pieces += ([mask] if number else []) + tokenizer.encode(
             part.rstrip(" ") if number < len(parts) - 1 else part
         ).tolist()
-    found = fill_mask(model, np.array([*pieces, tokenizer.need("sep")]), mask, top=top)
+    found = fill_mask(model, np.array([*pieces, tokenizer.need("sep")]), mask, top=top, start=start)
     return [[(tokenizer.decode([i]), p) for i, p in gap] for gap in found]

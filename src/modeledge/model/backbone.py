@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +106,14 @@ class Backbone(nn.Module):
 
     def checkpoint_blocks(self, on: bool = True) -> None:
         """Recompute each block in the backward pass instead of holding its inner states."""
+        raise NotImplementedError
+
+    def encode(self, batch: Batch) -> Tensor:
+        """The encoder's last states of the batch's source `[rows, seq, width]`; a decoder that reads it is not run."""
+        raise NotImplementedError
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model into a folder, where it has a writer of its own."""
         raise NotImplementedError
 
     @property

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone, Keep, Start, States
 from modeledge.model.batch import Batch, Side
 from modeledge.model.block import Source, Tower
@@ -128,14 +129,25 @@ class Transformer(Backbone):
         """The encoder's states of the batch's source, or what a cache still knows of it."""
         assert self.source_tower is not None
         if batch.source is None:
-            assert cache is not None, "a decoder that reads an encoder needs a source"
-            assert cache.source is not None, "the first call with a cache gives the source"
+            if cache is None or cache.source is None:
+                what, remedy = "a decoder that reads an encoder is given no source", "give each example a source"
+                raise ModeledgeError("E-NO-TARGET", what, remedy=remedy)
             return Source(None, cache.source, cache.source_whole), cache
-        assert batch.target is not None, "a decoder that reads an encoder needs a target"
+        if batch.target is None:
+            what, remedy = "the decoder is given no token", "give each example a target"
+            raise ModeledgeError("E-NO-TARGET", what, remedy=remedy)
         side = batch.source
         states = self.source_tower(self._embed(side, draw, target=False), side, draw, None, layers, weights)
         marks = Marks.of(side)
         return Source(states, marks, side.whole), None if cache is None else cache.of_source(marks, side.whole)
+
+    def encode(self, batch: Batch) -> Tensor:
+        assert batch.source is not None, "an encoder reads a source"
+        if self.source_tower is None:
+            return self(batch).last  # type: ignore[no-any-return]
+        draw = Draw.current(self.training).at("source")
+        embedded = self._embed(batch.source, draw, target=False)
+        return self.source_tower(embedded, batch.source, draw, None, None, None)  # type: ignore[no-any-return]
 
     @property
     def cuts(self) -> bool:

@@ -43,14 +43,15 @@ class ChoicePrepare:
 
     def __call__(self, example: Example, noise: Noise) -> Prepared:
         piece, text = joined(self.laid(example), self.shape.types)
+        source, target = self.shape.sides(piece)
         if example.label is None:
             where = example.where or f"example {example.index}"
             raise ModeledgeError("E-LABEL-MISSING", "no label", where=where)
         reads, labels, weights = next_tokens(piece, text) if self.shape.lm else ({}, {}, {})
         return Prepared(
             example.index,
-            source=piece if self.shape.side == "source" else None,
-            target=piece if self.shape.side == "target" else None,
+            source=source,
+            target=target,
             reads={NAME: np.array([0, *piece.breaks], dtype=np.int64), **reads},
             labels={NAME: np.array([example.label], dtype=np.int64), **labels},
             weights={NAME: np.ones(1, dtype=np.float32), **weights},

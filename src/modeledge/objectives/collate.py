@@ -31,6 +31,11 @@ class Shape:
 def plan(prepared: Sequence[Prepared], shape: Shape) -> tuple[list[list[int]], int]:
     """Which examples share a row, and the width of the rows: a pure function of the examples' lengths."""
     assert prepared, "a batch holds at least one example"
+    for side, sides in (("source", [p.source for p in prepared]), ("target", [p.target for p in prepared])):
+        empty = [p.index for p, piece in zip(prepared, sides, strict=True) if piece is not None and not len(piece.ids)]
+        if empty:
+            what, remedy = f"its {side} has no token", "drop it, or mend its text"
+            raise ModeledgeError("E-NO-TARGET", what, where=f"example {empty[0]}", remedy=remedy)
     lengths = [max(p.lengths()) + shape.reserve for p in prepared]
     longest = max(lengths)
     if longest > shape.seq:

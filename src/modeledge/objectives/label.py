@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -29,13 +30,15 @@ from modeledge.seed import Noise
 class LabelPrepare:
     """Text (and pair) → one piece with the special tokens of its shape; too long texts are cut from the longer one.
 
-    `side` is "source" for an encoder, "target" for a decoder. Special ids that are `None` are left out. `kind` says
-    whether labels are class numbers, values, or sets of class numbers out of `outputs`. `class_weights` weigh examples
-    by their class. With `orders` a pair is read twice, as `a b` and as `b a`: two parts of one example (Radford et al.
-    2018, figure 1: similarity). With `lm` the tokens of the texts are next tokens to be learned beside the label.
+    `side` is "source" for an encoder, "target" for a decoder, "both" for a decoder that reads an encoder: it is given
+    the same ids, one token later behind `start`, so that its last state has read the whole text on both sides (Lewis et
+    al. 2020, section 3.1). Special ids that are `None` are left out. `kind` says whether labels are class numbers,
+    values, or sets of class numbers out of `outputs`. `class_weights` weigh examples by their class. With `orders` a
+    pair is read twice, as `a b` and as `b a`: two parts of one example (Radford et al. 2018, figure 1: similarity).
+    With `lm` the tokens of the texts are next tokens to be learned beside the label.
     """
 
-    side: Literal["source", "target"]
+    side: Literal["source", "target", "both"]
     length: int
     kind: Literal["class", "value", "set"]
     first: int | None = None
@@ -43,6 +46,7 @@ class LabelPrepare:
     last: int | None = None
     types: bool = False
     class_weights: tuple[float, ...] = ()
+    start: int | None = None
     channels: frozenset[str] = frozenset()
     orders: bool = False
     lm: bool = False
@@ -51,6 +55,7 @@ class LabelPrepare:
 
     def __call__(self, example: Example, noise: Noise) -> Prepared:
         piece, text = joined(self.laid(example), self.types)
+        source, target = self.sides(piece)
         if example.label is None:
             raise ModeledgeError("E-LABEL-MISSING", "no label", where=example.where or f"example {example.index}")
         name = "value" if self.kind == "value" else "class"
@@ -60,8 +65,8 @@ class LabelPrepare:
             reads[name] = np.array([0, *piece.breaks], dtype=np.int64)
         return Prepared(
             example.index,
-            source=piece if self.side == "source" else None,
-            target=piece if self.side == "target" else None,
+            source=source,
+            target=target,
             reads=reads,
             labels={name: self.label(example.label), **labels},
             weights={name: np.array([weight], dtype=np.float32), **weights},
@@ -74,6 +79,15 @@ class LabelPrepare:
         held = np.zeros((1, self.outputs), dtype=np.float32)
         held[0, list(label)] = 1.0
         return held
+
+    def sides(self, piece: Piece) -> tuple[Piece | None, Piece | None]:
+        """What the encoder and the decoder read: each part of the piece behind a `start` of its own."""
+        if self.side != "both":
+            return (piece, None) if self.side == "source" else (None, piece)
+        assert self.start is not None, "a decoder that reads an encoder begins with a token"
+        parts = pairwise((0, *piece.breaks, len(piece.ids)))
+        later = np.concatenate([np.append(self.start, piece.ids[a : b - 1]) for a, b in parts])
+        return piece, Piece(later.astype(np.int64), breaks=piece.breaks)
 
     def piece(self, example: Example) -> Piece:
         """The ids that the model reads, without the label."""
@@ -200,7 +214,10 @@ class Regress(Labelling):
         output = model.heads["value"].output
         with torch.no_grad():
             output.weight.mul_(self.scale)  # type: ignore[operator,union-attr]
-            output.bias.mul_(self.scale).add_(self.center)  # type: ignore[operator,union-attr]
+            if output.bias is not None:  # type: ignore[union-attr]
+                output.bias.mul_(self.scale).add_(self.center)  # type: ignore[operator,union-attr]
+            else:
+                assert self.center == 0, "a head without a bias holds no mean"
         self.center, self.scale = 0.0, 1.0
 
 

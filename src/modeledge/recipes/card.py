@@ -20,7 +20,6 @@ from modeledge import __version__, files
 from modeledge.errors import printable
 from modeledge.families import origin_of
 from modeledge.model.backbone import Backbone
-from modeledge.model.transformer import Transformer
 
 CARD = "README.md"
 MARK = "<!-- written by modeledge; remove this line to keep your own text -->"
@@ -35,7 +34,8 @@ MADE = {
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """What is known of how a model was made. `base` has the name, revision and endpoint of the model it started from;
-    `data` the names of what it learned from; `scores` each metric with value, low, high and n."""
+    `data` the names of what it learned from; `scores` each metric with value, low, high and n; `form` how it is
+    written, and why where that is not a form of other libraries."""
 
     verb: str = "save"
     license: str | None = None
@@ -44,16 +44,17 @@ class Card:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     task: str | None = None
+    form: str = ""
 
 
-def write_card(folder: Path, card: Card, model: Transformer) -> None:
+def write_card(folder: Path, card: Card, model: Backbone) -> None:
     """Write `README.md`, unless somebody else's is there."""
     path = folder / CARD
     if not path.exists() or MARK in path.read_text(encoding="utf-8", errors="replace"):
         files.write_text(path, text_of(card, model))
 
 
-def text_of(card: Card, model: Transformer) -> str:
+def text_of(card: Card, model: Backbone) -> str:
     """The whole card."""
     body = [
         front_matter(card),
@@ -62,6 +63,7 @@ def text_of(card: Card, model: Transformer) -> str:
         f"# A {_kind(model)} of {sum(p.numel() for p in model.parameters()):,} weights",
         "",
         f"This model was {MADE[card.verb]} with [modeledge](https://pypi.org/project/modeledge/) {__version__}.",
+        *([f"It is {plain(card.form)}."] if card.form else []),
         "",
         "## Licence",
         "",
@@ -131,7 +133,7 @@ def base_of(path: str | Path, model: Backbone) -> dict[str, str]:
     return {"name": name, "revision": digest}
 
 
-def _kind(model: Transformer) -> str:
+def _kind(model: Backbone) -> str:
     config = model.config
     return "encoder and decoder" if config.both else "decoder" if config.encoder is None else "encoder"
 

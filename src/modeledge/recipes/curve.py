@@ -9,9 +9,11 @@ from typing import Any
 from modeledge import files
 from modeledge.errors import ModeledgeError
 from modeledge.metrics import METRICS
+from modeledge.recipes.benchmark import stated
 from modeledge.recipes.build import fresh
-from modeledge.recipes.finetune import finetune, split_rows
-from modeledge.recipes.recipe import MEMORY, FinetuneRecipe
+from modeledge.recipes.finetune import finetune
+from modeledge.recipes.recipe import MEMORY, FinetuneRecipe, absolute
+from modeledge.recipes.rows import split_rows
 from modeledge.report import Figure, Page, Result, Section, Table, budget_plot, render_page
 from modeledge.seed import Noise
 
@@ -27,6 +29,7 @@ def learning_curve(
     Raises `E-CONFIG-VALUE` for a budget that the training rows do not reach.
     """
     fresh(out)
+    recipe = stated(absolute(recipe), say)
     parts = split_rows(recipe.model_copy(update={"train": recipe.train.model_copy(update={"judge_every": None})}))
     beyond = [b for b in budgets if not 0 < b <= len(parts.train)]
     if beyond or not budgets:

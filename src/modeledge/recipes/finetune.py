@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from modeledge import files
-from modeledge.adapt import STRATEGIES
-from modeledge.adapt.strategy import Strategy
 from modeledge.config import to_toml
-from modeledge.corpus.rows import read_table
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.evaluate import analyse
-from modeledge.families import load_model, start_of
+from modeledge.families import start_of
+from modeledge.families.own import inherited, own_head
 from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
-from modeledge.model.transformer import Transformer
 from modeledge.objectives import Step
+from modeledge.recipes.benchmark import stated
 from modeledge.recipes.card import Card, base_of
 from modeledge.recipes.folder import run_folder
-from modeledge.recipes.hub import find_model, remember_source
+from modeledge.recipes.gate import guard, said_beside, view_of_tuning
+from modeledge.recipes.heads import announce, settle, words_of
+from modeledge.recipes.hub import Found, find_model, remember_source
+from modeledge.recipes.open import open_model, renewed
 from modeledge.recipes.pretrain import finish
-from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe, absolute
+from modeledge.recipes.recipe import FinetuneRecipe, absolute
+from modeledge.recipes.rows import Parts, Rows, split_rows, task_named
+from modeledge.recipes.strategy import make_strategy
 from modeledge.records import Example
 from modeledge.seed import Noise
 from modeledge.tasks import (
@@ -34,28 +40,31 @@ from modeledge.tasks import (
     Asked,
     Task,
     answers,
-    check_splits,
     judge_on,
-    role_columns,
-    set_aside,
 )
 from modeledge.tokens import Tokenizer
 from modeledge.train import Judge, Session, Trainer
 from modeledge.train.session import Listener, write_environment
 
-Rows = Sequence[Mapping[str, Any]]
+TASK_FILE = "task.json"
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The rows of a run: to learn from, for the judge to choose by (none without a judge), to be marked on."""
+class Ready:
+    """A fine-tuning that could begin. `base` is what its card says of the model that it starts from, `before` the heads
+    that this came with, `said` what a task had written beside it."""
 
-    train: Rows
-    validation: Rows
-    test: Rows
-
-
-TASK_FILE = "task.json"
+    folder: Path
+    tokenizer: Tokenizer
+    model: Backbone
+    task: Task
+    examples: Sequence[Example]
+    chosen: Sequence[Example]
+    held: Sequence[Example]
+    trainer: Trainer
+    base: Mapping[str, str]
+    before: Mapping[str, nn.Module]
+    said: Mapping[str, Any]
 
 
 def finetune(
@@ -72,51 +81,65 @@ def finetune(
 
     `rows` and `test_rows` take the place of the recipe's files: anything that `read_table` reads.
     """
-    recipe = absolute(recipe)
-    parts = split_rows(recipe, rows, test_rows)
+    recipe = stated(absolute(recipe), say) if rows is None else absolute(recipe)
+    parts = split_rows(recipe, rows, test_rows, say=say)
     found = find_model(recipe.model, recipe.revision, recipe.endpoint)
     if found.source:  # a run goes on with the commit that it began with
         recipe = recipe.model_copy(update=found.pins(recipe.endpoint))
     with run_folder(folder, to_toml(recipe), resume=resume):
-        tokenizer, model = Tokenizer.load(found.folder), load_model(found.folder)
-        remember_source(model, found.source)
-        base = {} if recipe.fresh else base_of(recipe.model, model)
-        start, model = start_of(model), Transformer(model.config, seed=recipe.seed) if recipe.fresh else model
-        task = make_task(recipe, parts.train, tokenizer, model, say, start)
-        task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
-        if task.needs_validation and not parts.validation:
-            what, remedy = "there are no validation rows to choose by", "set train.judge_every"
-            raise ModeledgeError("E-CONFIG-VALUE", what, where="options", remedy=remedy)
-        examples, chosen, held = (task.encode(part) for part in (parts.train, parts.validation, parts.test))
-        cut = task.truncated(examples)
-        more = f", {len(parts.validation)} validation rows" if chosen else ""
-        fits = f"{cut} of them cut to {recipe.train.length} tokens"
-        windows = f" in {len(examples)} examples" if len(examples) > len(parts.train) else ""
-        say(f"{len(parts.train)} training rows{windows} ({fits}){more}, {len(parts.test)} test rows")
-        for remark in task.remarks(examples):
-            say(f"training rows: {remark}")
-        trainer = build_trainer(recipe, model, task, examples, chosen)
-        say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
+        ready = make_ready(recipe, parts, found, say)
+        tokenizer, model, task, trainer = ready.tokenizer, ready.model, ready.task, ready.trainer
         write_environment(folder, recipe.seed, found.source)
         session = Session(folder, trainer, say=say)
         if resume:
             say(f"resumed after step {session.resume()}")
+        else:
+            guard(recipe, view_of_tuning(recipe, ready, parts, folder), say)
         session.run(listeners)
         session.take_best()
         for strategy in trainer.strategies:
             if strategy.mergeable:
                 strategy.merge(model)
         task.finish(model)
-        for line in task.tune(answers(task, model, chosen), chosen) if chosen else ():
+        for line in task.tune(answers(task, model, ready.chosen), ready.chosen) if ready.chosen else ():
             say(line)
-        told = answers(task, model, held)
-        counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test), "cut": cut}
-        analysis = analyse(task, told, held, seed=recipe.seed)
-        results = {**marks(task, told, held, recipe.seed), "rows": counts, "analysis": analysis}
+        told = answers(task, model, ready.held)
+        counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)}
+        counts["cut"] = task.truncated(ready.examples)
+        form = settle(model, task.objective.heads, recipe.family, say)
+        analysis = analyse(task, told, ready.held, seed=recipe.seed)
+        results = {**marks(task, told, ready.held, recipe.seed), "rows": counts, "analysis": analysis, "form": form}
         files.write_json(folder / "results.json", results)
-        card = card_of(recipe, base, results["scores"], task.card)
-        finish(model, tokenizer, folder / "model", recipe.family, {TASK_FILE: described(task)}, card)
+        card = replace(card_of(recipe, ready.base, results["scores"], task.card), form=form)
+        words, beside = words_of(task, model), {TASK_FILE: described(task)}
+        finish(model, tokenizer, folder / "model", recipe.family, beside, card, words)
         return results
+
+
+def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[str], None]) -> Ready:
+    """Model, task, examples and trainer of a recipe; what was inferred and what is cut is said."""
+    tokenizer, model = Tokenizer.load(found.folder), open_model(found.folder, say)
+    remember_source(model, found.source)
+    base = {} if recipe.fresh else base_of(recipe.model, model)
+    model = renewed(model, recipe.seed) if recipe.fresh else model
+    before = dict(model.heads)
+    task = make_task(recipe, parts.train, tokenizer, model, say)
+    task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
+    if task.needs_validation and not parts.validation:
+        what, remedy = "there are no validation rows to choose by", "set train.judge_every"
+        raise ModeledgeError("E-CONFIG-VALUE", what, where="options", remedy=remedy)
+    examples, chosen, held = (task.encode(part) for part in (parts.train, parts.validation, parts.test))
+    more = f", {len(parts.validation)} validation rows" if chosen else ""
+    fits = f"{task.truncated(examples)} of them cut to {recipe.train.length} tokens"
+    windows = f" in {len(examples)} examples" if len(examples) > len(parts.train) else ""
+    say(f"{len(parts.train)} training rows{windows} ({fits}){more}, {len(parts.test)} test rows")
+    for remark in task.remarks(examples):
+        say(f"training rows: {remark}")
+    announce(model, task.objective.heads, recipe.family, say)
+    trainer = build_trainer(recipe, model, task, examples, chosen)
+    say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
+    said = said_beside(found.folder / TASK_FILE)
+    return Ready(found.folder, tokenizer, model, task, examples, chosen, held, trainer, base, before, said)
 
 
 def card_of(recipe: FinetuneRecipe, base: Mapping[str, str], scores: Mapping[str, Any], task: str) -> Card:
@@ -132,76 +155,22 @@ def card_of(recipe: FinetuneRecipe, base: Mapping[str, str], scores: Mapping[str
     )
 
 
-def task_named(recipe: FinetuneRecipe) -> tuple[type[Task], dict[str, str]]:
-    """The row of `TASKS` that the recipe names, and the column of each of its roles."""
-    if recipe.task not in TASKS:
-        what = f"there is no task {recipe.task!r}"
-        raise ModeledgeError("E-CONFIG-VALUE", what, where="task", remedy=nearest(recipe.task, TASKS))
-    kind = TASKS[recipe.task]
-    first = "text" if "text" in (*kind.inputs, *kind.optional) else kind.inputs[0]
-    short = {first: recipe.text, "pair": recipe.pair, kind.target: recipe.label}
-    return kind, role_columns(kind, {**{k: v for k, v in short.items() if v is not None}, **recipe.columns})
-
-
-def split_rows(recipe: FinetuneRecipe, rows: Any = None, test_rows: Any = None) -> Parts:
-    """The rows of a run, each part from its own file or set aside by lot: equal inputs stay together, classes in share.
-
-    A task's `apart_by` widens what stays together. Raises `E-LEAK` where files share inputs, `E-EMPTY-SPLIT` where
-    there are too few rows to set any aside.
-    """
-    kind, roles = task_named(recipe)
-    target, noise = roles[kind.target], Noise(recipe.seed).at("split")
-    beside = (kind.target, *kind.beside)
-    inputs = kind.reads({role: column for role, column in roles.items() if role not in beside})
-    together = [roles[role] for role in kind.apart_by if role in roles][:1] or inputs
-    columns = kind.reads(roles)
-    train: Rows = located(rows if rows is not None else recipe.data, columns)
-    validation: Rows = []
-
-    def aside(source: Rows, share: float, name: str) -> tuple[Rows, Rows]:
-        keys = [tuple(str(row[c]) for c in together) for row in source]
-        values = not kind.stratified or len({str(row[target]) for row in source}) > len(source) // 2
-        classes = ["" if values else str(row[target]) for row in source]
-        stay, go = set_aside(keys, classes, share, noise.at(name))
-        return [source[i] for i in stay], [source[i] for i in go]
-
-    if test_rows is not None or recipe.test is not None:
-        test: Rows = located(test_rows if test_rows is not None else recipe.test, columns)
-    else:
-        train, test = aside(train, recipe.test_share, "test")
-    if recipe.train.judge_every is not None:
-        if recipe.validation is not None:
-            validation = located(recipe.validation, columns)
-        else:
-            train, validation = aside(train, recipe.validation_share, "validation")
-    for other in (test, *([validation] if recipe.train.judge_every is not None else [])):
-        if not other or not recipe.allow_leak:
-            check_splits(train, other, inputs)
-    return Parts(train, validation, test)
-
-
-def located(source: Any, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows that know where they came from: `__where__` holds file and line for the errors of a task."""
-    return [{**record.fields, "__where__": record.where} for record in read_table(source, columns)]
-
-
 def make_task(
     recipe: FinetuneRecipe,
     train: Rows,
     tokenizer: Tokenizer,
     model: Backbone,
     say: Callable[[str], None],
-    start: int | None = None,
 ) -> Task:
-    """The task that the rows suggest, said aloud, or the one that the recipe names; `start` is what the decoder of an
-    encoder–decoder begins with."""
+    """The task that the rows suggest, said aloud, or the one that the recipe names."""
     kind, roles = task_named(recipe)
-    asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options, start)
+    own, start = partial(own_head, model), start_of(model)
+    asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options, own, start)
     return kind.made(train, tokenizer, model.config, asked, say)
 
 
 def build_trainer(
-    recipe: FinetuneRecipe, model: Transformer, task: Task, examples: Sequence[Example], chosen: Sequence[Example]
+    recipe: FinetuneRecipe, model: Backbone, task: Task, examples: Sequence[Example], chosen: Sequence[Example]
 ) -> Trainer:
     """The recipe's trainer: `epochs` become steps, the judge marks the chosen rows."""
     config = recipe.train.over(recipe.epochs, len(examples)).fitted(model.config.width)
@@ -220,28 +189,14 @@ def build_trainer(
             config.patience,
             data=f"{ListStream(chosen, 0).fingerprint} {json.dumps(task.described(), sort_keys=True)}",
         )
+    kept = inherited(model, task.objective.heads)
     for name in (set(task.objective.heads) - task.objective.continues) & set(model.heads):
         del model.heads[name]  # the head of another task: this one starts afresh
     step = Step(model, task.objective, noise=Noise(recipe.seed))
+    model.load_state_dict({**model.state_dict(), **kept})
     stream = ListStream(examples, recipe.seed)
     strategies = [make_strategy(s) for s in recipe.strategies]
     return Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)
-
-
-def make_strategy(recipe: StrategyRecipe) -> Strategy:
-    """A row of `STRATEGIES` with the recipe's fields."""
-    if recipe.kind not in STRATEGIES:
-        remedy = nearest(recipe.kind, STRATEGIES)
-        raise ModeledgeError(
-            "E-CONFIG-VALUE", f"there is no strategy {recipe.kind!r}", where="strategies", remedy=remedy
-        )
-    try:
-        strategy: Strategy = STRATEGIES[recipe.kind](**recipe.options)
-    except TypeError as error:
-        raise ModeledgeError(
-            "E-CONFIG-KEY", str(error).split("__init__() ")[-1], where=f"strategies.{recipe.kind}"
-        ) from error
-    return strategy
 
 
 def marks(task: Task, told: Sequence[Answer], held: Sequence[Example], seed: int) -> dict[str, Any]:

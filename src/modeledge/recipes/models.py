@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from modeledge.errors import ModeledgeError, nearest
 from modeledge.families import FAMILIES, origin_of, save_model
 from modeledge.families.checkpoint import choose, holds
 from modeledge.families.heads import described
+from modeledge.model.backbone import Backbone
 from modeledge.model.transformer import Transformer
 from modeledge.recipes.card import Card, write_card
 from modeledge.recipes.hub import find_model, remember_source
@@ -21,20 +23,26 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 FORMS = ("hf", "modeledge")
 
 
-def load(source: str | Path, revision: str | None = None, endpoint: str | None = None) -> Model:
+def load(
+    source: str | Path,
+    revision: str | None = None,
+    endpoint: str | None = None,
+    *,
+    say: Callable[[str], None] = print,
+) -> Model:
     """A model from a folder, from a run folder, or by its name on a hub, `org/name`.
 
     `revision` is a branch, a tag or a commit; the commit that it led to is remembered. `endpoint` names a mirror, as
     the variable `HF_ENDPOINT` does. Without a network what is in the cache is used, else `E-OFFLINE` says what to do.
     """
     found = find_model(source, revision, endpoint)
-    model = Model.load(found.folder)
+    model = Model.load(found.folder, say=say)
     remember_source(model.transformer, found.source)
     return model
 
 
 def save(
-    model: Model | Transformer,
+    model: Model | Backbone,
     path: str | Path,
     to: str = "hf",
     dtype: str | torch.dtype | None = None,
@@ -46,9 +54,10 @@ def save(
     Raises `E-OUTSIDE-FAMILY` where no known architecture of theirs is this model, and what `save_model` raises.
     """
     transformer = model.transformer if isinstance(model, Model) else model
+    folder, wanted = Path(path), dtype_of(dtype)
     if not isinstance(transformer, Transformer):
-        raise ModeledgeError("E-USAGE", "a wrapped model is written by its own `save`", where=str(path))
-    folder, family, wanted = Path(path), family_for(transformer, to), dtype_of(dtype)
+        return save_wrapped(model, folder, to, wanted, license)
+    family = family_for(transformer, to)
     if folder.is_file():
         raise ModeledgeError("E-OUTPUT", "this is a file", where=str(folder))
     origin = origin_of(transformer)
@@ -58,6 +67,23 @@ def save(
         model.tokenizer.save(folder)
     write_card(folder, Card(license=license, base=origin.source if origin else {}), transformer)
     save_model(transformer, folder, family=family, dtype=wanted)
+    return folder
+
+
+def save_wrapped(
+    model: Model | Backbone, folder: Path, to: str, dtype: torch.dtype | None, license: str | None
+) -> Path:
+    """Write a model that is wrapped, as its own library does, with our heads, tokenizer and card beside it."""
+    if to != "hf":
+        raise ModeledgeError("E-USAGE", "a wrapped model is written by its own library alone", remedy='to="hf"')
+    if dtype is not None:
+        remedy = "leave dtype out, and convert the folder with its own library"
+        raise ModeledgeError("E-USAGE", "a wrapped model is written as it is", where="dtype", remedy=remedy)
+    transformer = model.transformer if isinstance(model, Model) else model
+    transformer.save(folder)
+    if isinstance(model, Model) and model.tokenizer is not None:
+        model.tokenizer.save(folder)
+    write_card(folder, Card(license=license), transformer)
     return folder
 
 

@@ -16,12 +16,14 @@ from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.families import load_model, save_model
+from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
 from modeledge.model.plain import from_plain
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import CausalLM, MaskedLM, MaskedPrepare, Objective, Step
 from modeledge.recipes.card import Card, base_of, write_card
 from modeledge.recipes.folder import finished, run_folder
+from modeledge.recipes.gate import guard, view_of_training
 from modeledge.recipes.held import check_judging, every, loss_on, split_stream
 from modeledge.recipes.hub import find_model, remember_source, source_of
 from modeledge.recipes.presets import PRESETS
@@ -64,6 +66,8 @@ def pretrain(
         session = Session(folder, trainer, say=say)
         if resume:
             say(f"resumed after step {session.resume()}")
+        else:
+            guard(recipe, view_of_training(recipe, trainer, tokenizer, stream_of(recipe, shards), folder), say)
         session.run(listeners)
         session.take_best()
         assert isinstance(trainer.model, Transformer)
@@ -176,13 +180,13 @@ def building(corpus: CorpusRecipe) -> Build:
 def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) -> Trainer:
     """Model, objective and stream of a recipe under one trainer."""
     model = build_model(recipe, tokenizer)
-    objective, length = build_objective(recipe.objective, tokenizer, recipe.train.length)
+    objective = build_objective(recipe.objective, tokenizer)
     if (model.config.encoder is not None) != isinstance(objective, MaskedLM):
         what = f"objective {recipe.objective.kind!r} does not fit this model"
         raise ModeledgeError(
             "E-CONFIG", what, where="objective.kind", remedy="masked wants an encoder, causal a decoder"
         )
-    stream = TokenStream(shards, length, recipe.seed, shortest=2)
+    stream = stream_of(recipe, shards)
     step = Step(model, objective, noise=Noise(recipe.seed))
     judge = None
     if recipe.held_out:
@@ -214,11 +218,16 @@ def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> Transformer
     return PRESETS[preset](vocab)
 
 
-def build_objective(recipe: ObjectiveRecipe, tokenizer: Tokenizer, length: int) -> tuple[Objective, int]:
-    """The objective, and how many tokens of the stream make one example of `length` positions."""
-    if recipe.kind == "causal":
-        return CausalLM(), length + 1
-    return MaskedLM(masking(tokenizer, recipe.rate)), length - 2
+def stream_of(recipe: PretrainRecipe, shards: Shards) -> TokenStream:
+    """The examples of a corpus: a causal one has a token more than positions, its last label; a masked one leaves two
+    positions free for [CLS] and [SEP]."""
+    more = 1 if recipe.objective.kind == "causal" else -2
+    return TokenStream(shards, recipe.train.length + more, recipe.seed, shortest=2)
+
+
+def build_objective(recipe: ObjectiveRecipe, tokenizer: Tokenizer) -> Objective:
+    """What is learned."""
+    return CausalLM() if recipe.kind == "causal" else MaskedLM(masking(tokenizer, recipe.rate))
 
 
 def masking(tokenizer: Tokenizer, rate: float) -> MaskedPrepare:
@@ -236,6 +245,9 @@ def masking(tokenizer: Tokenizer, rate: float) -> MaskedPrepare:
 def pinned(recipe: PretrainRecipe) -> PretrainRecipe:
     """The recipe with the commit that the name of its start model led to: a run goes on with what it began with."""
     model = recipe.model
+    if model.start is None and (model.revision or model.endpoint):
+        what = f"there is no model to start from, whose {'revision' if model.revision else 'endpoint'} this could be"
+        raise ModeledgeError("E-CONFIG", what, where="model.start", remedy='name one: model.start = "org/name"')
     if model.start is None or not is_name(model.start):
         return recipe
     pins = find_model(model.start, model.revision, model.endpoint).pins(model.endpoint)
@@ -261,19 +273,24 @@ def card_of(recipe: PretrainRecipe, trainer: Trainer, folder: Path) -> Card:
 
 
 def finish(
-    model: Transformer,
+    model: Backbone,
     tokenizer: Tokenizer,
     folder: Path,
     family: str | None = None,
     notes: Mapping[str, Any] = MappingProxyType({}),
     card: Card | None = None,
+    words: Mapping[str, Any] = MappingProxyType({}),
 ) -> Path:
-    """Write the model with its tokenizer in its family's form, its card, and `notes` (file name → JSON) beside it.
+    """Write the model with its tokenizer in its family's form, its card, and `notes` (file name → JSON) beside it;
+    `words` as in `save_model`.
 
     The folder appears whole or not at all: that it is there says that the run is finished.
     """
     with files.committed_folder(folder, {"schema": 1}) as temporary:
-        save_model(model, temporary, family=family)
+        if isinstance(model, Transformer):
+            save_model(model, temporary, family=family, words=words)
+        else:
+            model.save(temporary)
         tokenizer.save(temporary)
         write_card(temporary, card or Card(), model)
         for name, value in notes.items():

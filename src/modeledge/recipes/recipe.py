@@ -9,7 +9,7 @@ import os
 import re
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from modeledge.config import Settings
 from modeledge.train.config import TrainConfig
@@ -70,7 +70,16 @@ class ObjectiveRecipe(Settings):
     rate: float = Field(default=0.15, gt=0, lt=1)
 
 
-class PretrainRecipe(Settings):
+class Checked(Settings):
+    """What every run says of its pre-flight: `check` looks before the first step, `strict` refuses warnings too,
+    `allow` names checks whose findings do not stop the run."""
+
+    check: bool = True
+    strict: bool = False
+    allow: tuple[str, ...] = ()
+
+
+class PretrainRecipe(Checked):
     """Raw text in, a model out. `held_out` is the share of examples that are never trained on, for the judge."""
 
     kind: Literal["pretrain"] = "pretrain"
@@ -106,13 +115,14 @@ class FinetuneTrain(TrainConfig):
     warmup: float = Field(default=0.1, ge=0, lt=1)
 
 
-class FinetuneRecipe(Settings):
+class FinetuneRecipe(Checked):
     """A model and labelled rows in, an adapted model and its marks out.
 
     Without a `test` file `test_share` of the rows is set aside. With `train.judge_every` the judge chooses the best
     step by `metric` on the rows of `validation`, or on `validation_share` of the training rows: never on test rows.
     `task` is a row of `TASKS`; `columns` names the column of each of its roles, and `text`, `pair` and `label` (which
-    is what is learned) are short for three of them; `options` are those of the task.
+    is what is learned) are short for three of them; `options` are those of the task. Its head is the one that the
+    model's own class has, unless options ask for another.
     """
 
     kind: Literal["finetune"] = "finetune"
@@ -121,6 +131,7 @@ class FinetuneRecipe(Settings):
     revision: str | None = None
     endpoint: str | None = None
     data: str
+    layout: str | None = None
     test: str | None = None
     test_share: float = Field(default=0.2, gt=0, lt=1)
     validation: str | None = None
@@ -146,6 +157,13 @@ class FinetuneRecipe(Settings):
         if self.train.steps != TrainConfig().steps:
             raise ValueError("train.steps is not read when fine-tuning; set epochs")
         return self
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _own_numbers(cls, train: Any) -> Any:
+        """Numbers that are given as a plain `TrainConfig` are taken as they are."""
+        plain = isinstance(train, TrainConfig) and not isinstance(train, FinetuneTrain)
+        return FinetuneTrain(**train.model_dump()) if plain else train
 
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -188,4 +206,5 @@ def _named(model: str | None) -> str | None:
 
 
 def _absolute(path: str | None) -> str | None:
-    return os.path.abspath(path) if path else path
+    """A path made absolute; an address on a hub stays one."""
+    return os.path.abspath(path) if path and not path.startswith("hf://") else path

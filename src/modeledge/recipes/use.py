@@ -13,15 +13,17 @@ from modeledge import files
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
-from modeledge.families import load_model, start_of
+from modeledge.families import start_of
 from modeledge.generate import Sampling, continue_text, fill_text
 from modeledge.machine import tune_malloc
 from modeledge.metrics import bits_per_byte, perplexity
 from modeledge.model.backbone import Backbone
 from modeledge.model.heads import Pool, pooled
 from modeledge.objectives import Objective, Shape, Step, collate, prepared
-from modeledge.recipes.finetune import TASK_FILE, located, marks, restored
+from modeledge.recipes.finetune import TASK_FILE, marks, restored
 from modeledge.recipes.folder import model_folder
+from modeledge.recipes.open import open_model
+from modeledge.recipes.rows import located
 from modeledge.records import Example, FloatArray, Prepared
 from modeledge.seed import Noise
 from modeledge.tasks import Task, answers, reading
@@ -35,11 +37,11 @@ class Model:
         self.transformer, self.tokenizer, self.task = transformer.eval(), tokenizer, task
 
     @staticmethod
-    def load(folder: str | Path) -> Model:
-        """Read a model folder, or the run folder around it."""
+    def load(folder: str | Path, *, say: Callable[[str], None] = print) -> Model:
+        """Read a model folder, or the run folder around it; `say` is told where an architecture has no page here."""
         tune_malloc()
         path = model_folder(folder)
-        transformer, tokenizer = load_model(path), _tokenizer(path)
+        transformer, tokenizer = open_model(path, say), _tokenizer(path)
         task = None if tokenizer is None else _task(path / TASK_FILE, tokenizer, transformer)
         return Model(transformer, tokenizer, task)
 
@@ -83,7 +85,8 @@ class Model:
     ) -> FloatArray:
         """One vector a text `[texts, width]`, fp32; one text alone gives `[1, width]`.
 
-        An encoder reads `[CLS] text [SEP]`, as it was trained to, where its tokenizer has these tokens. Texts longer
+        An encoder reads `[CLS] text [SEP]`, as it was trained to, where its tokenizer has these tokens; of an encoder
+        that a decoder reads these are the encoder's states, and the decoder is not run. Texts longer
         than `length` tokens, or than the model's positions, are cut; `say` is told how many were.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
@@ -101,7 +104,9 @@ class Model:
                 pieces = [(e.index, prepare.piece(e)) for e in order[start : start + 256]]
                 ready = [Prepared(n, **{prepare.side: piece}) for n, piece in pieces]  # type: ignore[arg-type]
                 batch = collate(ready, Shape(prepare.length)).to(self.transformer.device)
-                vectors = pooled(self.transformer(batch).last, batch, pool)
+                source = batch.source is not None
+                states = self.transformer.encode(batch) if source else self.transformer(batch).last
+                vectors = pooled(states, batch, pool)
                 out[batch.indices.cpu().numpy()] = vectors.float().cpu().numpy()
         return out
 
@@ -138,8 +143,13 @@ class Model:
         )
 
     def fill(self, text: str, top: int = 5) -> list[list[tuple[str, float]]]:
-        """For each `[MASK]` in the text an encoder's `top` best pieces with their probabilities."""
-        return fill_text(self.transformer, self.needed_tokenizer(), text, top=top)
+        """For each `[MASK]` in the text the `top` best pieces with their probabilities.
+
+        A decoder that reads an encoder (BART) has read the whole text on the source, and what stands before the gap as
+        its own answer. Raises `E-USAGE` for a model that fills no gaps.
+        """
+        begin = start_of(self.transformer) if self.transformer.config.both else None
+        return fill_text(self.transformer, self.needed_tokenizer(), text, top=top, start=begin)
 
     def _named(self, rows: Any) -> Any:
         """Bare texts as rows of the task's text column; everything else as it is."""

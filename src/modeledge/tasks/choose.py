@@ -57,9 +57,6 @@ class ChoiceTask(Task):
     ) -> None:
         self.tokenizer, self.columns, self.numbers, self.length = tokenizer, dict(columns), numbers, length
         self.most, self.wording = most, wording
-        if tokenizer.vocab_size > facts.table.vocab:
-            what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {facts.table.vocab} rows"
-            raise ModeledgeError("E-VOCAB-SIZE", what)
         self.head = head or plain_head(facts)
         shape = replace(shape_for(tokenizer, facts, "class", length), lm=checked_share(lm, facts) > 0)
         self.prepare = ChoicePrepare(shape)

@@ -72,9 +72,6 @@ class ExtractTask(Task):
         if facts.both:
             why, remedy = "two stacks read one text each", "take an encoder or a decoder, or let the model write"
             raise ModeledgeError("E-CONFIG", "an encoder–decoder has no span head here", why=why, remedy=remedy)
-        if tokenizer.vocab_size > facts.table.vocab:
-            what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {facts.table.vocab} rows"
-            raise ModeledgeError("E-VOCAB-SIZE", what)
         self.tokenizer, self.length, self.search = tokenizer, length, search or Search()
         self.all_columns, self.impossible, self.empty_is_impossible = dict(columns), impossible, empty_is_impossible
         self.columns = {role: columns[role] for role in (*self.inputs, self.target)}
@@ -94,6 +91,9 @@ class ExtractTask(Task):
             empty_is_impossible=empty,
             search=Search(**options),
         )
+        own = asked.own("span", 2)
+        if isinstance(own, TokenHead):
+            task.objective = Span(task.prepare, own)
         without = sum(task.has_none(row, number) for number, row in enumerate(rows))
         task.impossible = without > 0
         say(f"task: {len(rows)} questions, {without or 'none'} without an answer in their text")
@@ -251,7 +251,7 @@ class ExtractTask(Task):
 
     def tune(self, answers: Sequence[Answer], examples: Sequence[Example]) -> list[str]:
         """Choose the threshold of "no answer" that marks best on these settled answers."""
-        if not self.impossible or not self.metrics or not answers:
+        if not self.impossible or not answers:
             return []
         name = self.metrics[0]
         margins = np.array([answer.details.best.margin for answer in answers])

@@ -1,8 +1,7 @@
 """The answers that annotators gave: texts that stand in the context, each with the number of its first character.
 
-Every offset is checked, because a wrong one teaches a wrong span in silence. Two mistakes are common enough to be
-recognised: an offset that counts UTF-16 units (JavaScript, Java) and one that counts bytes; a third counts a line end
-of two characters as one.
+Every offset is checked as SQuAD's own files are (`corpus/layouts/answers.py`): a wrong one teaches a wrong span in
+silence.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from modeledge.corpus.layouts.answers import check_answer
 from modeledge.errors import ModeledgeError, printable
 
 SHOWN = 60  # characters of a text in a message
@@ -63,30 +63,6 @@ def place_of(context: str, text: str, start: int | None, where: str) -> tuple[in
     while at >= 0:
         places, at = places + 1, context.find(text, at + 1)
     return first, places
-
-
-def check_answer(context: str, text: str, start: int, where: str) -> None:
-    """Raise `E-ANSWER-MISMATCH`, showing both and saying what the offset seems to count, unless the answer is there."""
-    if start >= 0 and context.startswith(text, start):
-        return
-    found = context[max(start, 0) : max(start, 0) + len(text)]
-    what = f"the answer is {printable(text, SHOWN)!r}, but at character {start} stands {printable(found, SHOWN)!r}"
-    raise ModeledgeError("E-ANSWER-MISMATCH", what, where=where, why=counted(context, text, start))
-
-
-def counted(context: str, text: str, start: int) -> str:
-    """What a wrong offset seems to count."""
-    if start < 0:
-        return "an offset counts from 0"
-    for code, width, unit in (("utf-16-le", 2, "UTF-16 units"), ("utf-8", 1, "bytes of UTF-8")):
-        coded, sought = (part.encode(code, "surrogatepass") for part in (context, text))
-        if coded.startswith(sought, start * width):
-            at = len(coded[: start * width].decode(code, "ignore"))
-            return f"the offset seems to count {unit}; in characters it is {at}"
-    if context.replace("\r\n", "\n").startswith(text.replace("\r\n", "\n"), start):
-        return "the offset seems to count a line end of two characters as one"
-    at = context.find(text)
-    return "it does not occur in the context" if at < 0 else f"it stands at character {at}"
 
 
 def pairs_of(given: Any, where: str) -> list[tuple[str, int | None]]:

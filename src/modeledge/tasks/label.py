@@ -13,6 +13,7 @@ import torch
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
+from modeledge.model.config import Tokens
 from modeledge.model.facts import Facts
 from modeledge.model.heads import ClassHead, Pool, ValueHead
 from modeledge.objectives import Classify, Labelling, LabelPrepare, Regress
@@ -27,7 +28,12 @@ CLASS_METRICS, VALUE_METRICS = ("accuracy", "f1_macro", "matthews"), ("pearson",
 
 
 class LabelTask(Worded, Task):
-    """One label a row. `text` and `pair` name the columns that are read, `label` the one that is learned."""
+    """One label a row. `text` and `pair` name the columns that are read, `label` the one that is learned.
+
+    `own` is what reads the states, as the model's own class has it; without it one is made of `pool`, `hidden` and
+    `dropout`. `start` is the token that a decoder begins with which reads an encoder. A head that gives a value without
+    a bias learns it from 0, in units of the values' root mean square: there is nothing that could hold their mean.
+    """
 
     kind: ClassVar[str] = "label"
     labelling: ClassVar[Literal["class", "value", "auto"]] = "auto"
@@ -44,6 +50,8 @@ class LabelTask(Worded, Task):
         text: str = "text",
         pair: str | None = None,
         label: str = "label",
+        own: ClassHead | ValueHead | None = None,
+        start: int | None = None,
         pool: Pool | None = None,
         hidden: bool | None = None,
         dropout: float = 0.0,
@@ -54,26 +62,17 @@ class LabelTask(Worded, Task):
     ) -> None:
         self.labels, self.tokenizer, self.wording = labels, tokenizer, wording
         self.columns = {"text": text, "label": label, **({} if pair is None else {"pair": pair})}
-        if tokenizer.vocab_size > config.table.vocab:
-            what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {config.table.vocab} rows"
-            raise ModeledgeError("E-VOCAB-SIZE", what)
-        encoder = config.encoder is not None
-        prepare = shape_for(tokenizer, config, labels.kind, length, tuple(class_weights))
+        prepare = shape_for(tokenizer, config, labels.kind, length, tuple(class_weights), start)
         prepare = replace(prepare, lm=checked_share(lm, config) > 0)
-        pool = pool or ("first" if encoder else "last")
-        hidden = encoder if hidden is None else hidden
+        head = own or plain_head(labels, config, pool, hidden, dropout)
         self.objective: Labelling
-        if labels.kind == "class":
-            head = ClassHead(outputs=len(labels.names), pool=pool, hidden=hidden, dropout=dropout)
+        if isinstance(head, ClassHead):
+            assert head.outputs == len(labels.names), "one score a class"
             self.objective = Classify(prepare, head, smoothing=smoothing, lm=lm)
         else:
-            self.objective = Regress(
-                prepare,
-                ValueHead(pool=pool, hidden=hidden, dropout=dropout),
-                center=labels.center,
-                scale=labels.scale,
-                lm=lm,
-            )
+            center = labels.center if head.bias else 0.0
+            scale = labels.scale if head.bias else math.hypot(labels.center, labels.scale)
+            self.objective = Regress(prepare, head, center=center, scale=scale, lm=lm)
         self.prepare, self.length = prepare, length
 
     @classmethod
@@ -93,7 +92,10 @@ class LabelTask(Worded, Task):
         if options.pop("balanced", False) and labels.names:
             counts = np.bincount([int(labels.number(row[label], "")) for row in rows], minlength=len(labels.names))
             options["class_weights"] = (len(rows) / (len(labels.names) * np.maximum(counts, 1))).tolist()
-        options = {"dropout": asked.dropout, **worded(options, labels.names)}
+        head, outputs = ("value", 1) if labels.kind == "value" else ("class", len(labels.names))
+        fields = {key: options[key] for key in ("pool", "hidden") if options.get(key) is not None}
+        own: dict[str, Any] = {"own": asked.own(head, outputs, dropout=asked.dropout, **fields), "start": asked.start}
+        options = {"dropout": asked.dropout, **own, **worded(options, labels.names)}
         return cls(labels, tokenizer, facts, length=asked.length, **columns, **options)
 
     def described(self) -> dict[str, Any]:
@@ -108,6 +110,7 @@ class LabelTask(Worded, Task):
             "length": self.length,
             "pool": head.pool,
             "hidden": head.hidden,
+            "start": self.prepare.start,
             **self.wording.described(),
         }
 
@@ -116,8 +119,8 @@ class LabelTask(Worded, Task):
         """The inverse of `described`."""
         labels = Labels(said["kind"], tuple(said["names"]))
         names = ("length", "text", "pair", "label", "pool", "hidden")
-        wording = Wording.of(said, labels.names)
-        return cls(labels, tokenizer, facts, wording=wording, **{name: said[name] for name in names})
+        wording, start = Wording.of(said, labels.names), said.get("start")
+        return cls(labels, tokenizer, facts, wording=wording, start=start, **{name: said[name] for name in names})
 
     def encode(self, rows: Sequence[Row], *, labelled: bool = True) -> list[Example]:
         """Rows → examples. A missing column or an empty text is an error; rows keep their order."""
@@ -200,6 +203,15 @@ class LabelTask(Worded, Task):
         if isinstance(self.objective, Regress):
             self.objective.fold(model)
 
+    def config_words(self) -> dict[str, Any]:
+        """The names of the classes, and that there is one of them a row; or that a value is told."""
+        if self.labels.kind == "value":
+            return {"problem_type": "regression"}
+        names = self.labels.names
+        ids = {str(n): name for n, name in enumerate(names)}
+        back = {name: n for n, name in enumerate(names)}
+        return {"id2label": ids, "label2id": back, "problem_type": "single_label_classification"}
+
 
 class ClassTask(LabelTask):
     """One class a row."""
@@ -226,19 +238,47 @@ def checked_share(lm: Any, config: Facts) -> float:
     return float(lm)
 
 
+def plain_head(
+    labels: Labels, config: Facts, pool: Pool | None = None, hidden: bool | None = None, dropout: float = 0.0
+) -> ClassHead | ValueHead:
+    """A head for a model of no family: behind a dense layer at the first token of an encoder, at the last one of a
+    decoder."""
+    encoder = config.decoder is None
+    pool = pool or ("first" if encoder else "last")
+    hidden = encoder if hidden is None else hidden
+    if labels.kind == "class":
+        return ClassHead(outputs=len(labels.names), pool=pool, hidden=hidden, dropout=dropout)
+    return ValueHead(pool=pool, hidden=hidden, dropout=dropout)
+
+
 def shape_for(
     tokenizer: Tokenizer,
     config: Facts,
     kind: Literal["class", "value"],
     length: int,
     class_weights: tuple[float, ...] = (),
+    start: int | None = None,
 ) -> LabelPrepare:
     """The special tokens around texts: `[CLS] a [SEP] b [SEP]` for an encoder, `a [SEP] b [CLS]` for a decoder, whose
-    last token has read everything; where a tokenizer has no such tokens, its end-of-text stands in."""
+    last token has read everything; where a tokenizer has no such tokens, its end-of-text stands in.
+
+    A decoder that reads an encoder is given the same text on both sides, one token later (Lewis et al. 2020, figure
+    3a); it begins with `start`, without which it is `E-CONFIG`.
+    """
+    if tokenizer.vocab_size > config.table.vocab:
+        what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {config.table.vocab} rows"
+        raise ModeledgeError("E-VOCAB-SIZE", what)
     specials = tokenizer.specials
     limit = config.positions
     if limit is not None and length > limit:
         raise ModeledgeError("E-POSITION", f"length {length} is beyond the model's {limit} positions")
+    if config.both:
+        if start is None:
+            what, remedy = "nothing says which token the decoder begins with", "add decoder_start_token_id to its file"
+            raise ModeledgeError("E-CONFIG", what, where="config.json", remedy=remedy)
+        ends = specials.sep if specials.sep is not None else tokenizer.need("eos")
+        types = config.embed.types > 1 if isinstance(config.embed, Tokens) else False
+        return LabelPrepare("both", length, kind, specials.cls, ends, ends, types, class_weights, start)
     if config.encoder is not None:
         cls, sep = tokenizer.need("cls"), tokenizer.need("sep")
         return LabelPrepare("source", length, kind, cls, sep, sep, config.table.types > 1, class_weights)

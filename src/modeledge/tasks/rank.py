@@ -68,6 +68,9 @@ class RankTask(Task):
             what = "graded pairs have a label" if ranking.graded else "a label is read where pairs are graded alone"
             raise ModeledgeError("E-CONFIG-VALUE", what, where="options.graded", remedy="name both or neither")
         self.tokenizer, self.ranking, self.columns = tokenizer, ranking, dict(columns)
+        if facts.both:
+            what = "a decoder that reads an encoder learns no vectors of texts"
+            raise ModeledgeError("E-USAGE", what, remedy="take the encoder alone, or a model of one tower")
         self.reading = reading(tokenizer, facts, length)
         self.length = self.reading.length
         prepare = RankPrepare(self.reading, ranking.graded)
@@ -171,16 +174,14 @@ class RankTask(Task):
 
 
 def reading(tokenizer: Tokenizer, facts: Facts, length: int) -> LabelPrepare:
-    """One text as a model reads it to give a vector: between [CLS] and [SEP] for an encoder, as it is for a decoder; at
-    most `length` tokens, or the model's positions."""
-    if facts.both:
-        what = "a decoder that reads an encoder gives no vector of a text"
-        raise ModeledgeError("E-USAGE", what, remedy="take the encoder alone, or a model of one tower")
+    """One text as a model reads it to give a vector: between [CLS] and [SEP] for an encoder, before its end for one
+    that a decoder reads (`text </s>`), as it is for a decoder; at most `length` tokens, or the model's positions."""
     specials = tokenizer.specials
     length = length if facts.positions is None else min(length, facts.positions)
     if facts.encoder is None:
         return LabelPrepare("target", length, "class")
-    return LabelPrepare("source", length, "class", specials.cls, None, specials.sep, facts.table.types > 1)
+    ends = specials.eos if facts.both and specials.sep is None else specials.sep
+    return LabelPrepare("source", length, "class", specials.cls, None, ends, facts.table.types > 1)
 
 
 def grade_of(row: Row, column: str, number: int) -> float:

@@ -68,10 +68,8 @@ class TagTask(Task):
         if facts.both:
             what = "a decoder that reads an encoder has no state of each word of its source"
             raise ModeledgeError("E-USAGE", what, remedy="tag with an encoder or a decoder alone")
-        if tokenizer.vocab_size > facts.table.vocab:
-            what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {facts.table.vocab} rows"
-            raise ModeledgeError("E-VOCAB-SIZE", what)
         around = shape_for(tokenizer, facts, "class", shape.length)
+        assert around.side != "both", "two stacks were refused"
         last = None if self.left_to_right else around.last
         self.room = shape.length - sum(id is not None for id in (around.first, last))
         self.stride = self.room // 4 if shape.stride is None else shape.stride
@@ -94,6 +92,9 @@ class TagTask(Task):
         told = [cls.gold(row, w, columns, shape, i) for i, (row, w) in enumerate(zip(rows, words, strict=True))]
         labels = cls.named(told, [where_of(row, i) for i, row in enumerate(rows)], shape)
         task = cls(labels, tokenizer, facts, columns, shape)
+        own = asked.own("tags", len(labels.names), dropout=asked.dropout)
+        if isinstance(own, TokenHead):
+            task.objective = TagTokens(task.objective.prepare, own, smoothing=shape.smoothing)
         task.introduce(rows, told, say)
         task.shape = replace(shape, scheme="none" if task.scheme is None else task.scheme.name)
         return task

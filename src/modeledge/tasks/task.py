@@ -16,6 +16,7 @@ from modeledge.metrics import METRICS
 from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
 from modeledge.model.facts import Facts
+from modeledge.model.heads import Head
 from modeledge.objectives import Objective, Shape, collate
 from modeledge.records import Example
 from modeledge.seed import Noise
@@ -61,15 +62,27 @@ class Generate:
 Request = Score | Generate
 
 
+OwnHead = Callable[..., Head | None]
+
+
+def no_own_head(name: str, outputs: int, **fields: Any) -> None:
+    """A model of no family has no head of its own."""
+
+
 @dataclass(frozen=True)
 class Asked:
-    """What a recipe asks of a task: the column of each role, the row length, and options of this task alone. `start` is
-    the token that the decoder of an encoder–decoder begins with, where the model's file names one."""
+    """What a recipe asks of a task: the column of each role, the row length, and options of this task alone.
+
+    `own` gives the head that the model's own class has, by its name (`class`, `value`, `tags`, `span`), the number of
+    its outputs and fields that are asked to be others; `None` where no class of its family is like that. `start` is the
+    token that a decoder begins with which reads an encoder.
+    """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     length: int = 128
     dropout: float = 0.1
     options: Mapping[str, Any] = field(default_factory=dict)
+    own: OwnHead = no_own_head
     start: int | None = None
 
 
@@ -193,6 +206,10 @@ class Task(ABC):
     def finish(self, model: Backbone) -> None:
         """After training, before saving: let the weights say what the task has added."""
         return
+
+    def config_words(self) -> dict[str, Any]:
+        """What a configuration of the reference library says of the answers: `id2label`, `label2id`, `problem_type`."""
+        return {}
 
     def batches(self, examples: Sequence[Example], size: int) -> Iterator[Batch]:
         """Examples as packed batches, similar lengths together; labels may be absent."""

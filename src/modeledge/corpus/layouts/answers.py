@@ -116,8 +116,12 @@ def _offset_hint(context: str, text: str, start: int) -> str:
     if start < 0:
         return "an offset counts from 0"
     for code, width, words in (("utf-16-le", 2, "UTF-16 units"), ("utf-8", 1, "bytes of UTF-8")):
-        if context.encode(code, "surrogatepass").startswith(text.encode(code, "surrogatepass"), start * width):
-            return f"the offset counts {words}; count characters (code points)"
+        coded, sought = (part.encode(code, "surrogatepass") for part in (context, text))
+        if coded.startswith(sought, start * width):
+            at = len(coded[: start * width].decode(code, "surrogatepass"))
+            return f"the offset counts {words}; count characters (code points): {at}"
+    if context.replace("\r\n", "\n").startswith(text.replace("\r\n", "\n"), start):
+        return "the offset counts a line end of two characters as one"
     places = [at for at in range(len(context)) if context.startswith(text, at)] if text in context else []
     if not places:
         return "the answer does not occur in the context"

@@ -1,0 +1,266 @@
+"""What is measured on a copy: the same examples laid out in several ways, then two real steps.
+
+The loss of a global batch is one number: Σ total / Σ weight. How it is cut (rows of several examples or of one,
+micro-batches, ranks) must not change it, and what stands in padding must not either. That is measured here in fp32
+without dropout, on the run's own first examples; the two steps are then those of the run itself, dropout and precision
+included. The copy is thrown away.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from modeledge.adapt.features import split
+from modeledge.adapt.strategy import Clock, compose
+from modeledge.corpus.pack import deal, plan_rows
+from modeledge.corpus.stream import ListStream
+from modeledge.errors import ModeledgeError
+from modeledge.model.batch import Batch, Side
+from modeledge.objectives import Shape, Step, fill, plan, prepared
+from modeledge.records import Example, Prepared
+from modeledge.seed import Noise
+from modeledge.train import Trainer
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A global batch's loss, its terms, the norm of its gradient, and the last states of each example."""
+
+    loss: float
+    terms: Mapping[str, float]
+    norm: float
+    states: Mapping[int, Tensor] = field(default_factory=dict, repr=False)
+
+    def apart(self, other: Measured) -> float:
+        """The largest relative difference, of the loss, of the norm or of an example's states. Not a number counts as
+        infinitely far."""
+        pairs = ((self.loss, other.loss), (self.norm, other.norm))
+        found = [abs(a - b) / max(abs(a), abs(b), 1e-6) for a, b in pairs]
+        found += [far(self.states[i], other.states[i]) for i in self.states.keys() & other.states.keys()]
+        return max(float("inf") if x != x else x for x in found)
+
+
+def far(one: Tensor, other: Tensor) -> float:
+    """The largest difference of two tensors, in units of the largest element."""
+    return float((one - other).abs().max() / one.abs().max().clamp(min=1e-6))
+
+
+@dataclass(frozen=True)
+class Layouts:
+    """The same examples as one packed batch and otherwise. `None`: does not apply.
+
+    `noisy`: the loss itself draws random numbers, so that cuts cannot be compared; `weights`: terms whose weight is not
+    the one that was counted before the forward pass; `padded`: one example alone, with padding behind it, with other
+    ids in that padding; `seen`: how far an earlier state moves with a later token.
+    """
+
+    packed: Measured
+    unpacked: Measured
+    padded: tuple[Measured, Measured, Measured] | None
+    parts: Mapping[int, Measured] = field(default_factory=dict)
+    ranks: Measured | None = None
+    noisy: bool = False
+    weights: tuple[str, ...] = ()
+    seen: float | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Two steps: what they cost, which weights moved, which were to move, and which got no gradient."""
+
+    error: ModeledgeError | None = None
+    losses: tuple[float, ...] = ()
+    changed: frozenset[str] = frozenset()
+    moving: frozenset[str] = frozenset()
+    farthest: float = 0.0  # the largest change of a weight
+    activations: float = 0.0  # bytes a token kept for the backward pass
+
+
+def twin(trainer: Trainer, examples: Sequence[Example]) -> Trainer:
+    """A trainer like this one on a copy of its weights, that reads these examples in this order."""
+    step, strategies = copy.deepcopy((trainer.module, trainer.strategies))
+    batch = max(1, len(examples) // 2)
+    config = trainer.config.model_copy(update={"batch": batch, "micro_batch": None})
+    other = Trainer(step, _InOrder(examples), config=config, seed=trainer.noise.seed)
+    other.strategies, other.shape = strategies, trainer.shape
+    return other
+
+
+class _InOrder(ListStream):
+    """Examples as they are, with their epochs and numbers."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        super().__init__(examples, 0, shuffle=False)
+
+    def example(self, index: int, epoch: int = 0) -> Example:
+        return self._examples[index]
+
+
+def try_steps(trainer: Trainer, original: Mapping[str, Tensor]) -> Trial:
+    """Two steps of a copy; `original` are the weights that it began with."""
+    losses: list[float] = []
+    kept = _Kept(trainer.module)
+    try:
+        moving = frozenset(compose(trainer.strategies, trainer.model, Clock(0, trainer.config.steps, 0.0)))
+        with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+            record = trainer.step()
+        losses.append(record.loss)
+        losses.append(trainer.step().loss)
+    except ModeledgeError as error:
+        return Trial(error, tuple(losses))
+    after = dict(trainer.model.named_parameters())
+    changed = frozenset(n for n, before in original.items() if not torch.equal(before, after[n].to(before.device)))
+    farthest = max(
+        (float((after[n].to(original[n].device) - original[n]).detach().abs().max()) for n in changed), default=0.0
+    )
+    return Trial(None, tuple(losses), changed, moving, farthest, kept.bytes / max(1, record.tokens))
+
+
+class _Kept:
+    """Counts the memory that a forward pass keeps for its backward pass, each storage once, weights not at all."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.known = {p.untyped_storage().data_ptr() for p in module.parameters()}
+        self.bytes = 0
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self.known:
+            self.known.add(storage.data_ptr())
+            self.bytes += storage.nbytes()
+        return tensor
+
+
+def try_layouts(trainer: Trainer, examples: Sequence[Example]) -> Layouts:
+    """Measure the examples in several layouts, with the copy's first weights."""
+    step, compute = trainer.module, trainer.model.compute
+    modes = {name: module.training for name, module in step.named_modules()}
+    step.eval()
+    trainer.model.compute = torch.promote_types(compute, torch.float32)
+    try:
+        return _layouts(trainer, [prepared(step.objective, e, trainer.noise) for e in examples])
+    finally:
+        trainer.model.compute = compute
+        trainer.optimizer.zero_grad()
+        for name, module in step.named_modules():
+            module.training = modes[name]
+
+
+def _layouts(trainer: Trainer, ready: list[Prepared]) -> Layouts:
+    step, shape, device = trainer.module, trainer.shape, trainer.device
+    noise = trainer.noise.at("preflight")
+    single, one_wide = plan(ready, replace(shape, packed=False))
+    rows, width = packed_rows(ready, shape)
+
+    def filled(rows: Sequence[Sequence[int]], width: int, which: Sequence[Prepared] = ready) -> Batch:
+        return fill(which, rows, width, reserve=shape.reserve).to(device)
+
+    packed = measure(step, [filled(rows, width)], noise)
+    unpacked = measure(step, [filled(single, one_wide)], noise)
+    again = measure(step, [filled(single, one_wide)], noise.at("other"))
+    noisy = math.isfinite(unpacked.loss) and again.apart(unpacked) > 1e-4
+    parts: dict[int, Measured] = {}
+    ranks = None
+    if not (step.objective.couples or noisy) and len(ready) > 1:
+        parts[2] = measure(step, [filled(share, one_wide) for share in deal(single, 2)], noise)
+        shares = [part for rank in deal(single, 2) for part in deal(rank, 2) if part]
+        ranks = measure(step, [filled(share, one_wide) for share in shares], noise)
+    return Layouts(
+        packed,
+        unpacked,
+        _padding(step, ready[0], shape.reserve, noise, device),
+        parts,
+        ranks,
+        noisy,
+        _wrong_weights(step, filled(rows, width), noise),
+        _looks_ahead(trainer, ready),
+    )
+
+
+def packed_rows(ready: Sequence[Prepared], shape: Shape) -> tuple[list[list[int]], int]:
+    """Rows of several examples: as the run packs them, or wider where it would give each a row of its own."""
+    rows, width = plan(ready, replace(shape, packed=True))
+    if len(rows) < len(ready):
+        return rows, width
+    wide = 2 * max(max(p.lengths()) + shape.reserve for p in ready)
+    return plan_rows([max(p.lengths()) + shape.reserve for p in ready], wide), wide
+
+
+def measure(step: Step, batches: Sequence[Batch], noise: Noise) -> Measured:
+    """Loss and gradient of a global batch that is cut into these batches, as the trainer sums them."""
+    step.zero_grad()
+    counted = [step.objective.weights(batch) for batch in batches]
+    weights = {name: torch.stack([c[name] for c in counted]).sum() for name in counted[0]}
+    value, terms, last = 0.0, dict.fromkeys(weights, 0.0), list[Tensor]()
+    states: dict[int, Tensor] = {}
+    hook = step.model.register_forward_hook(lambda model, given, out: last.append(out.last.detach()))
+    for batch in batches:
+        last.clear()
+        loss = step(batch, noise)
+        if len(last) == 1 and last[0].ndim == 3:
+            states |= split(batch, last[0])
+        part = loss.value(weights)
+        part.backward()
+        value += float(part.detach())
+        for name, term in loss.terms.items():
+            terms[name] = terms.get(name, 0.0) + float(term.total.detach() / weights[name].clamp(min=1e-38))
+    hook.remove()
+    gradients = [p.grad for p in step.parameters() if p.grad is not None]
+    norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+    step.zero_grad()
+    return Measured(value, terms, norm, states)
+
+
+def _padding(
+    step: Step, ready: Prepared, reserve: int, noise: Noise, device: torch.device
+) -> tuple[Measured, Measured, Measured] | None:
+    """An example alone, with padding behind it, and with other ids in the padding."""
+    width = max(ready.lengths()) + reserve
+    alone, batch = (fill([ready], [[0]], width + more, reserve=reserve).to(device) for more in (0, 3))
+    sides = [side for side in (batch.source, batch.target) if side is not None]
+    if any(side.ids.is_floating_point() for side in sides):
+        return None
+    other = replace(batch, source=_scribbled(batch.source), target=_scribbled(batch.target))
+    return measure(step, [alone], noise), measure(step, [batch], noise), measure(step, [other], noise)
+
+
+def _scribbled(side: Side | None) -> Side | None:
+    """A side whose padding repeats its own first tokens."""
+    if side is None:
+        return None
+    return replace(side, ids=torch.where(side.segments > 0, side.ids, side.ids[:, :1].expand_as(side.ids)))
+
+
+def _wrong_weights(step: Step, batch: Batch, noise: Noise) -> tuple[str, ...]:
+    """Terms whose weight differs from the one that was counted from the batch."""
+    counted = step.objective.weights(batch)
+    with torch.no_grad():
+        terms = step(batch, noise).terms
+    return tuple(
+        sorted(n for n in terms if n not in counted or not torch.isclose(terms[n].weight.float(), counted[n].float()))
+    )
+
+
+def _looks_ahead(trainer: Trainer, ready: Sequence[Prepared]) -> float | None:
+    """How far the states before the last token move when that token changes; `None` where looking ahead is meant."""
+    chosen = next(
+        (p for p in ready if p.target is not None and p.target.prefix is None and len(p.target.ids) > 2), None
+    )
+    if chosen is None or chosen.target is None or chosen.target.ids.ndim > 1:
+        return None
+    batch = fill([chosen], [[0]], max(chosen.lengths())).to(trainer.device)
+    assert batch.target is not None
+    other, last = batch.target.ids.clone(), len(chosen.target.ids) - 1
+    other[0, last] = other[0, 0] if other[0, last] != other[0, 0] else other[0, 1]
+    if torch.equal(other, batch.target.ids):
+        return None
+    with torch.no_grad():
+        before = trainer.model(batch).last[0, :last]
+        after = trainer.model(replace(batch, target=replace(batch.target, ids=other))).last[0, :last]
+    return far(before, after)

@@ -1,0 +1,114 @@
+"""The gate before a run: what its recipe says of checking, and the run as the checks see it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modeledge import files
+from modeledge.corpus.stream import TokenStream
+from modeledge.errors import ModeledgeError
+from modeledge.preflight import Room, Split, Verdict, View, check_allowed, preflight, refusal, shown
+from modeledge.recipes.held import split_stream
+from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
+from modeledge.tokens import Tokenizer
+from modeledge.train import Trainer
+
+if TYPE_CHECKING:
+    from modeledge.recipes.finetune import Ready
+    from modeledge.recipes.rows import Parts
+
+Say = Callable[[str], None]
+OFF = "WARNING: the pre-flight is off: nothing looks for leaked rows, masked targets or a broken layout before this run"
+
+
+def guard(recipe: FinetuneRecipe | PretrainRecipe, view: View, say: Say) -> Verdict | None:
+    """Check a run that is ready to begin, as its recipe asks; all findings are said, and those that count refuse it.
+
+    The run that follows is the same, bit for bit, as without. Raises the worst finding's code, or `E-WARNING`.
+    """
+    check_allowed(recipe.allow)
+    if not recipe.check:
+        say(OFF)
+        return None
+    verdict = preflight(view)
+    leak = ("shared-rows", "near-rows") if isinstance(recipe, FinetuneRecipe) and recipe.allow_leak else ()
+    allowed = {*recipe.allow, *leak}
+    refused = verdict.refused(strict=recipe.strict, allow=allowed)
+    for finding in verdict.findings:
+        let = finding.refuses and finding not in refused
+        say(("ALLOWED: " if let else "") + shown(finding, colour=sys.stderr.isatty()))
+    if refused:
+        raise refusal(refused)
+    say(str(verdict))
+    return verdict
+
+
+def view_of_tuning(recipe: FinetuneRecipe, ready: Ready, parts: Parts, folder: Path) -> View:
+    """A fine-tuning as the checks see it."""
+    task = ready.task
+    others = {"validation": (ready.chosen, parts.validation), "test": (ready.held, parts.test)}
+    return View(
+        ready.trainer,
+        ready.tokenizer,
+        Split(ready.examples, parts.train),
+        {name: Split(*split) for name, split in others.items() if name == "test" or recipe.train.judge_every},
+        inputs=[column for role, column in task.columns.items() if role != task.target],
+        target=task.columns[task.target],
+        names=_names(task.described()),
+        before=ready.before,
+        before_names=_names(ready.said),
+        beside=_beside(ready.folder),
+        fresh=recipe.fresh,
+        room=Room.here(folder),
+    )
+
+
+def view_of_training(
+    recipe: PretrainRecipe, trainer: Trainer, tokenizer: Tokenizer, all_of_it: TokenStream, folder: Path
+) -> View:
+    """A pre-training as the checks see it; `all_of_it` is the stream before anything was held out."""
+    start = recipe.model.start is not None
+    held = split_stream(all_of_it, recipe.held_out, recipe.seed)[1] if recipe.held_out else []
+    stream = trainer.stream
+    assert isinstance(stream, TokenStream)
+    # a corpus is read where it is compared with something held out, else its sample is enough
+    learned = [stream.example(i) for i in range(min(len(stream), 2000))] if held else []
+    return View(
+        trainer,
+        tokenizer,
+        Split(learned),
+        {"held-out": Split(held)} if held else {},
+        before=dict(trainer.model.heads) if start and ready_heads(trainer) else {},
+        fresh=not start,
+        room=Room.here(folder),
+    )
+
+
+def ready_heads(trainer: Trainer) -> bool:
+    """Did the heads that are learned come with the model?"""
+    from modeledge.families import origin_of
+
+    origin = origin_of(trainer.model)
+    return origin is not None and set(trainer.module.objective.heads) <= set(origin.heads)
+
+
+def _beside(folder: Path) -> str | None:
+    """The fingerprint of the tokenizer in a model's folder."""
+    try:
+        return Tokenizer.load(folder).fingerprint
+    except ModeledgeError:
+        return None
+
+
+def _names(said: Mapping[str, Any]) -> Sequence[str]:
+    names = said.get("names") or ()
+    return tuple(names) if all(isinstance(name, str) for name in names) else ()
+
+
+def said_beside(path: Path) -> Mapping[str, Any]:
+    """What a task wrote beside a model; empty where there was none."""
+    found = files.read_json(path) if path.exists() else {}
+    return found if isinstance(found, dict) else {}

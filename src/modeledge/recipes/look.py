@@ -1,0 +1,92 @@
+"""A recipe looked at and not run: `check_recipe` and `plan_recipe`.
+
+A pre-training is looked at on the first texts of its corpus (`TEXTS` of them, or `CHARACTERS`), in a folder that is
+thrown away; a corpus that is smaller is read whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from modeledge.config import load_config
+from modeledge.config.read import load_values, read_toml
+from modeledge.errors import ModeledgeError
+from modeledge.preflight import View
+from modeledge.preflight.plan import Plan, make_plan
+from modeledge.recipes.benchmark import stated
+from modeledge.recipes.finetune import make_ready
+from modeledge.recipes.gate import guard, view_of_training, view_of_tuning
+from modeledge.recipes.held import check_judging
+from modeledge.recipes.hub import find_model
+from modeledge.recipes.pretrain import build_trainer, prepare_corpus, stream_of
+from modeledge.recipes.recipe import MEMORY, FinetuneRecipe, PretrainRecipe, absolute
+from modeledge.recipes.rows import split_rows
+from modeledge.recipes.source import read
+from modeledge.records import Document, Ledger
+
+Say = Callable[[str], None]
+TEXTS, CHARACTERS = 20_000, 20_000_000
+
+
+def check_recipe(path: Path, overrides: Sequence[str], values: Mapping[str, Any], say: Say) -> str:
+    """Run the pre-flight of a recipe and nothing else; one line where all is well, else what `guard` raises."""
+    recipe = load_any(path, overrides, {**values, "check": True})
+    with looked_at(recipe, say) as view:
+        verdict = guard(recipe, view, lambda line: say(line) if not line.startswith("checked ") else None)
+    return str(verdict)
+
+
+def plan_recipe(path: Path, overrides: Sequence[str], say: Say) -> Plan:
+    """What a recipe's run would take, from a few steps of it."""
+    recipe = load_any(path, overrides, {})
+    with looked_at(recipe, say) as view:
+        return make_plan(view)
+
+
+def load_any(path: Path, overrides: Sequence[str], values: Mapping[str, Any]) -> PretrainRecipe | FinetuneRecipe:
+    """A recipe of either kind: what `kind` says, or a fine-tuning where it names labelled `data`."""
+    tree = {**read_toml(path), **load_values(overrides)}
+    kind = tree.get("kind", "finetune" if "data" in tree else "pretrain")
+    if kind not in ("pretrain", "finetune"):
+        what = f"a recipe of kind {kind!r} is not looked at"
+        raise ModeledgeError("E-USAGE", what, where=str(path), remedy="pretrain and finetune are")
+    chosen: type[PretrainRecipe] | type[FinetuneRecipe] = PretrainRecipe if kind == "pretrain" else FinetuneRecipe
+    return load_config(chosen, path, overrides, values=values)
+
+
+@contextmanager
+def looked_at(recipe: PretrainRecipe | FinetuneRecipe, say: Say) -> Iterator[View]:
+    """The run of a recipe, ready to begin, in a folder that goes away."""
+    with TemporaryDirectory(prefix="modeledge-") as name:
+        folder = Path(name)
+        if isinstance(recipe, FinetuneRecipe):
+            recipe = absolute(recipe)
+            if recipe.data == MEMORY:
+                raise ModeledgeError("E-USAGE", "this run read rows from memory", where="data", remedy="name a file")
+            recipe = stated(recipe, say)
+            parts, found = split_rows(recipe, say=say), find_model(recipe.model, recipe.revision, recipe.endpoint)
+            yield view_of_tuning(recipe, make_ready(recipe, parts, found, say), parts, folder)
+        else:
+            recipe = absolute(recipe)
+            check_judging(recipe)
+            texts = None if recipe.corpus.shards is not None else _first_texts(recipe, say)
+            tokenizer, shards = prepare_corpus(recipe, folder, texts, lambda line: None)
+            trainer = build_trainer(recipe, tokenizer, shards)
+            yield view_of_training(recipe, trainer, tokenizer, stream_of(recipe, shards), folder)
+
+
+def _first_texts(recipe: PretrainRecipe, say: Say) -> list[Document]:
+    """The first documents of the recipe's files."""
+    texts: list[Document] = []
+    size = 0
+    for document in read(recipe.corpus, Ledger()):
+        texts.append(document)
+        size += len(document.text)
+        if len(texts) == TEXTS or size > CHARACTERS:
+            say(f"note: looked at the first {len(texts):,} texts of the corpus")
+            break
+    return texts

@@ -22,7 +22,6 @@ from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
 from modeledge.objectives import CausalLM, Classify, Loss, Term
 from modeledge.objectives.causal import vocabulary_term
-from modeledge.objectives.label import wide
 from modeledge.preflight import Room, View
 from modeledge.records import Example, Piece, Prepared
 from modeledge.seed import Noise
@@ -90,8 +89,8 @@ class OtherWeight(CausalLM):
 class Neighbours(Classify):
     """Scores are centred over the batch, and nobody says that examples are coupled."""
 
-    def scores(self, model: Backbone, batch: Batch) -> torch.Tensor:
-        scores = super().scores(model, batch)
+    def read(self, model: Backbone, states: torch.Tensor, batch: Batch) -> torch.Tensor:
+        scores = super().read(model, states, batch)
         return 5 * (scores - scores.mean(0))
 
 
@@ -107,15 +106,15 @@ class NanGradient(Classify):
 class InfiniteLoss(Classify):
     """One example's loss is infinite."""
 
-    def scores(self, model: Backbone, batch: Batch) -> torch.Tensor:
-        return wide(model.heads["class"](model(batch).last, batch)) * torch.tensor([1.0, float("inf")])
+    def read(self, model: Backbone, states: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return super().read(model, states, batch) * torch.tensor([1.0, float("inf")])
 
 
 class Exploding(Classify):
     """A head without a norm before it."""
 
-    def scores(self, model: Backbone, batch: Batch) -> torch.Tensor:
-        return super().scores(model, batch) * 1e4
+    def read(self, model: Backbone, states: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return super().read(model, states, batch) * 1e4
 
 
 @dataclass(frozen=True)

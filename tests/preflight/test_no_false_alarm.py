@@ -13,17 +13,16 @@ import preflight_small as small
 import pytest
 
 from modeledge.config import load_config
-from modeledge.families import save_model
+from modeledge.families import load_model, save_model
 from modeledge.model import Attention, FeedForward, Learned, Norm, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.preflight import Verdict, preflight
 from modeledge.recipes.finetune import make_ready, split_rows
-from modeledge.recipes.gate import guard, view_of_tuning
+from modeledge.recipes.gate import view_of_tuning
 from modeledge.recipes.hub import find_model
 from modeledge.recipes.look import looked_at
 from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
 from modeledge.tasks import TASKS
 from modeledge.tokens import Tokenizer
-from modeledge.train import TrainConfig
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -79,6 +78,8 @@ ROWS: dict[str, tuple[dict[str, Any], Callable[[int], dict[str, Any]]]] = {
             "tags": ["VB" if len(w) > 4 else "NN" for w in small.text(n).split()],
         },
     ),
+    "write": ({}, lambda n: {"source": small.text(n), "target": small.text(n + 400, 5)}),
+    "rank": ({}, lambda n: {"text": small.text(n), "pair": small.text(n + 400)}),
     "extract": (
         {},
         lambda n: {
@@ -101,25 +102,16 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.parametrize("task", ROWS)
 def test_a_healthy_run_of_every_task(model: Path, task: str) -> None:
     fields, make = ROWS[task]
-    kind = TASKS[task]
-    named = {role: role for role in (*kind.inputs, kind.target)}
-    if set(make(0)) < set(named):
-        pytest.skip(f"rows of {task} are called otherwise: {sorted(named)}")
+    if task == "write" and load_model(model).config.decoder is None:
+        pytest.skip("an encoder does not write")
     verdict = checked(model, [make(n) for n in range(80)], None, task=task, **fields)
     assert [str(finding) for finding in verdict.findings] == []
 
 
-def test_every_task_has_rows_here_or_in_its_own_tests() -> None:
-    assert set(TASKS) - set(ROWS) <= {
-        "entities",
-        "relation",
-        "write",
-        "cloze",
-        "translate",
-        "retrieve",
-        "dialogue",
-        "code",
-    }
+def test_every_class_of_tasks_has_rows_here_or_is_named() -> None:
+    """What is left writes like `write`, or has rows of an unusual form and tests of its own runs, with the gate."""
+    others = {"entities", "relation", "dialogue", "code", "cloze", "summarise", "translate", "data-to-text"}
+    assert set(TASKS) - set(ROWS) <= others | {"closed-book", "title"}
 
 
 # ---- what is shipped
@@ -194,5 +186,3 @@ def test_a_gate_that_is_shut_is_shut(model: Path) -> None:
     rows = [make(n) for n in range(60)]
     verdict = checked(model, rows, [{**row, "text": row["text"].upper()} for row in rows[:30]], task="auto")
     assert {finding.check for finding in verdict.refused()} == {"shared-rows"}
-    assert callable(guard)
-    assert TrainConfig().steps

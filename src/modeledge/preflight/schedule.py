@@ -9,7 +9,7 @@ from modeledge.preflight.finding import Finding
 from modeledge.preflight.view import View, spread
 
 HIGHEST = {"adamw": (0.03, 0.3), "sgd": (10.0, 100.0)}  # said, refused: Adam moves each weight by about the rate
-LOWEST = {"adamw": 1e-8, "sgd": 1e-10}  # below, most fp32 weights of size 0.02 round back
+LOWEST = {"adamw": 1e-10, "sgd": 1e-12}  # below, all but the smallest fp32 weights round back
 NOTHING, EARLY = 1e-3, 0.3  # a rate below this share of the peak for so much of the run is a waste
 WARM = 0.5  # a longer warm-up leaves less than half of the run to the rate that was asked for
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 
@@ -11,6 +12,7 @@ from modeledge.families import origin_of
 from modeledge.model.heads import LanguageModelling
 from modeledge.preflight.finding import Finding
 from modeledge.preflight.view import View
+from modeledge.records import Prepared
 
 STILL = 1e-11  # the farthest that a weight moves where none does: fp32 zeros take any step, however small
 
@@ -83,13 +85,20 @@ def positions(view: View) -> Iterator[Finding]:
     limit = view.model.config.positions
     if limit is None:
         return
-    if view.trainer.shape.seq > limit:
-        what = f"train.length = {view.trainer.shape.seq} is beyond the model's {limit} positions"
+    longest = view.trainer.module.objective.longest or view.trainer.shape.seq
+    if longest > limit:
+        what = f"train.length = {longest} is beyond the model's {limit} positions"
         yield Finding("E-POSITION", what, "train.length", f"set it to {limit} or less")
-    long = [p for p in view.prepared if max(p.lengths()) + view.trainer.shape.reserve > limit]
+    long = [p for p in view.prepared if widest(p) + view.trainer.shape.reserve > limit]
     if long:
         what = f"{len(long)} of {len(view.prepared)} examples have more tokens than the model's {limit} positions"
         yield Finding("E-POSITION", what, view.where(long[0]), example=view.shown(long[0]))
+
+
+def widest(prepared: Prepared) -> int:
+    """The positions that the longest part of an example takes."""
+    pieces = [piece for piece in (prepared.source, prepared.target) if piece is not None]
+    return max(b - a for piece in pieces for a, b in pairwise((0, *piece.breaks, len(piece.ids))))
 
 
 def finite_weights(view: View) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -82,8 +82,8 @@ def prompt(
     from modeledge.recipes.prompt import prompt as ask
     from modeledge.recipes.recipe import FinetuneRecipe
 
-    wording = {"template": template and template.replace("\\n", "\n"), "words": word}
-    values = {"model": model, "data": data, "task": task, "layout": layout, "columns": columns_of(column or [])}
+    wording: dict[str, Any] = {"template": template and template.replace("\\n", "\n"), "words": word}
+    values: dict[str, Any] = {"model": model, "data": data, "task": task, "layout": layout, "columns": columns_of(column or [])}
     values |= {"options": {k: v for k, v in wording.items() if v}}
     asked = load_config(FinetuneRecipe, None, values={k: v for k, v in values.items() if v})
     show_scores(ask(asked, limit=limit, say=say))
@@ -96,3 +96,6 @@ def numbers(words: str) -> list[int]:
     if not all(word.strip().isdecimal() for word in words.split(",")):
         raise ModeledgeError("E-USAGE", f"{words!r} are no whole numbers", where="--budgets", remedy="100,300,1000")
     return [int(word) for word in words.split(",")]
+
+
+VERBS = (prompt, errors, ensemble, curve, submit)

@@ -83,8 +83,8 @@ def prompt(
     from modeledge.recipes.recipe import FinetuneRecipe
 
     wording: dict[str, Any] = {"template": template and template.replace("\\n", "\n"), "words": word}
-    values: dict[str, Any] = {"model": model, "data": data, "task": task, "layout": layout, "columns": columns_of(column or [])}
-    values |= {"options": {k: v for k, v in wording.items() if v}}
+    values: dict[str, Any] = {"model": model, "data": data, "task": task, "layout": layout}
+    values |= {"columns": columns_of(column or []), "options": {k: v for k, v in wording.items() if v}}
     asked = load_config(FinetuneRecipe, None, values={k: v for k, v in values.items() if v})
     show_scores(ask(asked, limit=limit, say=say))
 

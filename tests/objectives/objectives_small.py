@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from modeledge.model import (
     OrdinalHead,
     Rotary,
     Stack,
+    TokenHead,
     Transformer,
     TransformerConfig,
     ValueHead,
@@ -41,7 +42,11 @@ from modeledge.objectives import (
     RankPrepare,
     Regress,
     Shape,
+    Span,
+    SpanPrepare,
     Step,
+    TagPrepare,
+    TagTokens,
     Write,
     WritePrepare,
     collate,
@@ -141,6 +146,18 @@ CASES = {
     "write-decoder": Case("write", "decoder", lambda: Write(writing(between=(MASK,))), True),
     "write-prefix": Case("write", "decoder", lambda: Write(writing(between=(MASK,), both_ways=True)), True),
     "write-whole": Case("write", "decoder", lambda: Write(writing(first=(CLS,), whole=True)), True),
+    "token": Case(
+        "token",
+        "encoder",
+        lambda: TagTokens(TagPrepare("source", CLS, SEP, True), TokenHead(outputs=3), smoothing=0.1),
+        smoothing=0.1,
+    ),
+    "token-decoder": Case("token", "decoder", lambda: TagTokens(TagPrepare("target"), TokenHead(outputs=3))),
+    "token-chain": Case(
+        "token", "encoder", lambda: TagTokens(TagPrepare("source", CLS, SEP, True, chain=True), TokenHead(outputs=3))
+    ),
+    "span": Case("span", "encoder", lambda: Span(SpanPrepare(labelled("source", "class"))), pairs=True),
+    "span-decoder": Case("span", "decoder", lambda: Span(SpanPrepare(labelled("target", "class"))), pairs=True),
     "rank": Case("rank", "encoder", lambda: Rank(RankPrepare(labelled("source", "class"), True)), True),
     "rank-decoder": Case(
         "rank", "decoder", lambda: Rank(RankPrepare(labelled("target", "class"), True), pool="last"), True
@@ -199,8 +216,26 @@ def examples(case: Case, count: int, seed: int = 0) -> list[Example]:
         if case.row == "choose":
             ids, sizes = ids[: random.integers(1, 5)], random.integers(1, 4, random.integers(2, 4))
             channels = {"choices": random.integers(4, VOCAB, sizes.sum()), "ends": np.cumsum(sizes)}
-        out.append(Example(100 + index, ids, pair, label_of(case.row, random), channels=channels))
+        if case.row == "token":
+            out.append(tagged(100 + index, ids, random))
+            continue
+        label = answered(case, index, ids, pair, random) if case.row == "span" else label_of(case.row, random)
+        out.append(Example(100 + index, ids, pair, label, channels=channels))
     return out
+
+
+def tagged(index: int, ids: np.ndarray, random: np.random.Generator) -> Example:
+    """Words that begin at some of the pieces; the window stands at one end of its sentence, or in the middle."""
+    reads = np.flatnonzero(random.random(len(ids)) < 0.6)
+    channels = {"reads": reads, "ends": random.integers(0, 4, 1)}
+    return Example(index, ids, label=tuple(random.integers(0, 3, len(reads)).tolist()), channels=channels)
+
+
+def answered(case: Case, index: int, ids: np.ndarray, pair: np.ndarray, random: np.random.Generator) -> object:
+    """First and last token in the second text, nowhere, or not known."""
+    before = len(ids) + (2 if case.shape == "encoder" else 1)
+    first, last = sorted(random.integers(before, before + len(pair), 2).tolist())
+    return ((first, last), (0, 0), (-1, -1))[index % 4 % 3]
 
 
 def label_of(row: str, random: np.random.Generator) -> object:
@@ -273,6 +308,13 @@ def main_loss(case: Case, step: Step, item: Prepared, parts: list) -> tuple[torc
     (last, batch), heads = parts[0], step.model.heads
     if case.row in ("causal", "masked"):
         return token_losses(step, item, parts)
+    if case.row == "token":
+        scores = heads["tags"](last[0, torch.from_numpy(item.reads["tags"])])
+        return tag_losses(case, step, scores, item), torch.from_numpy(item.weights["tags"])
+    if case.row == "span":
+        scores, places = heads["span"](last)[0, : max(item.lengths())], torch.from_numpy(item.labels["span"][0])
+        losses = (F.cross_entropy(scores[:, 0], places[0]) + F.cross_entropy(scores[:, 1], places[1])) / 2
+        return losses, torch.from_numpy(item.weights["span"])
     name = "choice" if case.row == "choose" else "value" if case.row == "regress" else "class"
     label, share = item.labels[name], torch.from_numpy(item.weights[name])
     if case.row == "regress":
@@ -301,3 +343,20 @@ def token_losses(step: Step, item: Prepared, parts: list) -> tuple[torch.Tensor,
     scores = step.model.logits(states)[torch.from_numpy(item.reads["lm"])]
     losses = F.cross_entropy(scores, torch.from_numpy(item.labels["lm"]), reduction="none")
     return losses, torch.from_numpy(item.weights["lm"])
+
+
+def tag_losses(case: Case, step: Step, scores: torch.Tensor, item: Prepared) -> torch.Tensor:
+    """A loss a word; for a chain, summed over every sequence there is, all of it on the first word."""
+    tags = torch.from_numpy(item.labels["tags"])
+    if "chain" not in step.model.heads or not len(tags):
+        return F.cross_entropy(scores, tags, reduction="none", label_smoothing=case.smoothing)
+    chain, ends = step.model.heads["chain"], int(item.labels["ends"][0])
+
+    def worth(path: Sequence[int]) -> float:
+        told = sum(float(scores[t, tag]) for t, tag in enumerate(path))
+        told += sum(float(chain.steps[a, b]) for a, b in pairwise(path))
+        return told + float(chain.start_bias[path[0]]) * (ends & 1) + float(chain.end_bias[path[-1]]) * (ends >> 1)
+
+    every = torch.tensor([worth(path) for path in product(range(3), repeat=len(tags))], dtype=torch.float64)
+    total = every.logsumexp(0) - worth(tags.tolist())
+    return F.one_hot(torch.tensor(0), len(tags)).double() * total

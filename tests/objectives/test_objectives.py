@@ -24,6 +24,7 @@ from objectives_small import (
     plain_loss,
     ready,
     run,
+    tagged,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -335,7 +336,16 @@ TOYS = {
     "choose": lambda random, i: choices(random, i),
     "write": lambda random, i: Example(i, random.integers(4, VOCAB, 4)),
     "rank": lambda random, i: Example(i, random.integers(4, VOCAB, 5)),
+    "token": lambda random, i: tagged(i, random.integers(4, VOCAB, 6), random),
+    "span": lambda random, i: Example(i, random.integers(6, VOCAB, 1), bracketed(random)),
 }
+
+
+def bracketed(random):
+    """Eight ordinary ids, with 4 at one place and 5 at a later one."""
+    text = random.integers(6, VOCAB, 8)
+    text[np.sort(random.choice(8, 2, replace=False))] = 4, 5
+    return text
 
 
 def choices(random, index):
@@ -359,6 +369,10 @@ def toy(row, count, seed):
         out = [replace(e, label=tuple(n for n in range(3) if int(e.ids[0]) % (n + 2) == 0)) for e in out]
     if row == "ordinal":
         out = [replace(e, label=(int(e.ids[0]) - 4) // 9) for e in out]
+    if row == "token":
+        out = [replace(e, label=tuple((e.ids[e.channels["reads"]] % 3).tolist())) for e in out]
+    if row == "span":  # one token of the text begins every answer, another ends it
+        out = [replace(e, label=(3 + list(e.pair).index(4), 3 + list(e.pair).index(5))) for e in out]
     if row == "write":
         out = [replace(e, pair=e.ids[::-1].copy()) for e in out]
     if row == "rank":
@@ -376,6 +390,8 @@ OBJECTIVE_TOYS = {
     "choose": CASES["choose"].objective,
     "write": lambda: Write(WritePrepare(SEP, 16, 6, start=(CLS,))),
     "rank": lambda: Rank(RankPrepare(labelled("source", "class"))),
+    "token": CASES["token-chain"].objective,
+    "span": CASES["span"].objective,
 }
 SHAPE_OF = {**{row: row for row in OBJECTIVES}, "regress": "regress-decoder", "ordinal": "classify"}
 

@@ -77,7 +77,8 @@ def test_a_text_task_from_rows_to_answers(shape: str, tmp_path: Path) -> None:
 def test_the_head_of_a_language_model_is_kept(tmp_path: Path) -> None:
     """A text task goes on with the head that pre-training made; a head of classes would start afresh."""
     model = saved(tmp_path / "model", "decoder")
-    run(model, tmp_path / "run", "write", rate=1e-9, text="text", label="other", options={"max_target": 8})
+    options = {"max_target": 8}
+    run(model, tmp_path / "run", "write", rate=1e-9, text="text", label="other", options=options, allow=("rate",))
     before, after = (load_model(f).heads["lm"].weight for f in (model, tmp_path / "run" / "model"))
     assert torch.allclose(before, after, atol=1e-6)  # type: ignore[arg-type]
 

@@ -235,7 +235,7 @@ def test_a_value_without_a_bias_is_measured_from_zero(tokenizer: Tokenizer) -> N
     """Nothing in such a head could hold a mean: its unit is the root mean square of the labels."""
     shape, labels = config("decoder", tokenizer.vocab_size), Labels("value", center=3.0, scale=4.0)
     for bias, wanted in ((True, (3.0, 4.0)), (False, (0.0, 5.0))):
-        task = LabelTask(labels, tokenizer, shape, length=24, head=ValueHead(pool="last", bias=bias))
+        task = LabelTask(labels, tokenizer, shape, length=24, own=ValueHead(pool="last", bias=bias))
         assert (task.objective.center, task.objective.scale) == wanted  # type: ignore[union-attr]
         model = Transformer(shape, seed=1)
         model.add_heads(task.objective.heads, Noise(1))

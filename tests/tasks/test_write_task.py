@@ -14,7 +14,7 @@ import torch
 from modeledge.errors import ModeledgeError
 from modeledge.families import load_model
 from modeledge.generate import generate
-from modeledge.metrics import METRICS
+from modeledge.metrics import METRICS, Metric
 from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import Shape, Step, Write, WritePrepare, collate
 from modeledge.records import Example
@@ -172,12 +172,27 @@ def test_the_source_is_cut_first_and_the_end_is_always_learned(start: tuple[int,
 
 
 def test_cutting_is_counted_in_examples(tokenizer: Tokenizer) -> None:
-    said: list[str] = []
     facts = config("decoder", tokenizer.vocab_size)
     data = [{"source": "a" * n, "target": "b" * m} for n, m in ((3, 2), (60, 2), (3, 30), (60, 30))]
-    task = WriteTask.made(data, tokenizer, facts, Asked({}, 40, options={"max_target": 12}), said.append)
+    task = WriteTask.made(data, tokenizer, facts, Asked({}, 40, options={"max_target": 12}), print)
     assert task.truncated(task.encode(data)) == 3
-    assert said == ["2 of 4 targets are cut to 12 tokens (options.max_target)"]
+    assert task.remarks(task.encode(data)) == ["2 of 4 targets are cut to 12 tokens (options.max_target)"]
+
+
+def test_a_metric_that_cannot_be_computed_is_found_before_the_run(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(predictions: Any, labels: Any) -> float:
+        raise ModeledgeError("E-EXTRA", "no such library", remedy="install it")
+
+    monkeypatch.setitem(METRICS, "bleu", Metric("bleu", missing, True, "text"))
+    facts, said = config("decoder", tokenizer.vocab_size), list[str]()
+    asked = Asked({}, 40, options={"max_target": 12})
+    task = TASKS["translate"].made(rows(2), tokenizer, facts, asked, said.append)
+    assert "bleu" not in task.metrics
+    assert said[0] == "not marked by bleu: no such library (install it)"
+    with pytest.raises(ModeledgeError, match="E-EXTRA"):
+        TASKS["translate"].made(rows(2), tokenizer, facts, replace(asked, options={"metrics": ["bleu"]}), print)
 
 
 def test_a_target_that_vanishes_is_refused_with_how_many(tokenizer: Tokenizer) -> None:

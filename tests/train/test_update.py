@@ -44,7 +44,7 @@ def test_every_split_of_a_batch_makes_the_same_update(monkeypatch: pytest.Monkey
         )  # Adam divides small numbers by small numbers
 
 
-def nan_scores(model: Transformer, batch: object) -> torch.Tensor:
+def nan_scores(model: Transformer, states: torch.Tensor, batch: object) -> torch.Tensor:
     return torch.full((24, 3), torch.nan) * model.tokens.sum()
 
 
@@ -54,11 +54,7 @@ def test_a_number_that_is_not_finite_stops_before_the_update(monkeypatch: pytest
     run.step()
     weight = run.model.tower.blocks[0].feedforward.up.weight
     if place == "loss":
-        monkeypatch.setattr(
-            run.module.objective,
-            "scores",
-            nan_scores,
-        )
+        monkeypatch.setattr(run.module.objective, "read", nan_scores)
     else:
         weight.register_hook(lambda g: g * torch.inf)
     before = {n: p.detach().clone() for n, p in run.module.named_parameters()}

@@ -1,13 +1,13 @@
-"""The verbs that look at answers: errors, ensemble, curve, submit."""
+"""The verbs that look at answers: prompt, errors, ensemble, curve, submit."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from modeledge.cli.terminal import say
+from modeledge.cli.terminal import columns_of, say, show_scores
 
 
 def errors(
@@ -67,6 +67,28 @@ def submit(
     say(f"submission: {out}")
 
 
+def prompt(
+    model: Annotated[str, typer.Argument(help="A decoder that need not be fine-tuned.")],
+    data: Annotated[str, typer.Argument(help="Labelled rows, or a benchmark's folder.")],
+    task: Annotated[str, typer.Option(help="A row of the tasks; auto looks at the labels.")] = "auto",
+    layout: Annotated[str | None, typer.Option(help="How a benchmark's files are laid out; else guessed.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="role=column, e.g. text=sentence")] = None,
+    template: Annotated[str | None, typer.Option(help='The request, e.g. "{text}\\nIt was"')] = None,
+    word: Annotated[list[str] | None, typer.Option(help="A word for each class, in the order of classes.")] = None,
+    limit: Annotated[int | None, typer.Option(help="The first rows alone.")] = None,
+) -> None:
+    """Ask a model that was never fine-tuned; its answers are marked as those of one that was."""
+    from modeledge.config import load_config
+    from modeledge.recipes.prompt import prompt as ask
+    from modeledge.recipes.recipe import FinetuneRecipe
+
+    wording: dict[str, Any] = {"template": template and template.replace("\\n", "\n"), "words": word}
+    values: dict[str, Any] = {"model": model, "data": data, "task": task, "layout": layout}
+    values |= {"columns": columns_of(column or []), "options": {k: v for k, v in wording.items() if v}}
+    asked = load_config(FinetuneRecipe, None, values={k: v for k, v in values.items() if v})
+    show_scores(ask(asked, limit=limit, say=say))
+
+
 def numbers(words: str) -> list[int]:
     """`100,300` → [100, 300]; `E-USAGE` for anything else."""
     from modeledge.errors import ModeledgeError
@@ -74,3 +96,6 @@ def numbers(words: str) -> list[int]:
     if not all(word.strip().isdecimal() for word in words.split(",")):
         raise ModeledgeError("E-USAGE", f"{words!r} are no whole numbers", where="--budgets", remedy="100,300,1000")
     return [int(word) for word in words.split(",")]
+
+
+VERBS = (prompt, errors, ensemble, curve, submit)

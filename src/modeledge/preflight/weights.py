@@ -83,6 +83,10 @@ def positions(view: View) -> Iterator[Finding]:
     limit = view.model.config.positions
     if limit is None:
         return
+    longest = view.trainer.module.objective.longest or view.trainer.shape.seq
+    if longest > limit:
+        what = f"train.length = {longest} is beyond the model's {limit} positions"
+        yield Finding("E-POSITION", what, "train.length", f"set it to {limit} or less")
     long = [p for p in view.prepared if view.longest(p) > limit]
     if long:
         what = f"{len(long)} of {len(view.prepared)} examples have more tokens than the model's {limit} positions"

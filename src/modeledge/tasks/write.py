@@ -27,7 +27,7 @@ from modeledge.records import Example
 from modeledge.seed import Noise
 from modeledge.tasks.columns import field_of, text_of, texts_of, where_of
 from modeledge.tasks.task import Answer, Asked, Generate, Request, Row, Say, Task, known_options, role_columns
-from modeledge.tasks.writing import GAP, Writing, check_writing, shape_of, starting
+from modeledge.tasks.writing import GAP, Writing, check_writing, markable, shape_of, starting
 from modeledge.tokens import Tokenizer
 
 LOSS = "nats_per_token"
@@ -71,11 +71,8 @@ class WriteTask(Task):
                 names = " ".join(tokenizer.token(i) for i in start)
                 say(f"the decoder begins with {names}: no file says (options.start says otherwise)")
             writing = writing.model_copy(update={"start": start})
-        task = cls(tokenizer, facts, writing, length=asked.length, columns=columns)
-        lost = [task.prepare.truncated(example)[1] > 0 for example in task.encode(rows)]
-        if any(lost):
-            say(f"{sum(lost)} of {len(lost)} targets are cut to {writing.max_target} tokens (options.max_target)")
-        return task
+        writing = writing.model_copy(update={"metrics": markable(writing.metrics, cls.usual, say)})
+        return cls(tokenizer, facts, writing, length=asked.length, columns=columns)
 
     def described(self) -> dict[str, Any]:
         """Columns, length and options."""
@@ -138,6 +135,12 @@ class WriteTask(Task):
         """How many examples lose tokens of their source or of their target."""
         return sum(max(self.prepare.truncated(example)) > 0 for example in examples)
 
+    def remarks(self, examples: Sequence[Example]) -> list[str]:
+        """How many targets are cut."""
+        lost = sum(self.prepare.truncated(example)[1] > 0 for example in examples)
+        told = f"{lost} of {len(examples)} targets are cut to {self.writing.max_target} tokens (options.max_target)"
+        return [told] if lost else []
+
     def tokens(self, example: Example) -> int:
         return len(example.ids)
 
@@ -194,7 +197,7 @@ class WriteTask(Task):
     @property
     def metrics(self) -> tuple[str, ...]:
         """Those of the options, or the usual ones of this kind of text; then the loss of a token."""
-        named = self.writing.metrics or tuple(name for name in self.usual if name in METRICS)
+        named = self.writing.metrics or self.usual
         return (*(name for name in named if name != LOSS), LOSS)
 
     def sides(self, metric: str, answers: Sequence[Answer], examples: Sequence[Example]) -> tuple[Any, Any]:

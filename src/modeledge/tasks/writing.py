@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import Field
@@ -79,6 +80,24 @@ def check_writing(writing: Writing) -> None:
             what = f"there is no metric {name!r}"
             raise ModeledgeError("E-CONFIG-VALUE", what, where="options.metrics", remedy=nearest(name, METRICS))
     assert writing.decoding
+
+
+def markable(named: tuple[str, ...], usual: tuple[str, ...], say: Callable[[str], None]) -> tuple[str, ...]:
+    """The metrics that were named, or the usual ones that can be computed here; what is left out is said.
+
+    A metric whose library is not installed is found before the run, not after it: one that was named is `E-EXTRA`.
+    """
+    found = []
+    for name in named or usual:
+        try:
+            if name in METRICS and str(METRICS[name].needs) == "text":
+                METRICS[name](["a word"], [["a word"]])
+            found.append(name)
+        except ModeledgeError as error:
+            if named or error.code != "E-EXTRA":
+                raise
+            say(f"not marked by {name}: {error.what} ({error.remedy})")
+    return tuple(found)
 
 
 def shape_of(tokenizer: Tokenizer, facts: Facts, writing: Writing, length: int) -> WritePrepare:

@@ -1,0 +1,51 @@
+"""A model that was never fine-tuned, asked on the command line and marked as one that was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from modeledge.cli import app
+from modeledge.errors import ModeledgeError
+from modeledge.families import save_model
+from modeledge.model import Attention, FeedForward, LMHead, Rotary, Stack, Tokens, Transformer, TransformerConfig
+from modeledge.recipes.prompt import prompt
+from modeledge.recipes.recipe import FinetuneRecipe
+from modeledge.seed import Noise
+from modeledge.tokens import train_tokenizer
+
+ROWS = [{"text": f"a text of {n} words", "label": ("good", "bad")[n % 2]} for n in range(12)]
+
+
+@pytest.fixture(scope="module", params=["decoder", "encoder"])
+def model(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    folder = tmp_path_factory.mktemp(request.param)
+    tokenizer = train_tokenizer([row["text"] + row["label"] for row in ROWS] * 4, vocab_size=280)
+    stack = Stack(layers=1, attention=Attention(heads=2), feedforward=FeedForward(width=16), position=Rotary())
+    shape = TransformerConfig(width=8, embed=Tokens(vocab=tokenizer.vocab_size), **{request.param: stack})
+    made = Transformer(shape, seed=1)
+    made.add_heads({"lm": LMHead()}, Noise(0))
+    save_model(made, folder)
+    tokenizer.save(folder)
+    return request.param, folder
+
+
+def test_a_decoder_is_asked_and_an_encoder_is_refused(model: tuple[str, Path], tmp_path: Path) -> None:
+    kind, folder = model
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    asked = FinetuneRecipe(model=str(folder), data=str(data))
+    if kind == "encoder":
+        with pytest.raises(ModeledgeError, match="E-USAGE"):
+            prompt(asked, say=lambda line: None)
+        return
+    told = prompt(asked, say=lambda line: None)["scores"]
+    assert told["accuracy"]["n"] == 12
+    words = ["prompt", str(folder), str(data), "--limit", "5", "--template", "{text} is", "--word", " good"]
+    done = CliRunner().invoke(app, [*words, "--word", " bad"])
+    assert done.exit_code == 0, done.output
+    assert "n = 5" in done.stdout

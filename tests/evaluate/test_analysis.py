@@ -136,3 +136,11 @@ def test_a_submission_that_the_server_would_refuse_is_refused_here(
 def test_a_class_that_occurs_once_and_is_never_named_has_f1_zero() -> None:
     found = analyse(task(), [told(0, 0.1), told(1, 0.1)], GOLD[:2])
     assert found["classes"][1]["f1"] == 0.0
+
+
+def test_the_diagram_s_bins_hold_every_answer_and_are_drawn() -> None:
+    """By hand: two right answers at 0.9, one wrong at 0.8 and one at 0.95."""
+    found = analyse(task(), ANSWERS, GOLD)["calibration"]
+    assert sum(b["count"] for b in found["bins"]) == 4
+    assert found["error"] == pytest.approx((abs((0.9 - 1) * 2) + 0.8 + 0.95) / 4)
+    assert "Reliability diagram" in render_page(error_page("Errors", "4 rows", {}, analyse(task(), ANSWERS, GOLD)))

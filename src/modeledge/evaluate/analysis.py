@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modeledge.errors import ModeledgeError
-from modeledge.metrics import METRICS, bootstrap, wilson
+from modeledge.metrics import METRICS, bootstrap, calibration_error, reliability, wilson
 from modeledge.metrics.classify import confusion
 from modeledge.records import Example
 from modeledge.tasks import Answer, Task
@@ -52,8 +52,17 @@ def analyse(
         "confusion": confusion(guess, truth, len(names)).tolist() if len(names) <= LARGEST_MATRIX else None,
         "names": list(names),
         "by_length": right_by_length(guess == truth, lengths),
+        "calibration": calibrated(np.array([a.probabilities for a in answers]), truth),
         "mistakes": confident_mistakes(task, answers, gold, rows, sure),
     }
+
+
+def calibrated(shares: npt.NDArray[Any], truth: npt.NDArray[Any]) -> dict[str, Any]:
+    """The expected calibration error, and what its diagram shows: a bin of confidences each."""
+    told = reliability(shares, truth)
+    bins = zip(told.confidence, told.accuracy, told.count, strict=True)
+    rows = [{"confidence": float(c), "accuracy": float(a), "count": int(n)} for c, a, n in bins if n]
+    return {"error": calibration_error(shares, truth), "bins": rows}
 
 
 def by_class(guess: npt.NDArray[Any], truth: npt.NDArray[Any], names: Sequence[str]) -> list[dict[str, Any]]:

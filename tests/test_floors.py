@@ -300,3 +300,9 @@ def test_a_long_function_is_seen():
     assert too_long(f"def f():\n{body}\n")
     assert not too_long(f"def f():\n{body[: -len('    x = 1')].rstrip()}\n")
     assert not unsafe("np.save(f, x, allow_pickle=False)\nrefuse_pickle(x)")
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """pytest imports each by its bare name: of two, one would not be collected."""
+    names = [path.name for path in Path(__file__).parent.rglob("*.py")]
+    assert sorted(names) == sorted(set(names))

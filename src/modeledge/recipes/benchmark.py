@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from modeledge.corpus.layouts import LAYOUTS, Layout, guess_layout, read_layout, splits_in
-from modeledge.errors import ModeledgeError, nearest
+from modeledge.corpus.layouts import LAYOUTS, guess_layout, read_layout, splits_in
+from modeledge.corpus.layouts.read import layout_named
+from modeledge.errors import ModeledgeError
 from modeledge.recipes.hub_data import fetch_data, is_address
 from modeledge.recipes.recipe import MEMORY, FinetuneRecipe
 from modeledge.records import Ledger
@@ -32,9 +33,9 @@ def stated(recipe: FinetuneRecipe, say: Say) -> FinetuneRecipe:
         recipe = recipe.model_copy(update={"data": fetch_data(recipe.data, recipe.endpoint).address})
     named = recipe.text or recipe.pair or recipe.label or recipe.columns
     name = recipe.layout or (None if named else guess_layout(local(recipe.data, recipe.endpoint)))
-    if name in (None, ORDINARY):
+    if name is None or name == ORDINARY:
         return recipe
-    layout = layout_of(name)
+    layout = layout_named(name, LAYOUTS)
     kind = recipe.task if recipe.task != "auto" else layout.task
     task = TASKS.get(kind)
     roles = (*task.inputs, *task.optional, task.target) if task is not None else ()
@@ -44,14 +45,6 @@ def stated(recipe: FinetuneRecipe, say: Say) -> FinetuneRecipe:
     return recipe.model_copy(update={"layout": name, "task": kind, "columns": {**columns, **recipe.columns}})
 
 
-def layout_of(name: str | None) -> Layout:
-    """A row of `LAYOUTS`; `E-CONFIG-VALUE` with the nearest name."""
-    if name not in LAYOUTS:
-        remedy = nearest(str(name), LAYOUTS)
-        raise ModeledgeError("E-CONFIG-VALUE", f"there is no layout {name!r}", where="layout", remedy=remedy)
-    return LAYOUTS[name]
-
-
 def local(address: str, endpoint: str | None = None) -> Path:
     """The file or folder here."""
     return fetch_data(address, endpoint).path if is_address(address) else Path(address)
@@ -59,7 +52,7 @@ def local(address: str, endpoint: str | None = None) -> Path:
 
 def split_of(recipe: FinetuneRecipe, part: str) -> tuple[Any, str] | None:
     """Where the rows of "train" or "test" are: a path and a split of the layout; `None` where they are set aside."""
-    layout = layout_of(recipe.layout)
+    layout = layout_named(str(recipe.layout), LAYOUTS)
     place = local(recipe.data if part == "train" or recipe.test is None else recipe.test, recipe.endpoint)
     if not place.is_dir():
         return None if part == "test" and recipe.test is None else (place, part if part in layout.files else "train")

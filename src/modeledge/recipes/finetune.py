@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ def finetune(
         analysis = analyse(task, told, ready.held, seed=recipe.seed)
         results = {**marks(task, told, ready.held, recipe.seed), "rows": counts, "analysis": analysis, "form": form}
         files.write_json(folder / "results.json", results)
-        card = replace(card_of(recipe, ready.base, results["scores"], task.card), form=form)
+        card = card_of(recipe, ready.base, results, task.card)
         words, beside = words_of(task, model), {TASK_FILE: described(task)}
         finish(model, tokenizer, folder / "model", recipe.family, beside, card, words)
         return results
@@ -142,16 +142,17 @@ def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable
     return Ready(found.folder, tokenizer, model, task, examples, chosen, held, trainer, base, before, said)
 
 
-def card_of(recipe: FinetuneRecipe, base: Mapping[str, str], scores: Mapping[str, Any], task: str) -> Card:
-    """What the card of a fine-tuned model says."""
+def card_of(recipe: FinetuneRecipe, base: Mapping[str, str], results: Mapping[str, Any], task: str) -> Card:
+    """What the card of a fine-tuned model says: its scores, and the form that it is written in."""
     return Card(
         verb="finetune",
         license=recipe.license,
         base=base,
         data=[Path(recipe.data).name],
         recipe=recipe.model_dump(mode="json"),
-        scores=scores,
+        scores=results["scores"],
         task=task,
+        form=results["form"],
     )
 
 

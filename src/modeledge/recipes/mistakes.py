@@ -9,6 +9,7 @@ from typing import Any
 from modeledge import files
 from modeledge.errors import ModeledgeError
 from modeledge.evaluate import analyse, ensemble, glue_file
+from modeledge.recipes.build import fresh
 from modeledge.recipes.finetune import marks
 from modeledge.recipes.tables import check_fresh, write_rows
 from modeledge.recipes.use import Model
@@ -36,8 +37,7 @@ def run_ensemble(
 
     The models must be of one task: the same kind, columns and classes (`E-KEYS`).
     """
-    if out.exists() and (out.is_file() or any(out.iterdir())):
-        raise ModeledgeError("E-OUTPUT", "it is there already", where=str(out))
+    fresh(out)
     told: list[list[Answer]] = []
     scores: dict[str, dict[str, Any]] = {}
     first: Task | None = None

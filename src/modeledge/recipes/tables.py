@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from modeledge import files
-from modeledge.corpus.rows import read_table
 from modeledge.errors import ModeledgeError
+from modeledge.recipes.rows import located
 from modeledge.recipes.use import Model, check_pool
+from modeledge.tasks.columns import text_of
 
 ANSWERS, VECTORS = (".csv", ".jsonl"), (".npy",)
 
@@ -66,21 +67,12 @@ def write_vectors(
     """One vector a row of `data`, as a .npy file `[rows, width]` float32."""
     check_fresh(path, VECTORS)
     check_pool(pool)
-    texts = [_text(record.fields[text], text, record.where) for record in read_table(data, [text])]
+    texts = [text_of(row, text, n) for n, row in enumerate(located(data, [text]))]
     vectors = model.embed(texts, pool=pool, say=say)  # type: ignore[arg-type]
     buffer = io.BytesIO()
     np.save(buffer, vectors, allow_pickle=False)
     files.write_bytes(path, buffer.getvalue())
     return vectors.shape[0], vectors.shape[1]
-
-
-def _text(value: Any, column: str, where: str) -> str:
-    if not isinstance(value, str):
-        raise ModeledgeError("E-FIELD-TYPE", f"column {column!r} is {type(value).__name__}, not text", where=where)
-    if not value.strip():
-        remedy = "fill or drop the row"
-        raise ModeledgeError("E-MISSING-FIELD", f"column {column!r} is empty", where=where, remedy=remedy)
-    return value
 
 
 def _finite(value: Any) -> Any:

@@ -56,8 +56,8 @@ class Dialogue(WriteTask):
     @property
     def metrics(self) -> tuple[str, ...]:
         """Word F1 and the loss; hits@1, which is recall@1 with one right candidate, where there are candidates."""
-        found, ranked = super().metrics, "recall@1"
-        return (*found, ranked) if "candidates" in self.columns and ranked in METRICS else found
+        found = super().metrics
+        return (*found, "recall@1") if "candidates" in self.columns else found
 
     def sides(self, metric: str, answers: Sequence[Answer], examples: Sequence[Example]) -> tuple[Any, Any]:
         if str(METRICS[metric].needs) != "ranking":

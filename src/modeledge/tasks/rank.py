@@ -146,7 +146,7 @@ class RankTask(Task):
     def metrics(self) -> tuple[str, ...]:
         """Those of the options, or the usual ones."""
         usual = GRADED if self.ranking.graded else RANKED
-        return self.ranking.metrics or tuple(name for name in usual if name in METRICS)
+        return self.ranking.metrics or usual
 
     def sides(self, metric: str, answers: Sequence[Answer], examples: Sequence[Example]) -> tuple[Any, Any]:
         """Cosines and grades; or for rankings each text's cosine with every different pair and negative of all rows,

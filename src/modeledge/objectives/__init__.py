@@ -1,5 +1,6 @@
 """What a model can be asked to learn: `OBJECTIVES` is the table."""
 
+from modeledge.objectives.boundary import BoundaryLM, BoundaryPrepare
 from modeledge.objectives.causal import CausalLM, CausalPrepare
 from modeledge.objectives.choice import ChoicePrepare, Choose
 from modeledge.objectives.collate import Shape, collate, fill, plan
@@ -13,11 +14,13 @@ from modeledge.objectives.relate import MarkedPrepare
 from modeledge.objectives.several import ClassifySeveral
 from modeledge.objectives.span import NOT_HERE, UNKNOWN, Span, SpanPrepare
 from modeledge.objectives.tag import TagPrepare, TagTokens
+from modeledge.objectives.units import Readable, Runs, Salient, Single, Unit, ngrams, spans, whole_words
 from modeledge.objectives.write import Write, WritePrepare
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "causal": CausalLM,
     "masked": MaskedLM,
+    "boundary": BoundaryLM,
     "classify": Classify,
     "regress": Regress,
     "choose": Choose,
@@ -33,6 +36,8 @@ __all__ = [
     "NOT_HERE",
     "OBJECTIVES",
     "UNKNOWN",
+    "BoundaryLM",
+    "BoundaryPrepare",
     "CausalLM",
     "CausalPrepare",
     "ChoicePrepare",
@@ -51,19 +56,27 @@ __all__ = [
     "Prepare",
     "Rank",
     "RankPrepare",
+    "Readable",
     "Regress",
+    "Runs",
+    "Salient",
     "Shape",
+    "Single",
     "Span",
     "SpanPrepare",
     "Step",
     "TagPrepare",
     "TagTokens",
     "Term",
+    "Unit",
     "Write",
     "WritePrepare",
     "collate",
     "fill",
+    "ngrams",
     "patches",
     "plan",
     "prepared",
+    "spans",
+    "whole_words",
 ]

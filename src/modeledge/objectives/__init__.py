@@ -1,11 +1,17 @@
 """What a model can be asked to learn: `OBJECTIVES` is the table."""
 
+from modeledge.objectives.bart import Bart
 from modeledge.objectives.causal import CausalLM, CausalPrepare
 from modeledge.objectives.choice import ChoicePrepare, Choose
 from modeledge.objectives.collate import Shape, collate, fill, plan
+from modeledge.objectives.corrupt import Dropped, Fragment, Masked, RandomSpans, Scattered, Shuffled, Split
+from modeledge.objectives.damage import Damage, Damaged
+from modeledge.objectives.denoise import Denoise, DenoisePrepare, PrefixLM
+from modeledge.objectives.form import Form, most_tokens
 from modeledge.objectives.image import PicturePrepare, patches
 from modeledge.objectives.label import Classify, Labelling, LabelPrepare, Regress
 from modeledge.objectives.masked import MaskedLM, MaskedPrepare
+from modeledge.objectives.mixture import Mixture, ul2
 from modeledge.objectives.objective import Loss, Objective, Prepare, Step, Term, prepared
 from modeledge.objectives.ordinal import Order
 from modeledge.objectives.rank import Rank, RankPrepare
@@ -18,6 +24,8 @@ from modeledge.objectives.write import Write, WritePrepare
 OBJECTIVES: dict[str, type[Objective]] = {
     "causal": CausalLM,
     "masked": MaskedLM,
+    "denoise": Denoise,
+    "prefix": PrefixLM,
     "classify": Classify,
     "regress": Regress,
     "choose": Choose,
@@ -33,28 +41,43 @@ __all__ = [
     "NOT_HERE",
     "OBJECTIVES",
     "UNKNOWN",
+    "Bart",
     "CausalLM",
     "CausalPrepare",
     "ChoicePrepare",
     "Choose",
     "Classify",
     "ClassifySeveral",
+    "Damage",
+    "Damaged",
+    "Denoise",
+    "DenoisePrepare",
+    "Dropped",
+    "Form",
+    "Fragment",
     "LabelPrepare",
     "Labelling",
     "Loss",
     "MarkedPrepare",
+    "Masked",
     "MaskedLM",
     "MaskedPrepare",
+    "Mixture",
     "Objective",
     "Order",
     "PicturePrepare",
+    "PrefixLM",
     "Prepare",
+    "RandomSpans",
     "Rank",
     "RankPrepare",
     "Regress",
+    "Scattered",
     "Shape",
+    "Shuffled",
     "Span",
     "SpanPrepare",
+    "Split",
     "Step",
     "TagPrepare",
     "TagTokens",
@@ -63,7 +86,9 @@ __all__ = [
     "WritePrepare",
     "collate",
     "fill",
+    "most_tokens",
     "patches",
     "plan",
     "prepared",
+    "ul2",
 ]

@@ -213,18 +213,21 @@ def test_a_loss_is_divided_once_by_global_weights():
 # ---- noise
 
 
-def widened(channels, length):
-    """Channels that stand beside ids, for longer ids."""
-    return {n: np.resize(values, length) if n == "sentences" else values for n, values in channels.items()}
-
-
 @pytest.mark.parametrize("name", EVERY)
 def test_prepare_is_a_function_of_seed_epoch_and_index(name):
     case = CASES[name]
     objective = case.objective()
     chosen = examples(case, 4)
     if not case.pairs:
-        chosen = [replace(e, ids=np.resize(e.ids, 40), channels=widened(e.channels, 40)) for e in chosen]
+        beside = ("words", "sentences")  # the channels that go with the ids
+        chosen = [
+            replace(
+                e,
+                ids=np.resize(e.ids, 40),
+                channels={k: np.resize(v, 40) if k in beside else v for k, v in e.channels.items()},
+            )
+            for e in chosen
+        ]
 
     def told(example, seed=3):
         item = prepared(objective, example, Noise(seed))
@@ -343,6 +346,7 @@ def cycle(random):
 TOYS = {
     "causal": lambda random, i: Example(i, cycle(random)),
     "masked": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
+    "boundary": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB)), channels={"words": np.ones(12)}),
     "classify": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=i % 3),
     "regress": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=0.0),
     "several": lambda random, i: Example(i, random.integers(4, VOCAB, 6)),
@@ -399,6 +403,7 @@ def toy(row, count, seed):
 OBJECTIVE_TOYS = {
     "causal": lambda: CausalLM(),
     "masked": lambda: MaskedLM(MaskedPrepare(VOCAB, MASK, (0, 1, 2, 3), cls=CLS, sep=SEP)),
+    "boundary": CASES["boundary"].objective,
     "classify": lambda: Classify(labelled("source", "class"), ClassHead(outputs=3)),
     "regress": lambda: Regress(labelled("target", "value"), ValueHead(pool="last")),
     "several": CASES["several"].objective,

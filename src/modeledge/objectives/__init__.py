@@ -1,6 +1,7 @@
 """What a model can be asked to learn: `OBJECTIVES` is the table."""
 
 from modeledge.objectives.bart import Bart
+from modeledge.objectives.boundary import BoundaryLM, BoundaryPrepare
 from modeledge.objectives.causal import CausalLM, CausalPrepare
 from modeledge.objectives.choice import ChoicePrepare, Choose
 from modeledge.objectives.collate import Shape, collate, fill, plan
@@ -19,6 +20,7 @@ from modeledge.objectives.relate import MarkedPrepare
 from modeledge.objectives.several import ClassifySeveral
 from modeledge.objectives.span import NOT_HERE, UNKNOWN, Span, SpanPrepare
 from modeledge.objectives.tag import TagPrepare, TagTokens
+from modeledge.objectives.units import Readable, Runs, Salient, Single, Unit, ngrams, spans, whole_words
 from modeledge.objectives.write import Write, WritePrepare
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -26,6 +28,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "masked": MaskedLM,
     "denoise": Denoise,
     "prefix": PrefixLM,
+    "boundary": BoundaryLM,
     "classify": Classify,
     "regress": Regress,
     "choose": Choose,
@@ -42,6 +45,8 @@ __all__ = [
     "OBJECTIVES",
     "UNKNOWN",
     "Bart",
+    "BoundaryLM",
+    "BoundaryPrepare",
     "CausalLM",
     "CausalPrepare",
     "ChoicePrepare",
@@ -71,10 +76,14 @@ __all__ = [
     "RandomSpans",
     "Rank",
     "RankPrepare",
+    "Readable",
     "Regress",
+    "Runs",
+    "Salient",
     "Scattered",
     "Shape",
     "Shuffled",
+    "Single",
     "Span",
     "SpanPrepare",
     "Split",
@@ -82,13 +91,17 @@ __all__ = [
     "TagPrepare",
     "TagTokens",
     "Term",
+    "Unit",
     "Write",
     "WritePrepare",
     "collate",
     "fill",
     "most_tokens",
+    "ngrams",
     "patches",
     "plan",
     "prepared",
+    "spans",
     "ul2",
+    "whole_words",
 ]

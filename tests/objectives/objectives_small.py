@@ -112,11 +112,11 @@ def writing(**more: object) -> WritePrepare:
 
 SENTINELS = tuple(range(VOCAB - 1, VOCAB - 13, -1))
 FORMS = {
-    "both": Form("encoder-decoder", start=PAD, end=SEP),
-    "prefix": Form("prefix", end=SEP),
-    "causal": Form("causal", end=SEP),
-    "whole": Form("causal", end=SEP, whole=True),
-    "framed": Form("encoder-decoder", start=SEP, end=SEP, first=(CLS,)),
+    "both": Form("encoder-decoder", start=(PAD,), between=(SEP,), end=(SEP,)),
+    "prefix": Form("prefix", between=(SEP,), end=(SEP,)),
+    "causal": Form("causal", between=(SEP,), end=(SEP,)),
+    "whole": Form("causal", first=(CLS,), between=(SEP,), end=(SEP,), whole=True),
+    "framed": Form("encoder-decoder", start=(SEP, CLS), first=(CLS,), between=(SEP,), end=(SEP,)),
 }
 
 
@@ -203,7 +203,7 @@ CASES = {
     "ul2": mending(ul2(SENTINELS, (4, 5, 6))),
     "ul2-prefix": mending(ul2(SENTINELS, (4, 5, 6)), "prefix"),
     "prefix": Case("prefix", "decoder", lambda: PrefixLM(Form("prefix"))),
-    "prefix-both": Case("prefix", "both", lambda: PrefixLM(Form("encoder-decoder", start=PAD, end=SEP))),
+    "prefix-both": Case("prefix", "both", lambda: PrefixLM(Form("encoder-decoder", start=(PAD,)))),
     "token": Case(
         "token",
         "encoder",

@@ -263,7 +263,7 @@ def test_a_mixture_keeps_its_shares():
 
 def test_the_lengths_of_t5():
     """What the reference's `random_spans_helper` gives: 568 tokens make 512 inputs and 114 targets."""
-    form = Form("encoder-decoder", start=0, end=1)
+    form = FORMS[0]
     damage = RandomSpans(SENTINELS)
     assert most_tokens(damage.sizes, form, 512) == 568
     inputs, targets = damage.sizes(568)[0]
@@ -298,15 +298,15 @@ WAYS = {
     "ul2": ul2(SENTINELS, (7, 8, 9)),
 }
 FORMS = (
-    Form("encoder-decoder", start=0, end=1),
-    Form("encoder-decoder", start=1, end=1, first=(2,)),
-    Form("prefix", end=1),
+    Form("encoder-decoder", start=(0,), between=(1,), end=(1,)),
+    Form("encoder-decoder", start=(1, 2), first=(2,), between=(1,), end=(1,)),
+    Form("prefix", between=(1,), end=(1,)),
     Form("prefix"),
-    Form("causal", end=1, first=(2,), whole=True),
+    Form("causal", first=(2,), between=(3, 4), end=(1,), whole=True),
 )
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.kind}-{form.end}-{len(form.first)}")
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.kind}-{len(form.end)}-{len(form.first)}")
 @pytest.mark.parametrize("way", WAYS)
 def test_the_longest_text_fits_and_fills_the_row(way, form):
     """No example is longer than the row, whatever was drawn; with one token more some could be."""
@@ -356,4 +356,4 @@ def test_what_is_refused():
     with pytest.raises(ModeledgeError, match=r"E-CONFIG-VALUE: train\.length: 2 positions leave no room"):
         most_tokens(Masked(3).sizes, FORMS[0], 2)
     with pytest.raises(ModeledgeError, match="E-CONFIG-VALUE"):
-        Form("prefix", end=1, whole=True)
+        Form("prefix", end=(1,), whole=True)

@@ -47,19 +47,21 @@ def laid(form):
 
 
 def test_the_three_forms():
-    both = Form("encoder-decoder", start=PAD, end=END)
+    both = Form("encoder-decoder", start=(PAD,), between=(END,), end=(END,))
     assert laid(both) == ([5, 6, 7, 2], [0, 8, 9], [0, 8, 9], [8, 9, 2], None)
-    bart = Form("encoder-decoder", start=2, end=2, first=(1,))
-    assert laid(bart) == ([1, 5, 6, 7, 2], [2, 1, 8, 9], [2, 1, 8, 9], [1, 8, 9, 2], None)
-    prefix = Form("prefix", end=END)
+    bart = Form("encoder-decoder", start=(2, 1), first=(1,), between=(2,), end=(2,))
+    assert laid(bart) == ([1, 5, 6, 7, 2], [2, 1, 8, 9], [1, 8, 9], [8, 9, 2], None)
+    bare_both = Form("encoder-decoder", start=(PAD,))
+    assert laid(bare_both) == ([5, 6, 7], [0, 8], [0, 8], [8, 9], None)
+    prefix = Form("prefix", between=(END,), end=(END,))
     assert laid(prefix) == (None, [5, 6, 7, 2, 8, 9], [2, 8, 9], [8, 9, 2], [1, 1, 1, 1, 0, 0])
-    causal = Form("causal", end=END)
+    causal = Form("causal", between=(END,), end=(END,))
     assert laid(causal) == (None, [5, 6, 7, 2, 8, 9], [2, 8, 9], [8, 9, 2], None)
-    whole = Form("causal", end=END, whole=True)
-    assert laid(whole) == (None, [5, 6, 7, 2, 8, 9], [5, 6, 7, 2, 8, 9], [6, 7, 2, 8, 9, 2], None)
+    whole = Form("causal", first=(1,), between=(3,), end=(END,), whole=True)
+    assert laid(whole) == (None, [1, 5, 6, 7, 3, 8, 9], [1, 5, 6, 7, 3, 8, 9], [5, 6, 7, 3, 8, 9, 2], None)
     bare = Form("prefix")
     assert laid(bare) == (None, [5, 6, 7, 8], [7, 8], [8, 9], [1, 1, 1, 0])
-    for form in (both, bart, prefix, causal, whole, bare):
+    for form in (both, bart, bare_both, prefix, causal, whole, bare):
         assert form.length(3, 2) == max(form.prepared(1, INPUTS, TARGETS).lengths())
 
 
@@ -142,31 +144,35 @@ def test_a_fragment_keeps_its_positions():
 
 
 def padded(items):
-    """What the reference library takes: ids, attention mask and labels, one example a row."""
+    """What the reference library takes, one example a row: ids, attention mask, what the decoder reads, labels."""
     longest, most = (max(p.lengths()[side] for p in items) for side in (0, 1))
     ids, mask = (torch.zeros(len(items), longest, dtype=torch.long) for _ in range(2))
-    labels = torch.full((len(items), most), -100)
+    labels, read = torch.full((len(items), most), -100), torch.zeros(len(items), most, dtype=torch.long)
     for row, item in enumerate(items):
         count = len(item.source.ids)
         ids[row, :count], mask[row, :count] = torch.from_numpy(item.source.ids), 1
-        labels[row, : len(item.labels["lm"])] = torch.from_numpy(item.labels["lm"])
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        reads = torch.from_numpy(item.reads["lm"])
+        labels[row, reads] = torch.from_numpy(item.labels["lm"])
+        read[row, : len(item.target.ids)] = torch.from_numpy(item.target.ids)
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "decoder_input_ids": read}
 
 
 T5 = {"d_model": 16, "d_kv": 6, "d_ff": 20, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0}
 BART = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "max_position_embeddings": 64, "dropout": 0.0}
 BART |= {"encoder_attention_heads": 4, "decoder_attention_heads": 2, "encoder_ffn_dim": 20, "decoder_ffn_dim": 28}
 BART |= {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
+T5_FORM = Form("encoder-decoder", start=(0,), between=(1,), end=(1,))
+BART_FORM = Form("encoder-decoder", start=(2, 0), first=(0,), between=(2,), end=(2,))
 HF = {
     "T5": (
         {**T5, "decoder_start_token_id": 0, "pad_token_id": 0},
-        DenoisePrepare(Form("encoder-decoder", start=0, end=1), RandomSpans(SENTINELS)),
+        DenoisePrepare(T5_FORM, RandomSpans(SENTINELS)),
     ),
     "T5-prefix": (
         {**T5, "decoder_start_token_id": 0, "pad_token_id": 0},
-        DenoisePrepare(Form("encoder-decoder", start=0, end=1), Split()),
+        DenoisePrepare(T5_FORM, Split()),
     ),
-    "Bart": (BART, DenoisePrepare(Form("encoder-decoder", start=2, end=2, first=(0,)), Bart(MASK))),
+    "Bart": (BART, DenoisePrepare(BART_FORM, Bart(MASK))),
 }
 
 
@@ -197,3 +203,13 @@ def test_prefix_lm_is_denoising_with_a_cut():
     objective = PrefixLM(FORMS["prefix"], share=0.5)
     assert objective.prepare == DenoisePrepare(FORMS["prefix"], Split(0.5))
     assert objective.prepare.tokens(24) == 23
+
+
+def test_what_the_decoder_reads_is_the_references_shift():
+    """T5's `shift_right` of the labels; BART's `shift_tokens_right` of the labels with their `<s>`."""
+    bart = pytest.importorskip("transformers.models.bart.modeling_bart")
+    for form in (T5_FORM, BART_FORM):
+        made = form.prepared(0, INPUTS, TARGETS)
+        labels = torch.tensor([[*form.start[1:], *made.labels["lm"].tolist()]])
+        shifted = bart.shift_tokens_right(labels, 1, form.start[0])
+        assert shifted[0].tolist() == made.target.ids.tolist()

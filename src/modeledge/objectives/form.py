@@ -26,31 +26,32 @@ Sizes = Iterable[tuple[int, int]]  # the most inputs and targets that a text may
 class Form:
     """How an example is laid out for a body of this `kind`.
 
-    `start` is what the decoder of an encoder–decoder begins with. `first` stands before inputs and targets (BART's
-    `<s>`), `end` behind both; in one piece `first` stands once. Without `end` nothing is added. `whole`: a plain
-    language model learns the inputs too.
+    `first` stands before the inputs, `between` behind them, `end` behind the targets; `start` is what the decoder of an
+    encoder–decoder begins with (BART: `</s> <s>`). What is empty is not there. The targets and their `end` are learned;
+    with `whole` a plain language model learns the inputs too.
     """
 
     kind: Kind
-    start: int | None = None
-    end: int | None = None
+    start: tuple[int, ...] = ()
     first: tuple[int, ...] = ()
+    between: tuple[int, ...] = ()
+    end: tuple[int, ...] = ()
     whole: bool = False
 
     def __post_init__(self) -> None:
-        assert (self.start is not None) == (self.kind == "encoder-decoder"), "the decoder of two begins with a token"
+        assert bool(self.start) == (self.kind == "encoder-decoder"), "the decoder of two begins with a token"
         if self.whole and self.kind != "causal":
             what = "a source that is read both ways sees each token that it would have to guess"
             raise ModeledgeError("E-CONFIG-VALUE", what, where="objective.whole", remedy='set form = "causal"')
 
     def prepared(self, index: int, inputs: IntArray, targets: IntArray, *, begins: int = 0) -> Prepared:
         """The example. The decoder of two starts at position `begins` (MASS: where its fragment stood)."""
-        prompt = _joined(self.first, inputs, self._end)
+        prompt, learned = _joined(self.first, inputs, self.between), _joined(targets, self.end)
         if self.kind == "encoder-decoder":
-            labels = _joined(self.first, targets, self._end)
-            read = _joined((self.start,), labels[:-1])
-            return _learning(index, Piece(prompt), Piece(read, begins=begins), np.arange(len(read)), labels)
-        text = _joined(prompt, targets, self._end)
+            read = _joined(self.start, learned[:-1])
+            reads = np.arange(len(self.start) - 1, len(read))
+            return _learning(index, Piece(prompt), Piece(read, begins=begins), reads, learned)
+        text = _joined(prompt, learned)
         read, labels = text[:-1], text[1:]
         prefix = np.arange(len(read)) < len(prompt) if self.kind == "prefix" else None
         reads = np.arange(0 if self.whole else len(prompt) - 1, len(read))
@@ -58,14 +59,8 @@ class Form:
 
     def length(self, inputs: int, targets: int) -> int:
         """Positions of the longer piece, for so many inputs and targets."""
-        prompt, learned = inputs + len(self.first) + len(self._end), targets + len(self._end)
-        if self.kind == "encoder-decoder":
-            return max(prompt, learned + len(self.first))
-        return prompt + learned - 1
-
-    @property
-    def _end(self) -> tuple[int, ...]:
-        return () if self.end is None else (self.end,)
+        prompt, written = inputs + len(self.first) + len(self.between), targets + len(self.end) - 1
+        return max(prompt, len(self.start) + written) if self.kind == "encoder-decoder" else prompt + written
 
 
 def most_tokens(sizes: Callable[[int], Sizes], form: Form, length: int) -> int:

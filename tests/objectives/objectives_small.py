@@ -29,6 +29,7 @@ from modeledge.model import (
 )
 from modeledge.model import Tokens as TokenTable
 from modeledge.objectives import (
+    Bart,
     BoundaryLM,
     BoundaryPrepare,
     CausalLM,
@@ -36,15 +37,26 @@ from modeledge.objectives import (
     Choose,
     Classify,
     ClassifySeveral,
+    Damage,
+    Denoise,
+    DenoisePrepare,
+    Dropped,
+    Form,
+    Fragment,
     LabelPrepare,
+    Masked,
     MaskedLM,
     MaskedPrepare,
     Objective,
     Order,
+    PrefixLM,
+    RandomSpans,
     Rank,
     RankPrepare,
     Regress,
+    Scattered,
     Shape,
+    Shuffled,
     Span,
     SpanPrepare,
     Step,
@@ -55,6 +67,7 @@ from modeledge.objectives import (
     collate,
     prepared,
     spans,
+    ul2,
     whole_words,
 )
 from modeledge.records import Example, Piece, Prepared
@@ -63,6 +76,7 @@ from modeledge.seed import Noise
 VOCAB, SEQ, SEED = 29, 24, 5
 PAD, CLS, SEP, MASK = range(4)
 CLASS_WEIGHTS = (1.0, 0.5, 3.0)
+WRITING = ("write", "denoise", "prefix")
 
 
 @dataclass(frozen=True)
@@ -94,6 +108,22 @@ def learning(kind: str, orders: bool = False) -> LabelPrepare:
 
 def writing(**more: object) -> WritePrepare:
     return WritePrepare(SEP, **{"length": SEQ, "max_target": 9, **more})  # type: ignore[arg-type]
+
+
+SENTINELS = tuple(range(VOCAB - 1, VOCAB - 13, -1))
+FORMS = {
+    "both": Form("encoder-decoder", start=(PAD,), between=(SEP,), end=(SEP,)),
+    "prefix": Form("prefix", between=(SEP,), end=(SEP,)),
+    "causal": Form("causal", between=(SEP,), end=(SEP,)),
+    "whole": Form("causal", first=(CLS,), between=(SEP,), end=(SEP,), whole=True),
+    "framed": Form("encoder-decoder", start=(SEP, CLS), first=(CLS,), between=(SEP,), end=(SEP,)),
+}
+
+
+def mending(damage: Damage, form: str = "both") -> Case:
+    """A denoising objective on the body of this form."""
+    shape = "both" if form in ("both", "framed") else "decoder"
+    return Case("denoise", shape, lambda: Denoise(DenoisePrepare(FORMS[form], damage)))
 
 
 CASES = {
@@ -159,6 +189,21 @@ CASES = {
     "write-decoder": Case("write", "decoder", lambda: Write(writing(between=(MASK,))), True),
     "write-prefix": Case("write", "decoder", lambda: Write(writing(between=(MASK,), both_ways=True)), True),
     "write-whole": Case("write", "decoder", lambda: Write(writing(first=(CLS,), whole=True)), True),
+    "spans": mending(RandomSpans(SENTINELS)),
+    "spans-prefix": mending(RandomSpans(SENTINELS), "prefix"),
+    "spans-causal": mending(RandomSpans(SENTINELS), "causal"),
+    "spans-whole": mending(RandomSpans(SENTINELS), "whole"),
+    "scattered": mending(Scattered(SENTINELS)),
+    "dropped-prefix": mending(Dropped(), "prefix"),
+    "hidden": mending(Masked(MASK, as_random=0.1, vocab=VOCAB, specials=(PAD, CLS, SEP))),
+    "shuffled-causal": mending(Shuffled(), "causal"),
+    "fragment": mending(Fragment(MASK, vocab=VOCAB, specials=(PAD, CLS, SEP))),
+    "bart": mending(Bart(MASK, masking=0.1, delete=0.1, rotate=0.5), "framed"),
+    "bart-prefix": mending(Bart(MASK), "prefix"),
+    "ul2": mending(ul2(SENTINELS, (4, 5, 6))),
+    "ul2-prefix": mending(ul2(SENTINELS, (4, 5, 6)), "prefix"),
+    "prefix": Case("prefix", "decoder", lambda: PrefixLM(Form("prefix"))),
+    "prefix-both": Case("prefix", "both", lambda: PrefixLM(Form("encoder-decoder", start=(PAD,)))),
     "token": Case(
         "token",
         "encoder",
@@ -226,6 +271,7 @@ def examples(case: Case, count: int, seed: int = 0) -> list[Example]:
         ids = random.integers(4, VOCAB, random.integers(2, 12))
         pair = random.integers(4, VOCAB, random.integers(1, 8)) if case.pairs else None
         channels = {"words": marks(ids)} if case.row in ("masked", "boundary") else {}
+        channels |= {"sentences": random.integers(0, 2, len(ids))} if case.row == "denoise" else {}
         if case.row == "choose":
             ids, sizes = ids[: random.integers(1, 5)], random.integers(1, 4, random.integers(2, 4))
             channels = {"choices": random.integers(4, VOCAB, sizes.sum()), "ends": np.cumsum(sizes)}
@@ -288,7 +334,7 @@ def plain_loss(case: Case, step: Step, items: Sequence) -> float:
     sums: dict[str, list[float]] = {}
     for item in items:
         with torch.no_grad():
-            parts = [] if case.row == "write" else alone(step, item)
+            parts = [] if case.row in WRITING else alone(step, item)
             found = {"main": main_loss(case, step, item, parts)}
             if case.row == "boundary":
                 found["sbo"] = boundary_losses(step, item, parts)
@@ -318,7 +364,7 @@ def alone(step: Step, item: Prepared) -> list[tuple[torch.Tensor, Batch]]:
 
 def main_loss(case: Case, step: Step, item: Prepared, parts: list) -> tuple[torch.Tensor, torch.Tensor]:
     """The losses of an example and their weights."""
-    if case.row == "write":
+    if case.row in WRITING:
         scores = step.model.logits(step.model(collate([item], Shape(64, packed=False))).last)[0, item.reads["lm"]]
         labels, smooth = torch.from_numpy(item.labels["lm"]), case.smoothing
         losses = F.cross_entropy(scores, labels, reduction="none", label_smoothing=smooth)

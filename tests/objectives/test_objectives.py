@@ -15,6 +15,7 @@ from objectives_small import (
     CASES,
     CLASS_WEIGHTS,
     CLS,
+    FORMS,
     MASK,
     SEP,
     VOCAB,
@@ -34,10 +35,13 @@ from modeledge.objectives import (
     OBJECTIVES,
     CausalLM,
     Classify,
+    Denoise,
+    DenoisePrepare,
     Loss,
     MaskedLM,
     MaskedPrepare,
     Order,
+    RandomSpans,
     Rank,
     RankPrepare,
     Regress,
@@ -215,7 +219,7 @@ def test_prepare_is_a_function_of_seed_epoch_and_index(name):
     objective = case.objective()
     chosen = examples(case, 4)
     if not case.pairs:
-        beside = ("words",)  # the channels that go with the ids
+        beside = ("words", "sentences")  # the channels that go with the ids
         chosen = [
             replace(
                 e,
@@ -237,9 +241,12 @@ def test_prepare_is_a_function_of_seed_epoch_and_index(name):
     before = [example.ids.copy() for example in chosen]
     assert [told(example) for example in reversed(chosen)] == first[::-1]
     assert all(np.array_equal(e.ids, kept) for e, kept in zip(chosen, before, strict=True))
-    moved = (told(chosen[0], seed=4), told(replace(chosen[0], epoch=1)), told(replace(chosen[0], index=7)))
-    for other in moved:
-        assert (other == first[0]) is not objective.prepare.noisy
+    for moved in (
+        [told(e, seed=4) for e in chosen],
+        [told(replace(e, epoch=1)) for e in chosen],
+        [told(replace(e, index=e.index + 7)) for e in chosen],
+    ):
+        assert (moved == first) is not objective.prepare.noisy
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -346,6 +353,8 @@ TOYS = {
     "ordinal": lambda random, i: Example(i, random.integers(4, VOCAB, 6)),
     "choose": lambda random, i: choices(random, i),
     "write": lambda random, i: Example(i, random.integers(4, VOCAB, 4)),
+    "denoise": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB - 1))),
+    "prefix": lambda random, i: Example(i, cycle(random)),
     "rank": lambda random, i: Example(i, random.integers(4, VOCAB, 5)),
     "token": lambda random, i: tagged(i, random.integers(4, VOCAB, 6), random),
     "span": lambda random, i: Example(i, random.integers(6, VOCAB, 1), bracketed(random)),
@@ -401,11 +410,13 @@ OBJECTIVE_TOYS = {
     "ordinal": lambda: Order(labelled("source", "class"), OrdinalHead(start=(-2.0, 2.0))),
     "choose": CASES["choose"].objective,
     "write": lambda: Write(WritePrepare(SEP, 16, 6, start=(CLS,))),
+    "denoise": lambda: Denoise(DenoisePrepare(FORMS["both"], RandomSpans((VOCAB - 1,)))),
+    "prefix": CASES["prefix"].objective,
     "rank": lambda: Rank(RankPrepare(labelled("source", "class"))),
     "token": CASES["token-chain"].objective,
     "span": CASES["span"].objective,
 }
-SHAPE_OF = {**{row: row for row in OBJECTIVES}, "regress": "regress-decoder", "ordinal": "classify"}
+SHAPE_OF = {**{row: row for row in OBJECTIVES}, "denoise": "spans", "regress": "regress-decoder", "ordinal": "classify"}
 
 
 @pytest.mark.parametrize("row", OBJECTIVES)

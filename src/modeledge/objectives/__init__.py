@@ -1,12 +1,18 @@
 """What a model can be asked to learn: `OBJECTIVES` is the table."""
 
+from modeledge.objectives.bart import Bart
 from modeledge.objectives.boundary import BoundaryLM, BoundaryPrepare
 from modeledge.objectives.causal import CausalLM, CausalPrepare
 from modeledge.objectives.choice import ChoicePrepare, Choose
 from modeledge.objectives.collate import Shape, collate, fill, plan
+from modeledge.objectives.corrupt import Dropped, Fragment, Masked, RandomSpans, Scattered, Shuffled, Split
+from modeledge.objectives.damage import Damage, Damaged
+from modeledge.objectives.denoise import Denoise, DenoisePrepare, PrefixLM
+from modeledge.objectives.form import Form, most_tokens
 from modeledge.objectives.image import PicturePrepare, patches
 from modeledge.objectives.label import Classify, Labelling, LabelPrepare, Regress
 from modeledge.objectives.masked import MaskedLM, MaskedPrepare
+from modeledge.objectives.mixture import Mixture, ul2
 from modeledge.objectives.objective import Loss, Objective, Prepare, Step, Term, prepared
 from modeledge.objectives.ordinal import Order
 from modeledge.objectives.rank import Rank, RankPrepare
@@ -20,6 +26,8 @@ from modeledge.objectives.write import Write, WritePrepare
 OBJECTIVES: dict[str, type[Objective]] = {
     "causal": CausalLM,
     "masked": MaskedLM,
+    "denoise": Denoise,
+    "prefix": PrefixLM,
     "boundary": BoundaryLM,
     "classify": Classify,
     "regress": Regress,
@@ -36,6 +44,7 @@ __all__ = [
     "NOT_HERE",
     "OBJECTIVES",
     "UNKNOWN",
+    "Bart",
     "BoundaryLM",
     "BoundaryPrepare",
     "CausalLM",
@@ -44,26 +53,40 @@ __all__ = [
     "Choose",
     "Classify",
     "ClassifySeveral",
+    "Damage",
+    "Damaged",
+    "Denoise",
+    "DenoisePrepare",
+    "Dropped",
+    "Form",
+    "Fragment",
     "LabelPrepare",
     "Labelling",
     "Loss",
     "MarkedPrepare",
+    "Masked",
     "MaskedLM",
     "MaskedPrepare",
+    "Mixture",
     "Objective",
     "Order",
     "PicturePrepare",
+    "PrefixLM",
     "Prepare",
+    "RandomSpans",
     "Rank",
     "RankPrepare",
     "Readable",
     "Regress",
     "Runs",
     "Salient",
+    "Scattered",
     "Shape",
+    "Shuffled",
     "Single",
     "Span",
     "SpanPrepare",
+    "Split",
     "Step",
     "TagPrepare",
     "TagTokens",
@@ -73,10 +96,12 @@ __all__ = [
     "WritePrepare",
     "collate",
     "fill",
+    "most_tokens",
     "ngrams",
     "patches",
     "plan",
     "prepared",
     "spans",
+    "ul2",
     "whole_words",
 ]

@@ -41,6 +41,8 @@ from modeledge.objectives import (
     Rank,
     RankPrepare,
     Regress,
+    Replaced,
+    ReplacedPrepare,
     Shape,
     Span,
     SpanPrepare,
@@ -50,6 +52,7 @@ from modeledge.objectives import (
     Write,
     WritePrepare,
     collate,
+    generator_of,
     prepared,
 )
 from modeledge.records import Example, Piece, Prepared
@@ -76,6 +79,12 @@ def masked() -> MaskedPrepare:
     return MaskedPrepare(VOCAB, MASK, (PAD, CLS, SEP, MASK), rate=0.3, cls=CLS, sep=SEP)
 
 
+def replaced(width: int = 16, **more: object) -> Replaced:
+    """ELECTRA beside the small encoder, its generator half as wide."""
+    masking = replace(masked(), as_mask=1.0, as_random=0.0)
+    return Replaced(ReplacedPrepare(masking), generator_of(config("encoder", width), 0.5), **more)  # type: ignore[arg-type]
+
+
 def labelled(side: str, kind: str, class_weights: tuple[float, ...] = ()) -> LabelPrepare:
     if side == "source":
         return LabelPrepare("source", SEQ, kind, CLS, SEP, SEP, True, class_weights)
@@ -95,6 +104,7 @@ CASES = {
     "causal": Case("causal", "decoder", CausalLM),
     "causal-untied": Case("causal", "decoder", lambda: CausalLM(head=LMHead(tie=False, bias=True))),
     "masked": Case("masked", "encoder", lambda: MaskedLM(masked())),
+    "replaced": Case("replaced", "encoder", lambda: replaced(), lm=1.0),
     "classify": Case(
         "classify",
         "encoder",
@@ -271,8 +281,9 @@ def plain_loss(case: Case, step: Step, items: Sequence) -> float:
     for item in items:
         with torch.no_grad():
             parts = [] if case.row == "write" else alone(step, item)
-            found = {"main": main_loss(case, step, item, parts)}
-            if case.lm:
+            found = replaced_losses(step, item) if case.row == "replaced" else {}
+            found = found or {"main": main_loss(case, step, item, parts)}
+            if case.lm and "lm" not in found:
                 found["lm"] = token_losses(step, item, parts)
         for name, (losses, share) in found.items():
             held = sums.setdefault(name, [0.0, 0.0])
@@ -343,6 +354,28 @@ def token_losses(step: Step, item: Prepared, parts: list) -> tuple[torch.Tensor,
     scores = step.model.logits(states)[torch.from_numpy(item.reads["lm"])]
     losses = F.cross_entropy(scores, torch.from_numpy(item.labels["lm"]), reduction="none")
     return losses, torch.from_numpy(item.weights["lm"])
+
+
+def replaced_losses(step: Step, item: Prepared) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """ELECTRA by whole models: a generator of its own guesses, the text is written again, each token is judged."""
+    generator = step.objective.whole_generator(step.model).double()
+    generator.compute = torch.float64
+    at, ids = item.reads["lm"], item.source.ids.copy()
+    told = F.log_softmax(generator.logits(generator(one_row(ids)).last[0, at]), -1).numpy()
+    original = ids.copy()
+    original[at] = item.labels["lm"]
+    for n, place in enumerate(at):
+        ids[place] = int((np.exp(told[n]).cumsum() > item.labels["draw"][n]).argmax())
+    scores = step.model.heads["replaced"](step.model(one_row(ids)).last[0])[:, 0]
+    chances, other = torch.sigmoid(scores), torch.from_numpy(ids != original)
+    losses = -50 * torch.where(other, chances, 1 - chances).log()
+    guessed = -torch.from_numpy(told[np.arange(len(at)), item.labels["lm"]])
+    weights = {name: torch.from_numpy(item.weights[name]) for name in ("lm", "replaced")}
+    return {"main": (losses, weights["replaced"]), "lm": (guessed, weights["lm"])}
+
+
+def one_row(ids: np.ndarray) -> Batch:
+    return collate([Prepared(0, source=Piece(ids))], Shape(64, packed=False))
 
 
 def tag_losses(case: Case, step: Step, scores: torch.Tensor, item: Prepared) -> torch.Tensor:

@@ -23,6 +23,7 @@ from objectives_small import (
     labelled,
     plain_loss,
     ready,
+    replaced,
     run,
     tagged,
 )
@@ -329,6 +330,7 @@ def cycle(random):
 TOYS = {
     "causal": lambda random, i: Example(i, cycle(random)),
     "masked": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
+    "replaced": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
     "classify": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=i % 3),
     "regress": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=0.0),
     "several": lambda random, i: Example(i, random.integers(4, VOCAB, 6)),
@@ -383,6 +385,7 @@ def toy(row, count, seed):
 OBJECTIVE_TOYS = {
     "causal": lambda: CausalLM(),
     "masked": lambda: MaskedLM(MaskedPrepare(VOCAB, MASK, (0, 1, 2, 3), cls=CLS, sep=SEP)),
+    "replaced": lambda: replaced(width=32),
     "classify": lambda: Classify(labelled("source", "class"), ClassHead(outputs=3)),
     "regress": lambda: Regress(labelled("target", "value"), ValueHead(pool="last")),
     "several": CASES["several"].objective,

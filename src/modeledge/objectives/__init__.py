@@ -10,6 +10,7 @@ from modeledge.objectives.objective import Loss, Objective, Prepare, Step, Term,
 from modeledge.objectives.ordinal import Order
 from modeledge.objectives.rank import Rank, RankPrepare
 from modeledge.objectives.relate import MarkedPrepare
+from modeledge.objectives.replaced import Replaced, ReplacedPrepare, generator_of
 from modeledge.objectives.several import ClassifySeveral
 from modeledge.objectives.span import NOT_HERE, UNKNOWN, Span, SpanPrepare
 from modeledge.objectives.tag import TagPrepare, TagTokens
@@ -18,6 +19,7 @@ from modeledge.objectives.write import Write, WritePrepare
 OBJECTIVES: dict[str, type[Objective]] = {
     "causal": CausalLM,
     "masked": MaskedLM,
+    "replaced": Replaced,
     "classify": Classify,
     "regress": Regress,
     "choose": Choose,
@@ -52,6 +54,8 @@ __all__ = [
     "Rank",
     "RankPrepare",
     "Regress",
+    "Replaced",
+    "ReplacedPrepare",
     "Shape",
     "Span",
     "SpanPrepare",
@@ -63,6 +67,7 @@ __all__ = [
     "WritePrepare",
     "collate",
     "fill",
+    "generator_of",
     "patches",
     "plan",
     "prepared",

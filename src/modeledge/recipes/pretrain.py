@@ -100,7 +100,7 @@ def prepare_corpus(
             watch_specials(source, tokenizer, ledger),
             tokenizer,
             where,
-            config=building(recipe.corpus),
+            config=building(recipe.corpus, recipe.objective.channels),
             ledger=ledger,
         )
         report_ledger(ledger, say)
@@ -172,9 +172,10 @@ def same_texts(documents: list[Document], folder: Path) -> list[Document]:
     return documents
 
 
-def building(corpus: CorpusRecipe) -> Build:
-    """What the recipe says of the way from documents to shards."""
-    return Build(filters=corpus.filters, deduplicate=corpus.deduplicate)
+def building(corpus: CorpusRecipe, channels: Iterable[str] = ()) -> Build:
+    """What the recipe says of the way from documents to shards; `channels` are those that its objective asks for."""
+    wanted = {*corpus.channels, *channels}
+    return Build(filters=corpus.filters, deduplicate=corpus.deduplicate, channels=sorted(wanted))
 
 
 def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) -> Trainer:
@@ -182,6 +183,7 @@ def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) 
     model = build_model(recipe, tokenizer)
     recipe.objective.check(model.config)
     objective = recipe.objective.build(tokenizer, model.config, recipe.train.length)
+    shards.need(objective.prepare.channels)
     stream = stream_of(recipe, shards)
     step = Step(model, objective, noise=Noise(recipe.seed))
     judge = None

@@ -35,6 +35,12 @@ class Aim(Settings, ABC):
     shortest: ClassVar[int] = 2
     kind: str
 
+    @property
+    def channels(self) -> frozenset[str]:
+        """What the corpus must say of each token beside its id, as the `Prepare` of the objective asks: see
+        `corpus.channels`. A corpus that is built for this objective gets them; ready shards must have them."""
+        return frozenset()
+
     @abstractmethod
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
         """The objective with this tokenizer's special tokens, for rows of `length`."""

@@ -3,6 +3,7 @@
 from modeledge.objectives.causal import CausalLM, CausalPrepare
 from modeledge.objectives.choice import ChoicePrepare, Choose
 from modeledge.objectives.collate import Shape, collate, fill, plan
+from modeledge.objectives.contrast import Contrast, ContrastPrepare
 from modeledge.objectives.image import PicturePrepare, patches
 from modeledge.objectives.label import Classify, Labelling, LabelPrepare, Regress
 from modeledge.objectives.masked import MaskedLM, MaskedPrepare
@@ -11,6 +12,7 @@ from modeledge.objectives.ordinal import Order
 from modeledge.objectives.rank import Rank, RankPrepare
 from modeledge.objectives.relate import MarkedPrepare
 from modeledge.objectives.replaced import Replaced, ReplacedPrepare, generator_of
+from modeledge.objectives.sentence import PairPrepare, SentencePairs
 from modeledge.objectives.several import ClassifySeveral
 from modeledge.objectives.span import NOT_HERE, UNKNOWN, Span, SpanPrepare
 from modeledge.objectives.tag import TagPrepare, TagTokens
@@ -20,6 +22,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "causal": CausalLM,
     "masked": MaskedLM,
     "replaced": Replaced,
+    "sentence": SentencePairs,
+    "contrast": Contrast,
     "classify": Classify,
     "regress": Regress,
     "choose": Choose,
@@ -41,6 +45,8 @@ __all__ = [
     "Choose",
     "Classify",
     "ClassifySeveral",
+    "Contrast",
+    "ContrastPrepare",
     "LabelPrepare",
     "Labelling",
     "Loss",
@@ -49,6 +55,7 @@ __all__ = [
     "MaskedPrepare",
     "Objective",
     "Order",
+    "PairPrepare",
     "PicturePrepare",
     "Prepare",
     "Rank",
@@ -56,6 +63,7 @@ __all__ = [
     "Regress",
     "Replaced",
     "ReplacedPrepare",
+    "SentencePairs",
     "Shape",
     "Span",
     "SpanPrepare",

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from modeledge.config import Settings
 from modeledge.corpus.shard import Shards
-from modeledge.corpus.stream import TokenStream
+from modeledge.corpus.stream import ShardStream, TokenStream
 from modeledge.errors import ModeledgeError
 from modeledge.model.config import TransformerConfig
 from modeledge.objectives import Objective
@@ -49,7 +49,7 @@ class Aim(Settings, ABC):
         """How many tokens of a document make an example of `length`."""
         return length
 
-    def stream(self, shards: Shards, length: int, seed: int) -> TokenStream:
+    def stream(self, shards: Shards, length: int, seed: int) -> ShardStream:
         """The examples of a corpus in their order."""
         return TokenStream(shards, self.tokens(length), seed, shortest=self.shortest)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeledge.corpus.pairs import PairStream, cut_runs, sentence_begins
+from modeledge.corpus.pairs import Pairing, PairStream, cut_runs, sentence_begins
 from modeledge.corpus.shard import TokenDocument, write_shards
 from modeledge.corpus.stream import window
 from modeledge.errors import ModeledgeError
@@ -20,19 +20,21 @@ END = 9999
 
 def corpus(folder, documents, cut=2**20, channel=True, end=False):
     """Shards of documents given as lists of sentence lengths; every token's id is its place in the corpus."""
-    made, place = [], 0
+    texts, place = [], 0
     for number, lengths in enumerate(documents):
         count = sum(lengths)
         ids, marks = np.arange(place, place + count), np.zeros(count + end, dtype=np.uint8)
         marks[np.cumsum([0, *lengths])[:-1]] = 1
         ids = np.append(ids, END) if end else ids
         channels = {"sentences": marks, "words": (ids % 2).astype(np.uint8)} if channel else {}
-        made.append(TokenDocument(ids, f"d{number}", channels))
+        texts.append(TokenDocument(ids, f"d{number}", channels))
         place += count + end
     kinds = {"sentences": "uint8", "words": "uint8"} if channel else {}
-    return write_shards(
-        folder, made, vocab_size=10_000, tokenizer_fingerprint="t", channels=kinds, shard_tokens=cut
-    )
+    return write_shards(folder, texts, vocab_size=10_000, tokenizer_fingerprint="t", channels=kinds, shard_tokens=cut)
+
+
+def made(shards, room, seed, ask="next", *, shuffle=True, epochs=None, **more):
+    return PairStream(shards, Pairing(room, ask, **more), seed, shuffle=shuffle, epochs=epochs)
 
 
 def many(seed=0, count=60):
@@ -62,7 +64,7 @@ def within(count, trials, share):
 
 
 def test_half_of_the_second_segments_come_from_another_document(shards):
-    stream = PairStream(shards, 20, 3, "next", epochs=8)
+    stream = made(shards, 20, 3, "next", epochs=8)
     pairs = list(stream)
     assert len(pairs) > 700
     within(sum(e.label for e in pairs), len(pairs), 0.5)
@@ -78,7 +80,7 @@ def test_half_of_the_second_segments_come_from_another_document(shards):
 
 
 def test_half_of_the_ordered_pairs_are_swapped(shards):
-    pairs = list(PairStream(shards, 20, 3, "order", epochs=8))
+    pairs = list(made(shards, 20, 3, "order", epochs=8))
     within(sum(e.label for e in pairs), len(pairs), 0.5)
     for e in pairs:
         one, two = (e.pair, e.ids) if e.label else (e.ids, e.pair)
@@ -88,7 +90,7 @@ def test_half_of_the_ordered_pairs_are_swapped(shards):
 
 def test_a_pair_that_fits_is_whole_sentences_without_a_gap(tmp_path):
     """One example: sentences of 3, 4, 2 tokens fill 9; the cut lies between two of them, everywhere alike."""
-    stream = PairStream(corpus(tmp_path / "s", [[3, 4, 2], [6, 2]]), 9, 0, "order", short=0.0, shuffle=False)
+    stream = made(corpus(tmp_path / "s", [[3, 4, 2], [6, 2]]), 9, 0, "order", short=0.0, shuffle=False)
     assert len(stream) == 2
     cuts = []
     for epoch in range(400):
@@ -103,7 +105,7 @@ def test_a_pair_that_fits_is_whole_sentences_without_a_gap(tmp_path):
 def test_other_documents_are_equally_likely(tmp_path):
     """A long document is chosen no more often than a short one, and the own one never."""
     documents = [[4, 4], [4] * 30, [4, 4], [4, 4]]
-    stream = PairStream(corpus(tmp_path / "s", documents), 10, 1, "next", shuffle=False)
+    stream = made(corpus(tmp_path / "s", documents), 10, 1, "next", shuffle=False)
     found = []
     for epoch in range(2000):
         e = stream.example(0, epoch)
@@ -115,7 +117,7 @@ def test_other_documents_are_equally_likely(tmp_path):
 
 
 def test_the_longer_segment_loses_tokens_at_both_ends(tmp_path):
-    stream = PairStream(corpus(tmp_path / "s", [[30, 6], [5, 5]]), 20, 0, "order", short=0.0, shuffle=False)
+    stream = made(corpus(tmp_path / "s", [[30, 6], [5, 5]]), 20, 0, "order", short=0.0, shuffle=False)
     front = back = 0
     for epoch in range(300):
         e = stream.example(0, epoch)
@@ -131,7 +133,7 @@ def test_a_share_of_the_pairs_is_short(tmp_path):
     shards = corpus(tmp_path / "s", [[2] * 40, [2] * 40])
     lengths = {}
     for short in (0.0, 0.4):
-        stream = PairStream(shards, 40, 0, "order", short=short, epochs=100)
+        stream = made(shards, 40, 0, "order", short=short, epochs=100)
         lengths[short] = [len(e.ids) + len(e.pair) for e in stream]
     assert set(lengths[0.0]) == {40}
     assert set(lengths[0.4]) == set(range(4, 41, 2))
@@ -142,13 +144,13 @@ def test_a_share_of_the_pairs_is_short(tmp_path):
 def test_the_end_token_is_in_no_segment(tmp_path):
     shards = corpus(tmp_path / "s", many(5), end=True)
     for ask in ("next", "order"):
-        for e in PairStream(shards, 20, 0, ask, end=END, epochs=3):
+        for e in made(shards, 20, 0, ask, end=END, epochs=3):
             assert END not in (*e.ids, *e.pair)
-    assert any(END in (*e.ids, *e.pair) for e in PairStream(shards, 20, 0, epochs=1))
+    assert any(END in (*e.ids, *e.pair) for e in made(shards, 20, 0, epochs=1))
 
 
 def test_channels_stand_beside_both_segments(shards):
-    for e in window(PairStream(shards, 20, 3), 50):
+    for e in window(made(shards, 20, 3), 50):
         assert e.channels["words"].tolist() == [token % 2 for token in (*e.ids, *e.pair)]
         assert len(e.channels["sentences"]) == len(e.ids) + len(e.pair)
 
@@ -189,7 +191,7 @@ def test_runs_are_those_of_a_loop_over_sentences(documents, room):
 
 
 def test_what_is_left_out_is_counted_and_said(shards):
-    stream = PairStream(shards, 20, 0)
+    stream = made(shards, 20, 0)
     assert (stream.lone, stream.left_out) == (2, 8)
     assert stream.note == "2 documents of one sentence (8 tokens) hold no pair and are left out"
 
@@ -211,38 +213,48 @@ def test_a_document_begins_a_sentence_though_nothing_says_so(tmp_path):
 @settings(max_examples=25, deadline=None)
 @given(stop=st.integers(0, 200), seed=st.integers(0, 3), ask=st.sampled_from(["next", "order"]))
 def test_resuming_anywhere_equals_running_on(shards, stop, seed, ask):
-    whole = [plain(e) for e in islice(PairStream(shards, 20, seed, ask), 250)]
-    first = PairStream(shards, 20, seed, ask)
+    whole = [plain(e) for e in islice(made(shards, 20, seed, ask), 250)]
+    first = made(shards, 20, seed, ask)
     head = [plain(e) for e in window(first, stop)]
-    second = PairStream(shards, 20, seed, ask)
+    second = made(shards, 20, seed, ask)
     second.load_state_dict(first.state_dict())
     assert head + [plain(e) for e in window(second, 250 - stop)] == whole
 
 
 def test_pairs_are_a_function_of_seed_epoch_and_index(shards):
-    told = {(seed, epoch): [plain(PairStream(shards, 20, seed).example(n, epoch))[2:] for n in range(30)]
-            for seed in (0, 1) for epoch in (0, 1)}
-    stream = PairStream(shards, 20, 0)
+    told = {
+        (seed, epoch): [plain(made(shards, 20, seed).example(n, epoch))[2:] for n in range(30)]
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    }
+    stream = made(shards, 20, 0)
     assert [plain(stream.example(n, 1))[2:] for n in reversed(range(30))] == told[0, 1][::-1]
     assert len({str(value) for value in told.values()}) == 4
 
 
+def test_pairs_may_come_again(shards):
+    stream = made(shards, 20, 0, repeats=2)
+    told = [[plain(stream.example(n, epoch))[2:] for n in range(10)] for epoch in range(4)]
+    assert told[:2] == told[2:]
+    assert told[0] != told[1]
+
+
 @pytest.mark.parametrize("cut", [1, 7, 100])
 def test_the_cut_into_files_changes_nothing(shards, tmp_path, cut):
-    other = PairStream(corpus(tmp_path / "s", [*many(), [5], [], [3]], cut), 20, 0)
-    stream = PairStream(shards, 20, 0)
+    other = made(corpus(tmp_path / "s", [*many(), [5], [], [3]], cut), 20, 0)
+    stream = made(shards, 20, 0)
     assert other.fingerprint == stream.fingerprint
     assert [plain(e) for e in window(other, 100)] == [plain(e) for e in window(stream, 100)]
 
 
 def test_whatever_changes_the_pairs_changes_the_fingerprint(shards):
-    made = [PairStream(shards, 20, 0), PairStream(shards, 21, 0), PairStream(shards, 20, 1)]
-    made += [PairStream(shards, 20, 0, "order"), PairStream(shards, 20, 0, short=0.2), PairStream(shards, 20, 0, end=1)]
-    assert len({stream.fingerprint for stream in made}) == 6
+    streams = [made(shards, 20, 0), made(shards, 21, 0), made(shards, 20, 1)]
+    streams += [made(shards, 20, 0, "order"), made(shards, 20, 0, short=0.2), made(shards, 20, 0, end=1)]
+    assert len({stream.fingerprint for stream in streams}) == 6
 
 
 def test_what_is_held_out_is_no_ones_second_segment(shards):
-    stream = PairStream(shards, 20, 0)
+    stream = made(shards, 20, 0)
     held = np.arange(0, len(stream), 4)
     kept = np.setdiff1d(np.arange(len(stream)), held)
     apart = {int(t) for n in held for t in range(*stream.ranges[n])}
@@ -256,14 +268,14 @@ def test_what_is_held_out_is_no_ones_second_segment(shards):
 
 def test_corpora_without_pairs_are_refused(tmp_path):
     with pytest.raises(ModeledgeError, match=r"E-MISSING-FIELD: .*no channel 'sentences'"):
-        PairStream(corpus(tmp_path / "a", [[3, 3], [2, 2]], channel=False), 20, 0)
+        made(corpus(tmp_path / "a", [[3, 3], [2, 2]], channel=False), 20, 0)
     with pytest.raises(ModeledgeError, match=r"E-NO-TARGET: the corpus: none of the 3 documents has two sentences"):
-        PairStream(corpus(tmp_path / "b", [[3], [4], [9]]), 20, 0)
+        made(corpus(tmp_path / "b", [[3], [4], [9]]), 20, 0)
     one = corpus(tmp_path / "c", [[3, 3, 3], [4]])
     with pytest.raises(ModeledgeError, match="E-NO-TARGET: the corpus: 1 document has pairs"):
-        PairStream(one, 20, 0, "next")
-    assert len(PairStream(one, 20, 0, "order")) == 1
+        made(one, 20, 0, "next")
+    assert len(made(one, 20, 0, "order")) == 1
     with pytest.raises(ModeledgeError, match="E-CONFIG-VALUE"):
-        PairStream(one, 1, 0, "order")
+        made(one, 1, 0, "order")
     with pytest.raises(ModeledgeError, match="E-CONFIG-VALUE"):
-        PairStream(one, 20, 0, "order", short=1.0)
+        made(one, 20, 0, "order", short=1.0)

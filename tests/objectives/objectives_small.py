@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from modeledge.model import (
     Attention,
     Batch,
+    BoundaryHead,
     ClassHead,
     FeedForward,
     Learned,
@@ -28,6 +29,8 @@ from modeledge.model import (
 )
 from modeledge.model import Tokens as TokenTable
 from modeledge.objectives import (
+    BoundaryLM,
+    BoundaryPrepare,
     CausalLM,
     ChoicePrepare,
     Choose,
@@ -58,6 +61,8 @@ from modeledge.objectives import (
     collate,
     generator_of,
     prepared,
+    spans,
+    whole_words,
 )
 from modeledge.records import Example, Piece, Prepared
 from modeledge.seed import Noise
@@ -115,6 +120,14 @@ CASES = {
     "sentence": Case("sentence", "encoder", lambda: SentencePairs(PairPrepare(masked())), pairs=True, lm=1.0),
     "contrast": Case("contrast", "encoder", lambda: contrast(16), pairs=True),
     "replaced": Case("replaced", "encoder", lambda: replaced(), lm=1.0),
+    "masked-words": Case("masked", "encoder", lambda: MaskedLM(replace(masked(), unit=whole_words()))),
+    "boundary": Case(
+        "boundary",
+        "encoder",
+        lambda: BoundaryLM(
+            BoundaryPrepare(replace(masked(), unit=spans())), boundary=BoundaryHead(places=3, place_width=5)
+        ),
+    ),
     "classify": Case(
         "classify",
         "encoder",
@@ -232,7 +245,7 @@ def examples(case: Case, count: int, seed: int = 0) -> list[Example]:
     for index in range(count):
         ids = random.integers(4, VOCAB, random.integers(2, 12))
         pair = random.integers(4, VOCAB, random.integers(1, 8)) if case.pairs else None
-        channels = {}
+        channels = {"words": marks(ids)} if case.row in ("masked", "boundary") else {}
         if case.row == "choose":
             ids, sizes = ids[: random.integers(1, 5)], random.integers(1, 4, random.integers(2, 4))
             channels = {"choices": random.integers(4, VOCAB, sizes.sum()), "ends": np.cumsum(sizes)}
@@ -242,6 +255,11 @@ def examples(case: Case, count: int, seed: int = 0) -> list[Example]:
         label = answered(case, index, ids, pair, random) if case.row == "span" else label_of(case.row, random)
         out.append(Example(100 + index, ids, pair, label, channels=channels))
     return out
+
+
+def marks(ids: np.ndarray) -> np.ndarray:
+    """Two tokens in three begin a word: those whose id says so."""
+    return (ids % 3 > 0).astype(np.uint8)
 
 
 def tagged(index: int, ids: np.ndarray, random: np.random.Generator) -> Example:
@@ -295,6 +313,8 @@ def plain_loss(case: Case, step: Step, items: Sequence) -> float:
             parts = [] if case.row == "write" else alone(step, item)
             found = replaced_losses(step, item) if case.row == "replaced" else {}
             found = found or {"main": main_loss(case, step, item, parts)}
+            if case.row == "boundary":
+                found["sbo"] = boundary_losses(step, item, parts)
             if case.lm and "lm" not in found:
                 found["lm"] = token_losses(step, item, parts)
         for name, (losses, share) in found.items():
@@ -302,6 +322,8 @@ def plain_loss(case: Case, step: Step, items: Sequence) -> float:
             held[0] += float((losses * share.double()).sum())
             held[1] += float(share.sum())
     value = sums["main"][0] / sums["main"][1]
+    if "sbo" in sums:
+        value += sums["sbo"][0] / sums["sbo"][1]
     return value + case.lm * sums["lm"][0] / sums["lm"][1] if case.lm else value
 
 
@@ -329,7 +351,7 @@ def main_loss(case: Case, step: Step, item: Prepared, parts: list) -> tuple[torc
         cosine = F.cosine_similarity(a, b, dim=0)
         return (cosine - float(item.labels["grade"][0])) ** 2, torch.from_numpy(item.weights["rank"])
     (last, batch), heads = parts[0], step.model.heads
-    if case.row in ("causal", "masked"):
+    if case.row in ("causal", "masked", "boundary"):
         return token_losses(step, item, parts)
     if case.row == "token":
         scores = heads["tags"](last[0, torch.from_numpy(item.reads["tags"])])
@@ -408,6 +430,23 @@ def contrast_loss(step: Step, items: Sequence) -> float:
 
 def one_row(ids: np.ndarray) -> Batch:
     return collate([Prepared(0, source=Piece(ids))], Shape(64, packed=False))
+
+
+def boundary_losses(step: Step, item: Prepared, parts: list) -> tuple[torch.Tensor, torch.Tensor]:
+    """Joshi et al. 2020, section 3.2, token by token: the nearest tokens that were not chosen, and the place."""
+    states, hidden = parts[0][0][0], set(item.reads["lm"].tolist())
+    head, losses = step.model.heads["sbo"], []
+    for at, label in zip(item.reads["lm"].tolist(), item.labels["lm"].tolist(), strict=True):
+        left = next(place for place in range(at, -1, -1) if place not in hidden)
+        right = next(place for place in range(at, len(states)) if place not in hidden)
+        where = head.place[min(at - left - 1, len(head.place) - 1)]
+        x = torch.cat((states[left], states[right], where))
+        for dense, norm in ((head.first, head.first_norm), (head.second, head.second_norm)):
+            x = dense.weight @ x + dense.bias
+            x = x * (1 + torch.erf(x / 2**0.5)) / 2
+            x = (x - x.mean()) / (x.var(correction=0) + norm.eps).sqrt() * norm.weight + norm.bias
+        losses.append(-F.log_softmax(step.model.table @ x + head.bias, -1)[label])
+    return torch.stack(losses), torch.from_numpy(item.weights["sbo"])
 
 
 def tag_losses(case: Case, step: Step, scores: torch.Tensor, item: Prepared) -> torch.Tensor:

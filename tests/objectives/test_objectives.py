@@ -216,7 +216,17 @@ def test_a_loss_is_divided_once_by_global_weights():
 def test_prepare_is_a_function_of_seed_epoch_and_index(name):
     case = CASES[name]
     objective = case.objective()
-    chosen = [replace(e, ids=np.resize(e.ids, 40)) for e in examples(case, 4)] if not case.pairs else examples(case, 4)
+    chosen = examples(case, 4)
+    if not case.pairs:
+        beside = ("words",)  # the channels that go with the ids
+        chosen = [
+            replace(
+                e,
+                ids=np.resize(e.ids, 40),
+                channels={k: np.resize(v, 40) if k in beside else v for k, v in e.channels.items()},
+            )
+            for e in chosen
+        ]
 
     def told(example, seed=3):
         item = prepared(objective, example, Noise(seed))
@@ -335,6 +345,7 @@ TOYS = {
     "sentence": lambda random, i: paired(random, i),
     "contrast": lambda random, i: Example(i, random.integers(4, VOCAB, 6)),
     "replaced": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
+    "boundary": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB)), channels={"words": np.ones(12)}),
     "classify": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=i % 3),
     "regress": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=0.0),
     "several": lambda random, i: Example(i, random.integers(4, VOCAB, 6)),
@@ -398,6 +409,7 @@ OBJECTIVE_TOYS = {
     "replaced": lambda: replaced(width=32),
     "sentence": CASES["sentence"].objective,
     "contrast": lambda: contrast(32),
+    "boundary": CASES["boundary"].objective,
     "classify": lambda: Classify(labelled("source", "class"), ClassHead(outputs=3)),
     "regress": lambda: Regress(labelled("target", "value"), ValueHead(pool="last")),
     "several": CASES["several"].objective,

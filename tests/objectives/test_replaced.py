@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from objectives_small import CASES, CLS, MASK, PAD, SEP, VOCAB, config, examples, masked, ready, replaced, run
+from objectives_small import CASES, CLS, MASK, PAD, SEP, VOCAB, config, examples, masked, ready, run
 
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError
@@ -29,7 +29,7 @@ def electra(*, width=16, table=None, size=0.5, seed=3, dropout=0.0, share=50.0):
     shape = config("encoder", width)
     stack = replace(shape.encoder, dropout=Dropout(hidden=dropout, embed=dropout), norm=Norm(place="post", eps=1e-12))
     shape = replace(shape, embed=replace(shape.embed, width=table), encoder=stack)
-    objective = Replaced(ReplacedPrepare(MASKING), generator_of(shape, size), share=share, seed=seed)
+    objective = Replaced(ReplacedPrepare(MASKING), generator_of(shape, size), share=share)
     return Step(Transformer(shape, seed=seed), objective, noise=Noise(seed))
 
 
@@ -92,11 +92,11 @@ def test_other_shares_of_the_mask_are_refused():
 # ---- what is judged
 
 
-def seen(step, batch, noise=Noise(0)):
+def seen(step, batch):
     """The ids that the discriminator was given, and its loss."""
     kept = []
     handle = step.model.register_forward_pre_hook(lambda _, args: kept.append(args[0].source.ids.clone()))
-    loss = step(batch, noise)
+    loss = step(batch, Noise(0))
     handle.remove()
     (ids,) = kept
     return ids, loss
@@ -199,7 +199,10 @@ def test_published_sizes():
     """Clark et al. 2020, table 6: 256 × 1/4 = 64 with one head, 768 × 1/3 = 256 with four."""
     for width, heads, size, told in ((256, 4, 1 / 4, (64, 1, 256)), (768, 12, 1 / 3, (256, 4, 1024))):
         base = config("encoder", width)
-        attention, wide = replace(base.encoder.attention, heads=heads), replace(base.encoder.feedforward, width=4 * width)
+        attention, wide = (
+            replace(base.encoder.attention, heads=heads),
+            replace(base.encoder.feedforward, width=4 * width),
+        )
         thin = generator_of(replace(base, encoder=replace(base.encoder, attention=attention, feedforward=wide)), size)
         assert (thin.width, thin.encoder.attention.heads, thin.encoder.feedforward.width) == told
 
@@ -218,7 +221,7 @@ def test_bodies_without_a_generator_are_refused():
 
 @pytest.mark.parametrize("table", [None, 8])
 def test_loss_and_gradients_are_those_of_the_reference(table, tmp_path):
-    """Both halves are written, opened there, and given one masked and one written text; the tables' gradients add up."""
+    """Both halves are written, opened there, and read one masked and one written text; gradients of tables add up."""
     transformers = pytest.importorskip("transformers")
     step = electra(width=16, table=table)
     step.double()
@@ -227,7 +230,7 @@ def test_loss_and_gradients_are_those_of_the_reference(table, tmp_path):
     save_model(step.objective.whole_generator(step.model), tmp_path / "g", family="electra", dtype=torch.float64)
     theirs = transformers.ElectraForPreTraining.from_pretrained(tmp_path / "d", dtype=torch.float64)
     generator = transformers.ElectraForMaskedLM.from_pretrained(tmp_path / "g", dtype=torch.float64)
-    items = ready(step, [e for e in examples(CASES["replaced"], 6)])
+    items = ready(step, examples(CASES["replaced"], 6))
     batch = collate(items, Shape(32, packed=False))
     ids, loss = seen(step, batch)
     step.zero_grad()

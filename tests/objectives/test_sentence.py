@@ -1,4 +1,4 @@
-"""Pairs beside masked tokens: how they are laid out, and the reference library's own pre-training classes beside them."""
+"""Pairs beside masked tokens: how they are laid out, and the reference library's pre-training classes beside them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modeledge.objectives import MaskedPrepare, PairPrepare, SentencePairs, Shap
 from modeledge.records import Example
 from modeledge.seed import Noise
 
-WORDS_OF = "[PAD] [CLS] [SEP] [MASK] my dog is cute he likes play ##ing".split()
+WORDS_OF = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "my", "dog", "is", "cute", "he", "likes", "play", "##ing"]
 
 
 def test_the_example_of_the_paper():

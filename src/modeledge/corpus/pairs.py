@@ -21,6 +21,7 @@ what is held out stays out.
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import Literal, Self
 
 import numpy as np
@@ -37,39 +38,49 @@ SHORT = 0.1  # `short_seq_prob` of the published code
 BLOCK = 2**24  # tokens whose sentence marks are read at once
 
 
-class PairStream(ShardStream):
-    """`Example.ids` and `pair` are the two segments, together at most `room` tokens; `label` is 0 or 1.
+@dataclass(frozen=True)
+class Pairing:
+    """How pairs are made: `room` tokens for both segments together, and which question is asked of them.
 
-    Channels hold one value for each token of both segments, one behind the other. `end` is the end-of-text token, which
-    is no part of a segment. Documents of one sentence hold no pair: `lone` counts them, `left_out` their tokens.
+    `end` is the end-of-text token, which is no part of a segment. With `repeats` the pairs of an epoch come again after
+    that many (BERT's data held 10 copies of each text); else no two epochs are alike.
+    """
+
+    room: int
+    ask: Ask = "next"
+    end: int | None = None
+    short: float = SHORT
+    repeats: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.room < 2:
+            raise ModeledgeError("E-CONFIG-VALUE", f"a pair has room for {self.room} tokens; it has at least 2")
+        if not 0 <= self.short < 1:
+            what = f"short is {self.short}; it is a share, at least 0 and below 1"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where="short")
+        if self.repeats is not None and self.repeats < 1:
+            raise ModeledgeError("E-CONFIG-VALUE", f"pairs repeat after {self.repeats} epochs; after 1 at least")
+
+
+class PairStream(ShardStream):
+    """`Example.ids` and `pair` are the two segments; `label` is 0 or 1.
+
+    Channels hold one value for each token of both segments, one behind the other. Documents of one sentence hold no
+    pair: `lone` counts them, `left_out` their tokens.
     Raises `E-MISSING-FIELD` for shards without the channel "sentences", `E-NO-TARGET` where no document has two
     sentences, or for `next` where there is only one document.
     """
 
     def __init__(
-        self,
-        shards: Shards,
-        room: int,
-        seed: int,
-        ask: Ask = "next",
-        *,
-        end: int | None = None,
-        short: float = SHORT,
-        shuffle: bool = True,
-        epochs: int | None = None,
+        self, shards: Shards, pairing: Pairing, seed: int, *, shuffle: bool = True, epochs: int | None = None
     ) -> None:
-        if room < 2:
-            raise ModeledgeError("E-CONFIG-VALUE", f"a pair has room for {room} tokens; it has at least 2")
-        if not 0 <= short < 1:
-            raise ModeledgeError("E-CONFIG-VALUE", f"short is {short}; it is a share, at least 0 and below 1")
-        self.room, self.ask, self.end, self.short = room, ask, end, short
-        self.begins = sentence_begins(shards)
-        ranges, self.lone = cut_runs(self.begins, shards.documents, room)
+        self.pairing, self.begins = pairing, sentence_begins(shards)
+        ranges, self.lone = cut_runs(self.begins, shards.documents, pairing.room)
         if not len(ranges):
             what = f"none of the {self.lone:,} documents has two sentences"
             remedy = "give longer documents, or an objective that needs no pairs"
             raise ModeledgeError("E-NO-TARGET", what, where="the corpus", remedy=remedy)
-        content = digest(shards.fingerprint, room, ask, end, short)
+        content = digest(shards.fingerprint, asdict(pairing))
         super().__init__(shards, ranges, content, seed, shuffle=shuffle, epochs=epochs)
         self._noise = Noise(seed).at("pair")
         self._number_documents()
@@ -90,18 +101,18 @@ class PairStream(ShardStream):
         document = np.searchsorted(self.shards.documents, self.ranges[:, 0], side="right")
         _, first, self._document = np.unique(document, return_index=True, return_inverse=True)
         self._firsts: IntArray = np.append(first, len(self.ranges))
-        if self.ask == "next" and len(first) < 2:
+        if self.pairing.ask == "next" and len(first) < 2:
             what = f"{len(first)} document has pairs; a segment that does not follow comes from another one"
             remedy = 'give more documents, or ask for the order of sentences (kind = "albert")'
             raise ModeledgeError("E-NO-TARGET", what, where="the corpus", remedy=remedy)
 
     def example(self, index: int, epoch: int = 0) -> Example:
-        random = self._noise.at(epoch, index).generator()
+        random = self._noise.at(epoch % (self.pairing.repeats or epoch + 1), index).generator()
         marks, target = self._shown(index, random)
         cut = int(random.integers(1, len(marks) - 1))
         first, second = (int(marks[0]), int(marks[cut])), (int(marks[cut]), int(marks[-1]))
         label = int(random.random() < 0.5)
-        if label and self.ask == "next":
+        if label and self.pairing.ask == "next":
             second = self._elsewhere(index, target - (first[1] - first[0]), random)
         elif label:
             first, second = second, first
@@ -124,9 +135,9 @@ class PairStream(ShardStream):
         """The marks of the sentences that are shown now, and how many tokens they aim at: all of the example, or of a
         short pair at least two that reach its length."""
         marks = self._sentences(index)
-        if random.random() >= self.short:
-            return marks, self.room
-        target = int(random.integers(2, self.room + 1))
+        if random.random() >= self.pairing.short:
+            return marks, self.pairing.room
+        target = int(random.integers(2, self.pairing.room + 1))
         first = int(random.integers(0, len(marks) - 2))
         last = int(np.searchsorted(marks, marks[first] + target))
         return marks[first : max(last, first + 2) + 1], target
@@ -146,15 +157,15 @@ class PairStream(ShardStream):
     def _trimmed(self, part: tuple[int, int]) -> tuple[int, int]:
         """Without the end-of-text token."""
         start, stop = part
-        ends = self.end is not None and stop - start > 1 and int(self.shards.tokens(stop - 1, stop)[0]) == self.end
-        return start, stop - ends
+        ended = stop - start > 1 and int(self.shards.tokens(stop - 1, stop)[0]) == self.pairing.end
+        return start, stop - ended
 
     def _fitted(
         self, one: tuple[int, int], two: tuple[int, int], random: np.random.Generator
     ) -> tuple[tuple[int, int], tuple[int, int]]:
         """The longer segment loses tokens until both fit; of two as long the second one."""
         lengths = [one[1] - one[0], two[1] - two[0]]
-        surplus = max(0, sum(lengths) - self.room)
+        surplus = max(0, sum(lengths) - self.pairing.room)
         alone = min(surplus, abs(lengths[0] - lengths[1]))
         rest, longer = surplus - alone, int(lengths[1] >= lengths[0])
         lost = [rest // 2, rest - rest // 2]

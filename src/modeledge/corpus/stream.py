@@ -109,7 +109,14 @@ class ShardStream(IndexedStream):
     """
 
     def __init__(
-        self, shards: Shards, ranges: IntArray, content: str, seed: int, *, shuffle: bool = True, epochs: int | None = None
+        self,
+        shards: Shards,
+        ranges: IntArray,
+        content: str,
+        seed: int,
+        *,
+        shuffle: bool = True,
+        epochs: int | None = None,
     ) -> None:
         self.shards, self.ranges, self.left_out = shards, ranges, left_out(shards.documents, ranges)
         super().__init__(len(ranges), content, seed, shuffle=shuffle, epochs=epochs)

@@ -1,5 +1,6 @@
 """What a model can be asked to learn: `OBJECTIVES` is the table."""
 
+from modeledge.objectives.boundary import BoundaryLM, BoundaryPrepare
 from modeledge.objectives.causal import CausalLM, CausalPrepare
 from modeledge.objectives.choice import ChoicePrepare, Choose
 from modeledge.objectives.collate import Shape, collate, fill, plan
@@ -16,6 +17,7 @@ from modeledge.objectives.sentence import PairPrepare, SentencePairs
 from modeledge.objectives.several import ClassifySeveral
 from modeledge.objectives.span import NOT_HERE, UNKNOWN, Span, SpanPrepare
 from modeledge.objectives.tag import TagPrepare, TagTokens
+from modeledge.objectives.units import Readable, Runs, Salient, Single, Unit, ngrams, spans, whole_words
 from modeledge.objectives.write import Write, WritePrepare
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -24,6 +26,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "replaced": Replaced,
     "sentence": SentencePairs,
     "contrast": Contrast,
+    "boundary": BoundaryLM,
     "classify": Classify,
     "regress": Regress,
     "choose": Choose,
@@ -39,6 +42,8 @@ __all__ = [
     "NOT_HERE",
     "OBJECTIVES",
     "UNKNOWN",
+    "BoundaryLM",
+    "BoundaryPrepare",
     "CausalLM",
     "CausalPrepare",
     "ChoicePrepare",
@@ -60,23 +65,31 @@ __all__ = [
     "Prepare",
     "Rank",
     "RankPrepare",
+    "Readable",
     "Regress",
     "Replaced",
     "ReplacedPrepare",
+    "Runs",
+    "Salient",
     "SentencePairs",
     "Shape",
+    "Single",
     "Span",
     "SpanPrepare",
     "Step",
     "TagPrepare",
     "TagTokens",
     "Term",
+    "Unit",
     "Write",
     "WritePrepare",
     "collate",
     "fill",
     "generator_of",
+    "ngrams",
     "patches",
     "plan",
     "prepared",
+    "spans",
+    "whole_words",
 ]

@@ -51,12 +51,15 @@ class Contrast(Rank):
         temperature: float = 0.05,
         width: int | None = None,
         std: float = 0.02,
-        seed: int = 0,
     ) -> None:
         super().__init__(prepare, pool=pool, temperature=temperature)
         self.dense: nn.Module | None = None if width is None else Linear(width, width)
+        self.std = std
+        self.draw(Noise(0))
+
+    def draw(self, noise: Noise) -> None:
         if self.dense is not None:
-            initialise(self.dense, Noise(seed), std=std, layers=1, prefix="contrast.")
+            initialise(self.dense, noise, std=self.std, layers=1, prefix="contrast.")
 
     def pooled(self, model: Backbone, batch: Batch) -> Tensor:
         vectors = super().pooled(model, batch)
@@ -70,5 +73,3 @@ def need_dropout(config: TransformerConfig) -> None:
         what = "two readings of a text are alike in a body without dropout: nothing would be learned"
         remedy = "give the model dropout (e.g. model.shape.encoder.dropout.hidden = 0.1), or the examples pairs"
         raise ModeledgeError("E-CONFIG", what, where="model", remedy=remedy)
-
-

@@ -36,6 +36,7 @@ from modeledge.model.batch import Batch
 from modeledge.model.config import Stack, Tokens, TransformerConfig
 from modeledge.model.draw import dropping
 from modeledge.model.heads import Activation, Head, LanguageModelling, LMHead, TokenHead
+from modeledge.model.init import initialise
 from modeledge.model.kinds import Learned
 from modeledge.model.position import Position
 from modeledge.model.transformer import Transformer
@@ -81,21 +82,22 @@ class Replaced(Objective):
 
     prepare: ReplacedPrepare
 
-    def __init__(
-        self, prepare: ReplacedPrepare, generator: TransformerConfig, *, share: float = WEIGHT, seed: int = 0
-    ) -> None:
+    def __init__(self, prepare: ReplacedPrepare, generator: TransformerConfig, *, share: float = WEIGHT) -> None:
         super().__init__()
         if prepare.masking.as_mask != 1.0:
             what = f"{prepare.masking.as_mask:.0%} of the chosen tokens become the mask"
             raise ModeledgeError("E-CONFIG-VALUE", what, remedy="replaced token detection masks all of them")
         if not 0 < share < math.inf:
             raise ModeledgeError("E-CONFIG-VALUE", f"the discriminator's weight is {share}; it is above 0")
-        self.prepare, self.share = prepare, share
+        self.prepare, self.share, self.repeats = prepare, share, prepare.masking.masks
         self.heads: dict[str, Head] = {"replaced": replaced_head(generator.stack)}
-        noise = Noise(seed).at("generator")
-        self.generator = Transformer(generator, seed=noise.integer())
-        self.generator.add_heads({"lm": generator_head(generator.stack)}, noise)
+        self.generator = Transformer(generator)
+        self.generator.add_heads({"lm": generator_head(generator.stack)}, Noise(0))
         borrow(self.generator)
+
+    def draw(self, noise: Noise) -> None:
+        config = self.generator.config
+        initialise(self.generator, noise.at("generator"), std=config.init, layers=config.stack.layers)
 
     def loss(self, model: Backbone, batch: Batch, noise: Noise) -> Loss:
         assert isinstance(model, Transformer), "a wrapped model has no tables to share"

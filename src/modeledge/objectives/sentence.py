@@ -2,7 +2,7 @@
 
 Next-sentence prediction (Devlin et al. 2019, section 3.1, task 2): does the second segment follow the first, or is it
 from another document? Sentence-order prediction (Lan et al. 2020, section 3.1): do two segments that follow each other
-stand in their order? Which of the two is asked is the stream's business (`corpus.pairs`): label 0 is what the text says.
+stand in their order? Which of the two is asked is the stream's business (`corpus.pairs`); label 0 is the text's own.
 
     [CLS] my dog is [MASK] [SEP] he [MASK] play ##ing [SEP]        types 0 0 0 0 0 0 1 1 1 1 1
 
@@ -56,7 +56,9 @@ class PairPrepare:
         if example.pair is None:
             raise ModeledgeError("E-NO-TARGET", "one segment is no pair", where=where)
         if example.label not in (0, 1):
-            raise ModeledgeError("E-LABEL-MISSING", f"the label of a pair is {example.label!r}, not 0 or 1", where=where)
+            raise ModeledgeError(
+                "E-LABEL-MISSING", f"the label of a pair is {example.label!r}, not 0 or 1", where=where
+            )
         piece, text = self.framed(example)
         bare = replace(self.masking, cls=None, sep=None, specials=self.specials)
         whole = replace(example, ids=np.asarray(piece.ids), pair=None, channels=self.beside(example, text))
@@ -108,7 +110,7 @@ class SentencePairs(Objective):
 
     def __init__(self, prepare: PairPrepare, *, lm: LMHead | None = None, next: ClassHead | None = None) -> None:
         super().__init__()
-        self.prepare = prepare
+        self.prepare, self.repeats = prepare, prepare.masking.masks
         self.heads: dict[str, Head] = {
             "lm": lm or LMHead(transform=True, bias=True),
             "next": next or ClassHead(outputs=2, hidden=True),

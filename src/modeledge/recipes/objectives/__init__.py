@@ -6,12 +6,13 @@ from pydantic import Field
 
 from modeledge.recipes.objectives.aim import Aim, Body, body_of
 from modeledge.recipes.objectives.causal import CausalAim
-from modeledge.recipes.objectives.masked import MaskedAim, masking
+from modeledge.recipes.objectives.masked import MaskedAim, SpanAim
 
 AIMS: dict[str, type[Aim]] = {
     "causal": CausalAim,
     "masked": MaskedAim,
+    "span": SpanAim,
 }
-ObjectiveRecipe = Annotated[CausalAim | MaskedAim, Field(discriminator="kind")]
+ObjectiveRecipe = Annotated[CausalAim | MaskedAim | SpanAim, Field(discriminator="kind")]
 
-__all__ = ["AIMS", "Aim", "Body", "CausalAim", "MaskedAim", "ObjectiveRecipe", "body_of", "masking"]
+__all__ = ["AIMS", "Aim", "Body", "CausalAim", "MaskedAim", "ObjectiveRecipe", "SpanAim", "body_of"]

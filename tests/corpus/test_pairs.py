@@ -10,25 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeledge.corpus.pairs import Pairing, PairStream, cut_runs, sentence_begins
+from modeledge.corpus.pairs import Pairing, PairStream, SentenceStream, cut_runs, sentence_begins
 from modeledge.corpus.shard import TokenDocument, write_shards
 from modeledge.corpus.stream import window
 from modeledge.errors import ModeledgeError
 
-END = 9999
 
-
-def corpus(folder, documents, cut=2**20, channel=True, end=False):
+def corpus(folder, documents, cut=2**20, channel=True):
     """Shards of documents given as lists of sentence lengths; every token's id is its place in the corpus."""
     texts, place = [], 0
     for number, lengths in enumerate(documents):
-        count = sum(lengths)
-        ids, marks = np.arange(place, place + count), np.zeros(count + end, dtype=np.uint8)
+        ids, marks = np.arange(place, place + sum(lengths)), np.zeros(sum(lengths), dtype=np.uint8)
         marks[np.cumsum([0, *lengths])[:-1]] = 1
-        ids = np.append(ids, END) if end else ids
         channels = {"sentences": marks, "words": (ids % 2).astype(np.uint8)} if channel else {}
         texts.append(TokenDocument(ids, f"d{number}", channels))
-        place += count + end
+        place += len(ids)
     kinds = {"sentences": "uint8", "words": "uint8"} if channel else {}
     return write_shards(folder, texts, vocab_size=10_000, tokenizer_fingerprint="t", channels=kinds, shard_tokens=cut)
 
@@ -141,12 +137,13 @@ def test_a_share_of_the_pairs_is_short(tmp_path):
     assert 0.3 < sum(n < 40 for n in lengths[0.4]) / len(lengths[0.4]) <= 0.45
 
 
-def test_the_end_token_is_in_no_segment(tmp_path):
-    shards = corpus(tmp_path / "s", many(5), end=True)
-    for ask in ("next", "order"):
-        for e in made(shards, 20, 0, ask, end=END, epochs=3):
-            assert END not in (*e.ids, *e.pair)
-    assert any(END in (*e.ids, *e.pair) for e in made(shards, 20, 0, epochs=1))
+def test_sentences_by_themselves(shards):
+    stream = SentenceStream(shards, 6, 0, shortest=3, shuffle=False, epochs=1)
+    lengths = [size for document in [*many(), [5], [], [3]] for size in document]
+    assert [len(e.ids) for e in stream] == [min(size, 6) for size in lengths if size >= 3]
+    assert stream.left_out == sum(size if size < 3 else max(0, size - 6) for size in lengths)
+    assert f"{stream.left_out:,} of " in stream.note
+    assert all(e.channels["sentences"].tolist() == [1] + [0] * (len(e.ids) - 1) for e in window(stream, 20))
 
 
 def test_channels_stand_beside_both_segments(shards):
@@ -249,7 +246,7 @@ def test_the_cut_into_files_changes_nothing(shards, tmp_path, cut):
 
 def test_whatever_changes_the_pairs_changes_the_fingerprint(shards):
     streams = [made(shards, 20, 0), made(shards, 21, 0), made(shards, 20, 1)]
-    streams += [made(shards, 20, 0, "order"), made(shards, 20, 0, short=0.2), made(shards, 20, 0, end=1)]
+    streams += [made(shards, 20, 0, "order"), made(shards, 20, 0, short=0.2), made(shards, 20, 0, repeats=9)]
     assert len({stream.fingerprint for stream in streams}) == 6
 
 

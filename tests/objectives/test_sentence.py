@@ -73,6 +73,15 @@ def test_channels_are_laid_out_as_the_tokens_are():
     assert PairPrepare(masked()).channels == {SENTENCES}
 
 
+def test_the_end_of_a_text_is_taken_off_its_segment():
+    example = Example(0, np.array([5, 6, 28]), np.array([8, 28, 28]), 0, channels={WORDS: np.array([1, 0, 7, 1, 0, 7])})
+    kept = PairPrepare(masked(), end=28).ended(example)
+    assert (kept.ids.tolist(), kept.pair.tolist(), kept.channels[WORDS].tolist()) == ([5, 6], [8, 28], [1, 0, 1, 0])
+    alone = PairPrepare(masked(), end=28).ended(Example(0, np.array([28]), np.array([5]), 0))
+    assert (alone.ids.tolist(), alone.pair.tolist()) == ([28], [5])  # a segment is never empty
+    assert len(prepared(SentencePairs(PairPrepare(masked(), 28)), example, Noise(0)).source.ids) == 7
+
+
 def test_what_is_no_pair_is_refused():
     objective = SentencePairs(PairPrepare(masked()))
     with pytest.raises(ModeledgeError, match="E-NO-TARGET: example 4"):

@@ -42,13 +42,12 @@ BLOCK = 2**24  # tokens whose sentence marks are read at once
 class Pairing:
     """How pairs are made: `room` tokens for both segments together, and which question is asked of them.
 
-    `end` is the end-of-text token, which is no part of a segment. With `repeats` the pairs of an epoch come again after
-    that many (BERT's data held 10 copies of each text); else no two epochs are alike.
+    With `repeats` the pairs of an epoch come again after that many (BERT's data held 10 copies of each text); else no
+    two epochs are alike.
     """
 
     room: int
     ask: Ask = "next"
-    end: int | None = None
     short: float = SHORT
     repeats: int | None = None
 
@@ -116,7 +115,7 @@ class PairStream(ShardStream):
             second = self._elsewhere(index, target - (first[1] - first[0]), random)
         elif label:
             first, second = second, first
-        one, two = self._fitted(self._trimmed(first), self._trimmed(second), random)
+        one, two = self._fitted(first, second, random)
         ids, pair = self.shards.tokens(*one), self.shards.tokens(*two)
         channels: dict[str, AnyArray] = {
             name: np.concatenate([self.shards.channel(name, *part) for part in (one, two)])
@@ -154,12 +153,6 @@ class PairStream(ShardStream):
         last = min(int(np.searchsorted(marks, marks[first] + max(wanted, 1))), len(marks) - 1)
         return int(marks[first]), int(marks[last])
 
-    def _trimmed(self, part: tuple[int, int]) -> tuple[int, int]:
-        """Without the end-of-text token."""
-        start, stop = part
-        ended = stop - start > 1 and int(self.shards.tokens(stop - 1, stop)[0]) == self.pairing.end
-        return start, stop - ended
-
     def _fitted(
         self, one: tuple[int, int], two: tuple[int, int], random: np.random.Generator
     ) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -175,6 +168,27 @@ class PairStream(ShardStream):
             front = int(random.binomial(count, 0.5))
             fitted.append((start + front, stop - (count - front)))
         return fitted[0], fitted[1]
+
+
+class SentenceStream(ShardStream):
+    """One sentence an example, of at least `shortest` tokens and cut after `length`; `left_out` counts the others'
+    tokens and what is cut off. Raises `E-MISSING-FIELD` for shards without the channel "sentences"."""
+
+    def __init__(
+        self,
+        shards: Shards,
+        length: int,
+        seed: int,
+        *,
+        shortest: int = 2,
+        shuffle: bool = True,
+        epochs: int | None = None,
+    ) -> None:
+        begins = sentence_begins(shards)
+        stops = np.minimum(np.append(begins[1:], len(shards)), begins + length)
+        ranges = np.stack([begins, stops], 1)[stops - begins >= shortest]
+        content = digest(shards.fingerprint, "sentences", length, shortest)
+        super().__init__(shards, ranges, content, seed, shuffle=shuffle, epochs=epochs)
 
 
 def sentence_begins(shards: Shards) -> IntArray:

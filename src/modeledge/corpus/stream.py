@@ -121,6 +121,12 @@ class ShardStream(IndexedStream):
         self.shards, self.ranges, self.left_out = shards, ranges, left_out(shards.documents, ranges)
         super().__init__(len(ranges), content, seed, shuffle=shuffle, epochs=epochs)
 
+    def example(self, index: int, epoch: int = 0) -> Example:
+        start, stop = (int(token) for token in self.ranges[index])
+        channels: dict[str, AnyArray] = {name: self.shards.channel(name, start, stop) for name in self.shards.channels}
+        ids = self.shards.tokens(start, stop)
+        return Example(index, ids, epoch=epoch, where=f"tokens {start}:{stop}", channels=channels)
+
     @property
     def note(self) -> str:
         """What is said before the first step of tokens that no example shows; empty where there are none."""
@@ -163,12 +169,6 @@ class TokenStream(ShardStream):
         ranges = cut_examples(shards.documents, length, how=how, shortest=shortest)
         content = digest(shards.fingerprint, length, how, shortest)
         super().__init__(shards, ranges, content, seed, shuffle=shuffle, epochs=epochs)
-
-    def example(self, index: int, epoch: int = 0) -> Example:
-        start, stop = (int(token) for token in self.ranges[index])
-        channels: dict[str, AnyArray] = {name: self.shards.channel(name, start, stop) for name in self.shards.channels}
-        ids = self.shards.tokens(start, stop)
-        return Example(index, ids, epoch=epoch, where=f"tokens {start}:{stop}", channels=channels)
 
 
 class ListStream(IndexedStream):

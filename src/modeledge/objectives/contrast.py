@@ -33,9 +33,13 @@ from modeledge.seed import Noise
 
 @dataclass(frozen=True)
 class ContrastPrepare(RankPrepare):
-    """A text and its pair; a text without one is its own."""
+    """A text and its pair; a text without one is its own. The end-of-text token `end` is taken off a text."""
+
+    end: int | None = None
 
     def __call__(self, example: Example, noise: Noise) -> Prepared:
+        if len(example.ids) > 1 and example.ids[-1] == self.end:
+            example = replace(example, ids=example.ids[:-1])
         twin = example if example.pair is not None else replace(example, pair=example.ids)
         return RankPrepare.__call__(self, twin, noise)
 

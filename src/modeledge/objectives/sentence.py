@@ -41,10 +41,12 @@ class PairPrepare:
     """`[CLS] ids [SEP] pair [SEP]` with token types 0 and 1, masked by `masking`, and the pair's label 0 or 1.
 
     `masking` gets the pair as it stands and puts no tokens around it; its `cls` and `sep` are those of the frame. The
-    channels of an example hold a value for each token of both segments; a special token begins a word of its own.
+    channels of an example hold a value for each token of both segments; a special token begins a word of its own. The
+    end-of-text token `end` is taken off a segment: [SEP] stands there.
     """
 
     masking: MaskedPrepare
+    end: int | None = None
     noisy: ClassVar[bool] = True
 
     @property
@@ -59,6 +61,7 @@ class PairPrepare:
             raise ModeledgeError(
                 "E-LABEL-MISSING", f"the label of a pair is {example.label!r}, not 0 or 1", where=where
             )
+        example = self.ended(example)
         piece, text = self.framed(example)
         bare = replace(self.masking, cls=None, sep=None, specials=self.specials)
         whole = replace(example, ids=np.asarray(piece.ids), pair=None, channels=self.beside(example, text))
@@ -70,6 +73,14 @@ class PairPrepare:
             labels={**hidden.labels, "next": np.array([example.label], dtype=np.int64)},
             weights={**hidden.weights, "next": np.ones(1, dtype=np.float32)},
         )
+
+    def ended(self, example: Example) -> Example:
+        """The example without end-of-text tokens behind its segments, in the channels neither."""
+        assert example.pair is not None
+        kept = [len(ids) - (len(ids) > 1 and ids[-1] == self.end) for ids in (example.ids, example.pair)]
+        at = np.r_[: kept[0], len(example.ids) : len(example.ids) + kept[1]]
+        channels = {name: values[at] for name, values in example.channels.items()}
+        return replace(example, ids=example.ids[: kept[0]], pair=example.pair[: kept[1]], channels=channels)
 
     @property
     def specials(self) -> tuple[int, ...]:

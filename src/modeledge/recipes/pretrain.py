@@ -67,10 +67,14 @@ def pretrain(
         if resume:
             say(f"resumed after step {session.resume()}")
         else:
-            guard(recipe, view_of_training(recipe, trainer, tokenizer, stream_of(recipe, shards), folder), say)
+            stream = stream_of(recipe, shards)
+            if stream.note:
+                say(f"note: {stream.note}")
+            guard(recipe, view_of_training(recipe, trainer, tokenizer, stream, folder), say)
         session.run(listeners)
         session.take_best()
         assert isinstance(trainer.model, Transformer)
+        recipe.objective.beside(trainer.model, trainer.module.objective, tokenizer, folder)
         card = card_of(recipe, trainer, folder)
         return finish(trainer.model, tokenizer, folder / "model", recipe.family, card=card)
 

@@ -335,7 +335,7 @@ def terms_by_hand(step: Step, items: Sequence[Prepared]) -> float:
             if len(weights):
                 losses = term_losses(step, item, name, batch)
                 held[0] += float((losses * torch.from_numpy(weights).double()).sum())
-    return sum(share_of(step.objective, name) * total / weight for name, (total, weight) in sums.items())
+    return sum(share_of(step.objective, name) * total / max(weight, 1e-38) for name, (total, weight) in sums.items())
 
 
 def term_losses(step: Step, item: Prepared, name: str, batch: Batch) -> torch.Tensor:

@@ -89,13 +89,20 @@ class Blend(Objective):
         _check(parts, weights or {}, chances)
         self.parts = nn.ModuleDict(parts)
         self.shares = {name: float((weights or {}).get(name, 1.0)) for name in parts}
-        chosen = () if chances is None else tuple(chances.get(name, 0.0) for name in parts)
-        self.prepare: Prepare = BlendPrepare(tuple(parts), tuple(part.prepare for part in parts.values()), chosen)
-        self.heads: dict[str, Head] = _heads(parts)
+        self.chances: dict[str, Number] = {} if chances is None else {name: chances.get(name, 0.0) for name in parts}
         self.alternating = chances is not None
+        self.prepare: Prepare
+        self.gather()
+        self.heads: dict[str, Head] = _heads(parts)
         self.couples = any(part.couples for part in parts.values())
         self.continues = frozenset().union(*(part.continues for part in parts.values()))
         self.longest = longest
+
+    def gather(self, chances: Mapping[str, Number] | None = None) -> None:
+        """Prepare by what the parts prepare by now, drawn with other `chances` where some are given."""
+        self.chances |= chances or {}
+        parts = tuple(part.prepare for part in self.each().values())
+        self.prepare = BlendPrepare(tuple(self.parts), parts, tuple(self.chances.values()))
 
     def each(self) -> dict[str, Objective]:
         """The objectives by name."""

@@ -16,7 +16,7 @@ tokens in a row (20 % of the time), which is the masking's affair.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -52,16 +52,14 @@ class ReadingPrepare:
         return self.masking.channels  # type: ignore[no-any-return]
 
     def __call__(self, example: Example, noise: Noise) -> Prepared:
-        ids, source = np.asarray(example.ids, dtype=np.int64), 0
+        hidden = self.masking(example, noise)
+        text, reads, source = hidden.source.ids, hidden.reads["lm"], 0
         if self.reading == "sequence":
-            if len(ids) < 2:
+            if len(example.ids) < 2:
                 what = "one token cannot be cut into a source and a target"
                 raise ModeledgeError("E-NO-TARGET", what, where=f"example {example.index}")
-            cut = int(noise.at("cut").generator().integers(1, len(ids)))
-            example = replace(example, ids=np.insert(ids, cut, self.between))
-            source = cut + 1 + (self.masking.cls is not None)
-        hidden = self.masking(example, noise)
-        text, reads = hidden.source.ids, hidden.reads["lm"]
+            cut = int(noise.at("cut").generator().integers(1, len(example.ids))) + (self.masking.cls is not None)
+            text, reads, source = np.insert(text, cut, self.between), reads + (reads >= cut), cut + 1
         if self.reading == "backwards":
             text, reads = text[::-1].copy(), len(text) - 1 - reads
         prefix = np.arange(len(text)) < (len(text) if self.reading == "bidirectional" else source)

@@ -129,6 +129,7 @@ def make_tokenizer(recipe: PretrainRecipe, documents: Sequence[Document] | None)
         vocab_size=wanted.vocab_size,
         min_frequency=wanted.min_frequency,
         lowercase=wanted.lowercase,
+        extra=tuple(dict.fromkeys((*recipe.objective.reserved, *wanted.extra))),
     )
 
 
@@ -182,6 +183,7 @@ def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) 
     model = build_model(recipe, tokenizer)
     recipe.objective.check(model.config)
     objective = recipe.objective.build(tokenizer, model.config, recipe.train.length)
+    recipe.curriculum.apply(objective, recipe.train.batch, recipe.objective.shared)
     stream = stream_of(recipe, shards)
     step = Step(model, objective, noise=Noise(recipe.seed))
     judge = None

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
 from modeledge.config import Settings
+from modeledge.corpus.pack import How
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
@@ -28,12 +29,24 @@ class Aim(Settings, ABC):
 
     `bodies` are the towers that it can train. An example of the stream has `tokens(length)` tokens, so that what the
     objective makes of it fills a row of `length`; documents with fewer than `shortest` tokens left are counted and
-    left out.
+    left out. `shared` is how many tokens of the next part a part of a shortened example reads (`Shortened`); `None`
+    where examples of this kind cannot be read in parts.
     """
 
     bodies: ClassVar[frozenset[Body]]
     shortest: ClassVar[int] = 2
+    shared: ClassVar[int | None] = None
     kind: str
+
+    @property
+    def cut(self) -> How:
+        """How the corpus is cut into examples: through its documents as if they were one, or each for itself."""
+        return "split"
+
+    @property
+    def reserved(self) -> tuple[str, ...]:
+        """Special tokens beside those of the usual roles: a tokenizer that is trained for this objective gets them."""
+        return ()
 
     @abstractmethod
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
@@ -45,7 +58,7 @@ class Aim(Settings, ABC):
 
     def stream(self, shards: Shards, length: int, seed: int) -> TokenStream:
         """The examples of a corpus in their order."""
-        return TokenStream(shards, self.tokens(length), seed, shortest=self.shortest)
+        return TokenStream(shards, self.tokens(length), seed, self.cut, shortest=self.shortest)
 
     def check(self, config: TransformerConfig) -> None:
         """Refuse a model with other towers (`E-CONFIG`)."""

@@ -11,6 +11,7 @@ import pytest
 from test_pretrain import STACK, quiet, recipe, sentences
 
 from modeledge.config import load_config, to_toml
+from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
 from modeledge.families import load_model
 from modeledge.objectives.middle import NAMES
@@ -86,8 +87,6 @@ def test_examples_fill_their_rows_and_no_more(name: str, text: Path, tmp_path: P
     """A whole example of the stream, whatever is drawn for it, takes a row of `train.length` or nearly."""
     made = asked(name, text, corpus={"paths": [str(text)]})
     pretrain(made.model_copy(update={"train": made.train.model_copy(update={"steps": 1})}), tmp_path / "run", say=quiet)
-    from modeledge.corpus.shard import Shards
-
     tokenizer = Tokenizer.load(tmp_path / "run" / "tokenizer")
     shards = Shards.open(tmp_path / "run" / "corpus")
     trainer = build_trainer(made, tokenizer, shards)
@@ -161,7 +160,7 @@ def test_courses_that_are_none() -> None:
         ((1.0, 0.5, 0.0), (0, 1, 2), False),
         ((1.0, 0.5), (0, 1, 2), True),
     ):
-        with pytest.raises(ValueError, match="step|straight"):
+        with pytest.raises(ValueError, match=r"step|straight"):
             Course(values=values, steps=steps, jumps=jumps)
 
 

@@ -15,16 +15,19 @@ from modeledge.tokens import Tokenizer
 
 class DiffusionAim(Aim):
     """Tokens hidden at a rate drawn anew for each example, each loss divided by the rate. exp(loss) bounds the
-    perplexity. `even` spreads the rates over the run. No token is put around an example; ends of documents are hidden
-    and learned like others, so that the model can write them."""
+    perplexity. `even` spreads the rates over the run. [CLS] and [SEP] stand around an example and are never hidden;
+    ends of documents are hidden and learned like other tokens, so that the model can write them."""
 
     kind: Literal["diffusion"] = "diffusion"
     even: bool = True
     bodies: ClassVar[frozenset[Body]] = frozenset({"encoder"})
-    shared: ClassVar[int | None] = 0
 
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
-        return MaskedDiffusion(DiffusionPrepare(tokenizer.need("mask"), even=self.even))
+        cls, sep = tokenizer.need("cls"), tokenizer.need("sep")
+        return MaskedDiffusion(DiffusionPrepare(tokenizer.need("mask"), cls=cls, sep=sep, even=self.even))
+
+    def tokens(self, length: int) -> int:
+        return length - 2
 
 
 class UniLMAim(Aim):

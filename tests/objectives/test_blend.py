@@ -9,22 +9,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from objectives_small import CASES, MASK, SEP, Case, build, examples, labelled, masked, ready
+from objectives_small import CASES, MASK, SEP, Case, build, config, examples, labelled, masked, ready
 
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError
-from modeledge.model import ClassHead, LMHead
+from modeledge.model import ClassHead, LMHead, Transformer
 from modeledge.objectives import (
     Blend,
     CausalLM,
     Classify,
     MaskedLM,
     MaskedPrepare,
+    MultiToken,
     Phases,
     Ramp,
     Scheduled,
     Shape,
     Shortened,
+    Step,
     UniLM,
     collate,
     prepared,
@@ -248,3 +250,20 @@ def test_examples_know_their_place_in_the_run():
     assert stream.example(3).place is None
     flat = ListStream(examples(CASES["masked"], 5), 3, shuffle=False, epochs=2)
     assert [(example.place, example.epoch) for example in flat] == [(i, i // 5) for i in range(10)]
+
+
+def test_a_blend_draws_its_parts_and_repeats_as_they_do():
+    """Weights that a part holds itself are drawn with the step's seed; noise comes again as the parts' does."""
+    parts = {"next": CausalLM(), "ahead": MultiToken(config("decoder"), 2)}
+    drawn = []
+    for seed in (1, 1, 2):
+        blend = Blend({"next": CausalLM(), "ahead": MultiToken(config("decoder"), 2)}, chances={"next": 1, "ahead": 1})
+        Step(Transformer(config("decoder")), blend, noise=Noise(seed))
+        drawn.append(torch.cat([p.detach().flatten() for p in blend.parts["ahead"].layers.parameters()]))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert Blend(parts).repeats is None
+    static = MaskedLM(replace(masked(), masks=3))
+    assert Blend({"a": static, "b": MaskedLM(replace(masked(), masks=3))}).repeats == 3
+    with pytest.raises(ModeledgeError, match="E-CONFIG: blend: the noise of the parts comes again"):
+        Blend({"a": static, "b": MaskedLM(masked())})

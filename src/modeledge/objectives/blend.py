@@ -97,12 +97,17 @@ class Blend(Objective):
         self.couples = any(part.couples for part in parts.values())
         self.continues = frozenset().union(*(part.continues for part in parts.values()))
         self.longest = longest
+        self.repeats = _repeats(parts)
 
     def gather(self, chances: Mapping[str, Number] | None = None) -> None:
         """Prepare by what the parts prepare by now, drawn with other `chances` where some are given."""
         self.chances |= chances or {}
         parts = tuple(part.prepare for part in self.each().values())
         self.prepare = BlendPrepare(tuple(self.parts), parts, tuple(self.chances.values()))
+
+    def draw(self, noise: Noise) -> None:
+        for part in self.each().values():
+            part.draw(noise)
 
     def each(self) -> dict[str, Objective]:
         """The objectives by name."""
@@ -176,6 +181,15 @@ def _heads(parts: Mapping[str, Objective]) -> dict[str, Head]:
                 what = f"{first!r} and {name!r} ask for two different heads {head!r}"
                 raise ModeledgeError("E-CONFIG", what, where="blend", remedy="give both the same head=")
     return {head: spec for head, (_, spec) in out.items()}
+
+
+def _repeats(parts: Mapping[str, Objective]) -> int | None:
+    """After how many epochs the noise of an example comes again: the same for all parts, who share the example."""
+    every = {name: part.repeats for name, part in parts.items()}
+    if len(set(every.values())) > 1:
+        what = f"the noise of the parts comes again after different numbers of epochs: {every}"
+        raise ModeledgeError("E-CONFIG", what, where="blend", remedy="give all the same number of masks")
+    return next(iter(every.values()))
 
 
 def _check(parts: Mapping[str, Objective], weights: Mapping[str, float], chances: Mapping[str, Number] | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -12,6 +13,7 @@ from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
 from modeledge.model.config import TransformerConfig
+from modeledge.model.transformer import Transformer
 from modeledge.objectives import Blend, Objective
 from modeledge.recipes.objectives.aim import Aim, Body
 from modeledge.tokens import Tokenizer
@@ -46,6 +48,10 @@ class BlendAim(Aim):
         return self
 
     @property
+    def channels(self) -> frozenset[str]:
+        return frozenset().union(*(part.objective.channels for part in self.parts.values()))
+
+    @property
     def cut(self) -> How:
         return "document" if any(part.objective.cut == "document" for part in self.parts.values()) else "split"
 
@@ -71,6 +77,11 @@ class BlendAim(Aim):
                 raise ModeledgeError("E-CONFIG", what, where=f"objective.parts.{name}", remedy="train it by itself")
         shortest = max(part.objective.shortest for part in self.parts.values())
         return TokenStream(shards, self.tokens(length), seed, self.cut, shortest=shortest)
+
+    def beside(self, model: Transformer, objective: Objective, tokenizer: Tokenizer, folder: Path) -> None:
+        assert isinstance(objective, Blend)
+        for name, part in objective.each().items():
+            self.parts[name].objective.beside(model, part, tokenizer, folder)
 
     def check(self, config: TransformerConfig) -> None:
         for part in self.parts.values():

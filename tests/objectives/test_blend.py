@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from objectives_small import CASES, MASK, SEP, Case, build, config, examples, labelled, masked, ready
+from objectives_small import CASES, MASK, SEP, Case, build, config, examples, labelled, masked, ready, replaced
 
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError
@@ -107,6 +107,22 @@ def test_what_cannot_be_blended():
     never = Blend({"a": few}, chances={"a": 0.0})
     with pytest.raises(ModeledgeError, match="E-CONFIG-VALUE: the chances"):
         prepared(never, Example(0, IDS), Noise(0))
+
+
+def test_objectives_with_modules_and_heads_of_their_own_blend():
+    """ELECTRA, which asks what body it has and reads it a second time, beside BERT: both ways."""
+    for chances in (None, {"plain": 1, "electra": 1}):
+        case = Case(
+            "x", "encoder", lambda c=chances: Blend({"plain": MaskedLM(masked()), "electra": replaced()}, chances=c)
+        )
+        step = build(case)
+        items = ready(step, examples(case, 8))
+        told = step(collate(items, Shape(64)), Noise(0))
+        assert sorted(told.terms) == ["electra.lm", "electra.replaced", "plain.lm"]
+        apart = [step(collate([item], Shape(64)), Noise(0)) for item in items]
+        for name, term in told.terms.items():
+            parts = torch.stack([one.terms[name].total for one in apart]).sum()
+            assert float(term.total.detach()) == pytest.approx(float(parts.detach()), rel=1e-12)
 
 
 # ---- UniLM

@@ -150,6 +150,10 @@ class _Once:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)
 
+    @property  # an objective may ask which kind of body it has (ELECTRA lends its tables): the model's
+    def __class__(self) -> Any:  # type: ignore[misc]
+        return type(self.model)
+
     def __call__(
         self,
         batch: Batch,

@@ -37,8 +37,8 @@ class Source:
 class Block(nn.Module):
     """Attention, attention over a source where there is one, and feed-forward, each added to the residual stream.
 
-    A norm stands before, after the sum, on the sub-layer's output, or before and on the output: see `Norm`. A block that
-    also serves as an encoder's (`share_sides`) leaves the source out where it is given none.
+    A norm stands before, after the sum, on the sub-layer's output, or before and on the output: see `Norm`. A block
+    that also serves as an encoder's (`share_sides`) leaves the source out where it is given none.
     """
 
     def __init__(self, stack: Stack, width: int, layer: int, *, cross: bool = False) -> None:

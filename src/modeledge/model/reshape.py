@@ -5,9 +5,10 @@ with a triangle cut out of its attention. `reading_both_ways` takes the cut away
 every other one. The states of an untrained switch are worse than those before, because no layer ever met a token from
 the right; LLM2Vec repairs that by some steps of masked next-token prediction, then contrastive learning.
 
-**An encoder warm-starts an encoder–decoder** (Rothe, Narayan and Severyn 2020, arXiv 1907.12461, section 2). The encoder
-is the checkpoint; the decoder is a copy of it (BERT2BERT), drawn afresh (BERT2RND), or the same weights (BERTSHARE). Its
-attention over the source exists in no checkpoint and is always drawn. One table of tokens serves both sides.
+**An encoder warm-starts an encoder–decoder** (Rothe, Narayan and Severyn 2020, arXiv 1907.12461, section 2). The
+encoder is the checkpoint; the decoder is a copy of it (BERT2BERT), drawn afresh (BERT2RND), or the same weights
+(BERTSHARE). Its attention over the source exists in no checkpoint and is always drawn. One table of tokens serves both
+sides.
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ def with_decoder(model: Transformer, decoder: Decoder, *, seed: int) -> Transfor
     embed = replace(config.embed, types=0)
     shape = replace(config, embed=embed, decoder=config.encoder, share_sides=decoder == "shared")
     grown = Transformer(shape, seed=seed)
-    lm = model.heads["lm"] if "lm" in model.heads else None
-    heads: dict[str, Head] = {"lm": lm.spec} if isinstance(lm, LanguageModelling) else {}
+    heads: dict[str, Head] = {
+        name: head.spec for name, head in model.heads.items() if name == "lm" and isinstance(head, LanguageModelling)
+    }
     grown.add_heads(heads, Noise(seed))
     known = {name: value for name, value in state.items() if not name.startswith("heads.") or heads_name(name) in heads}
     if decoder != "shared":

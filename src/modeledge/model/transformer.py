@@ -39,8 +39,8 @@ class Transformer(Backbone):
     """An encoder, a decoder, or both, over token embeddings or image patches, with named heads.
 
     `tower` is the stack whose states the heads read; `source_tower` is the encoder that a decoder reads, where it has
-    weights of its own: with `share_sides` the source runs through `tower` too. Parameters are fp32 masters; `compute` is
-    the dtype of the states and of all products. Fresh weights are a function of (seed, parameter name).
+    weights of its own: with `share_sides` the source runs through `tower` too. Parameters are fp32 masters; `compute`
+    is the dtype of the states and of all products. Fresh weights are a function of (seed, parameter name).
     """
 
     config: TransformerConfig

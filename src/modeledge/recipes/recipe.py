@@ -55,9 +55,9 @@ class TokenizerRecipe(Settings):
 class ModelRecipe(Settings):
     """A model to start from, or a shape to be drawn afresh: a `preset`, or the fields of `TransformerConfig`.
 
-    `start` is a folder, or a name on a hub with a `revision` (a commit stays what it is) and a mirror's `endpoint`. What
-    is there may become another architecture: a decoder that is read both ways (`bidirectional`), or an encoder with a
-    `decoder` that is a copy of it, drawn afresh, or the same weights.
+    `start` is a folder, or a name on a hub with a `revision` (a commit stays what it is) and a mirror's `endpoint`.
+    What is there may become another architecture: a decoder that is read both ways (`bidirectional`), or an encoder
+    with a `decoder` that is a copy of it, drawn afresh, or the same weights.
     """
 
     start: str | None = None

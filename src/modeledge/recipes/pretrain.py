@@ -26,7 +26,7 @@ from modeledge.recipes.folder import finished, run_folder
 from modeledge.recipes.gate import guard, view_of_training
 from modeledge.recipes.held import check_judging, every, loss_on, split_stream
 from modeledge.recipes.hub import find_model, remember_source, source_of
-from modeledge.recipes.presets import PRESETS
+from modeledge.recipes.presets import HEADS, PRESETS
 from modeledge.recipes.recipe import CorpusRecipe, PretrainRecipe, absolute, is_name
 from modeledge.recipes.reshaped import reshaped, tell
 from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
@@ -207,7 +207,10 @@ def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
         turned = reshaped(model, bidirectional=asked.bidirectional, decoder=asked.decoder, seed=recipe.seed)
         assert isinstance(turned, Transformer)
         return turned
-    return Transformer(shape(recipe.model.preset, recipe.model.shape, tokenizer.vocab_size), seed=recipe.seed)
+    preset, fields = recipe.model.preset, recipe.model.shape
+    fresh = Transformer(shape(preset, fields, tokenizer.vocab_size), seed=recipe.seed)
+    fresh.add_heads({} if fields else HEADS.get(str(preset), {}), Noise(recipe.seed))
+    return fresh
 
 
 def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> TransformerConfig:

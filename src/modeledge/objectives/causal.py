@@ -80,5 +80,6 @@ def vocabulary_term(
         bias=head.bias,
         smoothing=smoothing,
         softcap=head.spec.softcap,
+        compiled=model.compiled,
     )
     return Term(total, weights.sum(), share)

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from modeledge.config import Settings
 from modeledge.model.reshape import Decoder
+from modeledge.recipes.curriculum import CurriculumRecipe
 from modeledge.recipes.objectives import CausalAim, ObjectiveRecipe
 from modeledge.train.config import TrainConfig
 
@@ -23,7 +24,8 @@ PRESET = "preset:"  # how a `model` begins that is no folder: fresh weights of a
 class CorpusRecipe(Settings):
     """Raw files, or shards built before. See `ReadConfig` for the fields that say how files are read.
 
-    A `.txt` file is one document; `split` makes each paragraph or line of it one.
+    A `.txt` file is one document; `split` makes each paragraph or line of it one. `channels` are kept of each token
+    beside those that the objective asks for ("words", "sentences", "salient"): for shards that others will train on.
     """
 
     paths: tuple[str, ...] = ()
@@ -41,16 +43,19 @@ class CorpusRecipe(Settings):
     allow_partial: bool = False
     filters: dict[str, Any] = Field(default_factory=lambda: {"empty": True})
     deduplicate: bool = True
+    channels: tuple[str, ...] = ()
 
 
 class TokenizerRecipe(Settings):
-    """A tokenizer to be trained, or a `path` to one."""
+    """A tokenizer to be trained, or a `path` to one. `extra` are special tokens beside those that the objective asks
+    for: what later runs with this tokenizer will need."""
 
     path: str | None = None
     kind: Literal["bpe", "wordpiece", "unigram"] = "bpe"
     vocab_size: int = Field(default=8192, ge=2)
     min_frequency: int = Field(default=2, ge=1)
     lowercase: bool = False
+    extra: tuple[str, ...] = ()
 
 
 class ModelRecipe(Settings):
@@ -89,6 +94,7 @@ class PretrainRecipe(Checked):
     tokenizer: TokenizerRecipe = TokenizerRecipe()
     model: ModelRecipe = ModelRecipe()
     objective: ObjectiveRecipe = CausalAim()
+    curriculum: CurriculumRecipe = CurriculumRecipe()
     train: TrainConfig = TrainConfig()
     family: str | None = None
     license: str | None = None

@@ -72,6 +72,8 @@ class Trainer:
         self.model = step.model
         self.model.compute = config.chosen_dtype()
         self.model.checkpoint_blocks(config.recompute)
+        if config.compile:
+            self.model.compile_blocks()
         self.model.check_length(config.length if step.objective.longest is None else step.objective.longest)
         for strategy in self.strategies:
             strategy.attach(self.model, self.noise)

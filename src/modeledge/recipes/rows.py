@@ -71,7 +71,7 @@ def split_rows(
         train, test = aside(train, recipe.test_share, "test")
     chosen = recipe.train.judge_every is not None or recipe.validation is not None
     if recipe.validation is not None:
-        validation = located(recipe.validation, columns)
+        validation = benchmark_rows(recipe, "validation", say) or [] if layout else located(recipe.validation, columns)
     elif chosen:
         train, validation = aside(train, recipe.validation_share, "validation")
     for other in (test, *([validation] if chosen else [])):

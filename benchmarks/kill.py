@@ -33,13 +33,13 @@ import torch
 import torch._dynamo  # torch's optimizers want it: a second that no child shall spend
 
 from modeledge.recipes.finetune import finetune
+from modeledge.recipes.objectives import MaskedAim
 from modeledge.recipes.pretrain import pretrain
 from modeledge.recipes.recipe import (
     CorpusRecipe,
     FinetuneRecipe,
     FinetuneTrain,
     ModelRecipe,
-    ObjectiveRecipe,
     PretrainRecipe,
     StrategyRecipe,
     TokenizerRecipe,
@@ -71,7 +71,7 @@ def recipe(kind: str, inputs: Path) -> PretrainRecipe | FinetuneRecipe:
             corpus=CorpusRecipe(paths=(str(inputs / "texts"),)),
             tokenizer=TokenizerRecipe(vocab_size=320),
             model=ModelRecipe(shape={"width": 16, "encoder": _STACK}),
-            objective=ObjectiveRecipe(kind="masked"),
+            objective=MaskedAim(),
             train=train.model_copy(update={"steps": 24}),
         )
     return FinetuneRecipe(

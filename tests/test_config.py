@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from modeledge.config import Settings, load_config, load_values, to_toml
 from modeledge.config.check import CODE_KEYS
 from modeledge.errors import ModeledgeError
+from modeledge.recipes.recipe import PretrainRecipe
 
 
 class Adam(Settings):
@@ -422,3 +423,8 @@ def test_the_shape_of_a_written_recipe() -> None:
 def test_importing_the_configuration_imports_no_torch() -> None:
     code = "import sys, modeledge.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_key_of_another_kind_is_said_to_be_one() -> None:
+    with pytest.raises(ModeledgeError, match="kind 'causal' does not have it, another kind does"):
+        load_config(PretrainRecipe, None, values={"corpus": {"paths": ["a"]}, "objective": {"rate": 0.2}})

@@ -111,9 +111,13 @@ class Check:
         paths = {p: p.rpartition(".")[2] for p in sorted(_paths(self.root, "", ()), key=lambda p: p.count("."))}
         prefix = path[: len(path) - len(key)]
         names = difflib.get_close_matches(key, sorted(set(paths.values()) - set(fields)), n=1, cutoff=0.75)
-        there = [p for p, leaf in paths.items() if leaf in names]
+        there = [p for p, leaf in paths.items() if leaf in names and p != path]
         here = [prefix + f for f in difflib.get_close_matches(key, fields, n=1, cutoff=0.6)]
         found = there if key in names or not here else here
+        if model is not None and path in paths and "kind" in fields and not there:
+            kind = model.model_fields["kind"].default
+            why, remedy = f"kind {kind!r} does not have it, another kind does", "choose that kind, or leave the key out"
+            return ModeledgeError("E-CONFIG-KEY", f"unknown key {path!r}", where=self.name, why=why, remedy=remedy)
         remedy = f"did you mean {' or '.join(repr(p) for p in found[:3])}?" if found else nearest("", fields)
         return ModeledgeError("E-CONFIG-KEY", f"unknown key {printable(path)!r}", where=self.name, remedy=remedy)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -46,18 +47,25 @@ def split_stream(stream: TokenStream, share: float, seed: int) -> tuple[TokenStr
 
 
 def loss_on(step: Step, examples: Sequence[Example], config: TrainConfig) -> Callable[[Backbone], Mapping[str, float]]:
-    """A function that gives nats a token on these examples, whose noise is the same each time."""
+    """A function that gives the loss on these examples, whose noise is the same each time; where the objective has
+    several terms, each by itself too, in nats an item."""
     noise, size = Noise(0), config.micro_batch or config.batch
 
     def evaluate(model: Backbone) -> dict[str, float]:
-        total = weight = 0.0
+        totals: dict[str, float] = defaultdict(float)
+        weights: dict[str, float] = defaultdict(float)
+        shares: dict[str, float] = {}
         device = next(model.parameters()).device
         with torch.no_grad():
             for start in range(0, len(examples), size):
                 ready = [prepared(step.objective, e, noise) for e in examples[start : start + size]]
                 loss = step.objective.loss(model, collate(ready, Shape(config.length)).to(device), noise)
-                total += float(loss.terms["lm"].total)
-                weight += float(loss.terms["lm"].weight)
-        return {"loss": total / weight}
+                for name, term in loss.terms.items():
+                    totals[name] += float(term.total)
+                    weights[name] += float(term.weight)
+                    shares[name] = term.share
+        means = {name: totals[name] / max(weights[name], 1e-38) for name in totals}
+        whole = sum(shares[name] * mean for name, mean in means.items())
+        return {"loss": whole, **({} if len(means) == 1 else {f"loss.{name}": mean for name, mean in means.items()})}
 
     return evaluate

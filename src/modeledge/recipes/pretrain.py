@@ -20,14 +20,14 @@ from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
 from modeledge.model.plain import from_plain
 from modeledge.model.transformer import Transformer
-from modeledge.objectives import CausalLM, MaskedLM, MaskedPrepare, Objective, Step
+from modeledge.objectives import Step
 from modeledge.recipes.card import Card, base_of, write_card
 from modeledge.recipes.folder import finished, run_folder
 from modeledge.recipes.gate import guard, view_of_training
 from modeledge.recipes.held import check_judging, every, loss_on, split_stream
 from modeledge.recipes.hub import find_model, remember_source, source_of
 from modeledge.recipes.presets import PRESETS
-from modeledge.recipes.recipe import CorpusRecipe, ObjectiveRecipe, PretrainRecipe, absolute, is_name
+from modeledge.recipes.recipe import CorpusRecipe, PretrainRecipe, absolute, is_name
 from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
 from modeledge.records import Document, Ledger
 from modeledge.seed import Noise
@@ -180,12 +180,8 @@ def building(corpus: CorpusRecipe) -> Build:
 def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) -> Trainer:
     """Model, objective and stream of a recipe under one trainer."""
     model = build_model(recipe, tokenizer)
-    objective = build_objective(recipe.objective, tokenizer)
-    if (model.config.encoder is not None) != isinstance(objective, MaskedLM):
-        what = f"objective {recipe.objective.kind!r} does not fit this model"
-        raise ModeledgeError(
-            "E-CONFIG", what, where="objective.kind", remedy="masked wants an encoder, causal a decoder"
-        )
+    recipe.objective.check(model.config)
+    objective = recipe.objective.build(tokenizer, model.config, recipe.train.length)
     stream = stream_of(recipe, shards)
     step = Step(model, objective, noise=Noise(recipe.seed))
     judge = None
@@ -219,27 +215,8 @@ def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> Transformer
 
 
 def stream_of(recipe: PretrainRecipe, shards: Shards) -> TokenStream:
-    """The examples of a corpus: a causal one has a token more than positions, its last label; a masked one leaves two
-    positions free for [CLS] and [SEP]."""
-    more = 1 if recipe.objective.kind == "causal" else -2
-    return TokenStream(shards, recipe.train.length + more, recipe.seed, shortest=2)
-
-
-def build_objective(recipe: ObjectiveRecipe, tokenizer: Tokenizer) -> Objective:
-    """What is learned."""
-    return CausalLM() if recipe.kind == "causal" else MaskedLM(masking(tokenizer, recipe.rate))
-
-
-def masking(tokenizer: Tokenizer, rate: float) -> MaskedPrepare:
-    """BERT's masking with this tokenizer's special tokens around each example."""
-    return MaskedPrepare(
-        vocab=tokenizer.vocab_size,
-        mask=tokenizer.need("mask"),
-        specials=tokenizer.specials.ids(),
-        rate=rate,
-        cls=tokenizer.need("cls"),
-        sep=tokenizer.need("sep"),
-    )
+    """The examples of a corpus, cut as the objective wants them."""
+    return recipe.objective.stream(shards, recipe.train.length, recipe.seed)
 
 
 def pinned(recipe: PretrainRecipe) -> PretrainRecipe:

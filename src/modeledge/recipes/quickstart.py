@@ -18,8 +18,9 @@ from modeledge.recipes import story
 from modeledge.recipes.build import build_shards, build_tokenizer
 from modeledge.recipes.folder import run_folder
 from modeledge.recipes.grid import QUICK, WHOLE, classical, gains, neural
+from modeledge.recipes.objectives import CausalAim, MaskedAim
 from modeledge.recipes.pretrain import build_trainer, check_pair, pretrain
-from modeledge.recipes.recipe import CorpusRecipe, ModelRecipe, ObjectiveRecipe, PretrainRecipe, TokenizerRecipe
+from modeledge.recipes.recipe import CorpusRecipe, ModelRecipe, PretrainRecipe, TokenizerRecipe
 from modeledge.recipes.scripture import write_documents
 from modeledge.recipes.use import held_out_loss
 from modeledge.seed import Noise
@@ -93,7 +94,7 @@ def prepare(out: Path, say: Say) -> Tokenizer:
 
 def train_one(out: Path, kind: str, recipe: QuickstartRecipe, say: Say, progress: Progress) -> tuple[Transformer, int]:
     """Pre-train one model for its share of the minutes; the number of steps is measured first, then kept and told."""
-    objective = ObjectiveRecipe(kind="causal" if kind == "decoder" else "masked", rate=0.15)
+    objective = CausalAim() if kind == "decoder" else MaskedAim(rate=0.15)
     train = TrainConfig(batch=BATCH, length=LENGTH, learning_rate=2e-3, weight_decay=0.05, warmup=0.05, save_every=200)
     asked = PretrainRecipe(
         seed=recipe.seed,

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from modeledge.config import Settings
+from modeledge.recipes.objectives import CausalAim, ObjectiveRecipe
 from modeledge.train.config import TrainConfig
 
 MEMORY = "rows from memory"  # what stands in the place of a data file where rows came as Python values
@@ -63,13 +64,6 @@ class ModelRecipe(Settings):
     shape: dict[str, Any] = Field(default_factory=dict)
 
 
-class ObjectiveRecipe(Settings):
-    """What pre-training asks."""
-
-    kind: Literal["causal", "masked"] = "causal"
-    rate: float = Field(default=0.15, gt=0, lt=1)
-
-
 class Checked(Settings):
     """What every run says of its pre-flight: `check` looks before the first step, `strict` refuses warnings too,
     `allow` names checks whose findings do not stop the run."""
@@ -88,7 +82,7 @@ class PretrainRecipe(Checked):
     corpus: CorpusRecipe
     tokenizer: TokenizerRecipe = TokenizerRecipe()
     model: ModelRecipe = ModelRecipe()
-    objective: ObjectiveRecipe = ObjectiveRecipe()
+    objective: ObjectiveRecipe = CausalAim()
     train: TrainConfig = TrainConfig()
     family: str | None = None
     license: str | None = None

@@ -1,0 +1,60 @@
+"""What a kind of `[objective]` says: its fields, the bodies it fits, and the objective and the stream it makes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+from modeledge.config import Settings
+from modeledge.corpus.shard import Shards
+from modeledge.corpus.stream import TokenStream
+from modeledge.errors import ModeledgeError
+from modeledge.model.config import TransformerConfig
+from modeledge.objectives import Objective
+from modeledge.tokens import Tokenizer
+
+Body = Literal["encoder", "decoder", "encoder-decoder"]
+
+
+def body_of(config: TransformerConfig) -> Body:
+    """Which towers a model has."""
+    if config.both:
+        return "encoder-decoder"
+    return "encoder" if config.encoder is not None else "decoder"
+
+
+class Aim(Settings, ABC):
+    """One kind of pre-training. A subclass has a field `kind: Literal["…"]` and those that its objective takes.
+
+    `bodies` are the towers that it can train. An example of the stream has `tokens(length)` tokens, so that what the
+    objective makes of it fills a row of `length`; documents with fewer than `shortest` tokens left are counted and
+    left out.
+    """
+
+    bodies: ClassVar[frozenset[Body]]
+    shortest: ClassVar[int] = 2
+    kind: str
+
+    @abstractmethod
+    def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
+        """The objective with this tokenizer's special tokens, for rows of `length`."""
+
+    def tokens(self, length: int) -> int:
+        """How many tokens of a document make an example of `length`."""
+        return length
+
+    def stream(self, shards: Shards, length: int, seed: int) -> TokenStream:
+        """The examples of a corpus in their order."""
+        return TokenStream(shards, self.tokens(length), seed, shortest=self.shortest)
+
+    def check(self, config: TransformerConfig) -> None:
+        """Refuse a model with other towers (`E-CONFIG`)."""
+        body = body_of(config)
+        if body not in self.bodies:
+            what = f"objective {self.kind!r} does not fit this model: it has the towers of {_a(body)}"
+            remedy = f"choose {' or '.join(_a(b) for b in sorted(self.bodies))}, or another objective"
+            raise ModeledgeError("E-CONFIG", what, where="objective.kind", remedy=remedy)
+
+
+def _a(body: str) -> str:
+    return f"{'an' if body[0] == 'e' else 'a'} {body}"

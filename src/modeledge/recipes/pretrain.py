@@ -69,7 +69,7 @@ def pretrain(
         else:
             guard(recipe, view_of_training(recipe, trainer, tokenizer, stream_of(recipe, shards), folder), say)
         session.run(listeners)
-        session.take_best()
+        session.conclude()
         assert isinstance(trainer.model, Transformer)
         card = card_of(recipe, trainer, folder)
         return finish(trainer.model, tokenizer, folder / "model", recipe.family, card=card)

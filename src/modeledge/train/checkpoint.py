@@ -73,7 +73,7 @@ class Checkpoints:
         return None
 
     def prune(self, best: int | None) -> None:
-        """Remove what is neither among the last `keep_last`, nor the best, nor of `keep`; beyond the disk cap the oldest."""
+        """Remove all but the last `keep_last`, the best one and those of `keep`; beyond the disk cap the oldest."""
         steps = self.steps()
         needed = self.keep | ({best} if best is not None else set())
         keep = set(steps[-self.keep_last :]) | needed

@@ -57,7 +57,7 @@ def trained(width: int, rule: bool, side: str = "decoder", steps: int = 4) -> tu
         model.eval()
         with torch.no_grad():
             states = model(batch).last
-            return model.logits(states), model.tower.blocks[1].feedforward(states, None) if False else states
+            return model.logits(states), states
 
     before = seen()
     for _ in range(steps):

@@ -150,9 +150,9 @@ class _Once:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)
 
-    @property  # an objective may ask which kind of body it has (ELECTRA lends its tables): the model's
-    def __class__(self) -> Any:  # type: ignore[misc]
-        return type(self.model)
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self.model)  # an objective may ask which kind of body it has: ELECTRA lends the body's tables
 
     def __call__(
         self,

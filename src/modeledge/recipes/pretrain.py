@@ -13,7 +13,7 @@ from modeledge import files
 from modeledge.config import to_toml
 from modeledge.corpus.pipeline import LEDGER, Build, build_corpus, kept_documents, reading
 from modeledge.corpus.shard import Shards
-from modeledge.corpus.stream import TokenStream
+from modeledge.corpus.stream import ShardStream
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.families import load_model, save_model
 from modeledge.model.backbone import Backbone
@@ -67,10 +67,14 @@ def pretrain(
         if resume:
             say(f"resumed after step {session.resume()}")
         else:
-            guard(recipe, view_of_training(recipe, trainer, tokenizer, stream_of(recipe, shards), folder), say)
+            stream = stream_of(recipe, shards)
+            if stream.note:
+                say(f"note: {stream.note}")
+            guard(recipe, view_of_training(recipe, trainer, tokenizer, stream, folder), say)
         session.run(listeners)
         session.take_best()
         assert isinstance(trainer.model, Transformer)
+        recipe.objective.beside(trainer.model, trainer.module.objective, tokenizer, folder)
         card = card_of(recipe, trainer, folder)
         return finish(trainer.model, tokenizer, folder / "model", recipe.family, card=card)
 
@@ -129,6 +133,7 @@ def make_tokenizer(recipe: PretrainRecipe, documents: Sequence[Document] | None)
         vocab_size=wanted.vocab_size,
         min_frequency=wanted.min_frequency,
         lowercase=wanted.lowercase,
+        extra=tuple(dict.fromkeys((*recipe.objective.reserved, *wanted.extra))),
     )
 
 
@@ -184,6 +189,7 @@ def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) 
     recipe.objective.check(model.config)
     objective = recipe.objective.build(tokenizer, model.config, recipe.train.length)
     shards.need(objective.prepare.channels)
+    recipe.curriculum.apply(objective, recipe.train.batch, recipe.objective.shared)
     stream = stream_of(recipe, shards)
     step = Step(model, objective, noise=Noise(recipe.seed))
     judge = None
@@ -216,7 +222,7 @@ def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> Transformer
     return PRESETS[preset](vocab)
 
 
-def stream_of(recipe: PretrainRecipe, shards: Shards) -> TokenStream:
+def stream_of(recipe: PretrainRecipe, shards: Shards) -> ShardStream:
     """The examples of a corpus, cut as the objective wants them."""
     return recipe.objective.stream(shards, recipe.train.length, recipe.seed)
 

@@ -85,6 +85,24 @@ def test_chances_within_three_sigma():
     assert abs(hits - count / 4) < 3 * math.sqrt(count * 3 / 16)
 
 
+def test_static_masks_stay_static_in_a_blend():
+    def blend(**masks):
+        parts = {name: MaskedLM(replace(masked(), masks=k)) for name, k in masks.items()}
+        return Blend({"plain": CausalLM(), **parts} if len(masks) == 1 else parts)
+
+    def told(objective, epoch):
+        return prepared(objective, Example(3, IDS, epoch=epoch), Noise(1)).reads["one.lm"].tolist()
+
+    chosen = blend(one=2, two=2)
+    assert told(chosen, 0) == told(chosen, 2) != told(chosen, 1) == told(chosen, 7)
+    assert blend(one=3).repeats == 3
+    assert blend(one=None, two=None).repeats is None
+    with pytest.raises(
+        ModeledgeError, match="E-CONFIG: blend: masks of 'one' come again never, those of 'two' after 4"
+    ):
+        blend(one=None, two=4)
+
+
 def test_what_cannot_be_blended():
     few = MaskedLM(masked())
     for parts, more, code in (

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -73,8 +74,9 @@ class Blend(Objective):
     """Σᵢ wᵢ Lᵢ over named objectives.
 
     `weights` are 1 where they are not said. `longest` is as in `Objective`: without `chances` no part of an example is
-    as long as its row. Raises `E-CONFIG` where two parts ask for different heads of one name, `E-CONFIG-KEY` for a
-    weight or chance of no part.
+    as long as its row. A blend has one epoch for all: the masks of its noisy parts come again after the same number of
+    epochs, or never. Raises `E-CONFIG` where they do not, or where two parts ask for different heads of one name,
+    `E-CONFIG-KEY` for a weight or chance of no part.
     """
 
     def __init__(
@@ -96,8 +98,7 @@ class Blend(Objective):
         self.heads: dict[str, Head] = _heads(parts)
         self.couples = any(part.couples for part in parts.values())
         self.continues = frozenset().union(*(part.continues for part in parts.values()))
-        self.longest = longest
-        self.repeats = _repeats(parts)
+        self.longest, self.repeats = longest, _repeats(parts)
 
     def gather(self, chances: Mapping[str, Number] | None = None) -> None:
         """Prepare by what the parts prepare by now, drawn with other `chances` where some are given."""
@@ -188,12 +189,14 @@ def _heads(parts: Mapping[str, Objective]) -> dict[str, Head]:
 
 
 def _repeats(parts: Mapping[str, Objective]) -> int | None:
-    """After how many epochs the noise of an example comes again: the same for all parts, who share the example."""
-    every = {name: part.repeats for name, part in parts.items()}
-    if len(set(every.values())) > 1:
-        what = f"the noise of the parts comes again after different numbers of epochs: {every}"
-        raise ModeledgeError("E-CONFIG", what, where="blend", remedy="give all the same number of masks")
-    return next(iter(every.values()))
+    """After how many epochs the noise of all parts comes again; parts without noise have no say."""
+    told = {name: part.repeats for name, part in parts.items() if part.prepare.noisy}
+    if len(set(told.values())) > 1:
+        (one, first), (two, second) = next((a, b) for a, b in pairwise(told.items()) if a[1] != b[1])
+        when = ["never" if n is None else f"after {n} epochs" for n in (first, second)]
+        what = f"masks of {one!r} come again {when[0]}, those of {two!r} {when[1]}"
+        raise ModeledgeError("E-CONFIG", what, where="blend", remedy="give all noisy parts the same number of masks")
+    return next(iter(told.values()), None)
 
 
 def _check(parts: Mapping[str, Objective], weights: Mapping[str, float], chances: Mapping[str, Number] | None) -> None:

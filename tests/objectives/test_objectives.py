@@ -15,10 +15,12 @@ from objectives_small import (
     CASES,
     CLASS_WEIGHTS,
     CLS,
+    FORMS,
     MASK,
     SEP,
     VOCAB,
     build,
+    config,
     contrast,
     examples,
     labelled,
@@ -36,10 +38,16 @@ from modeledge.objectives import (
     OBJECTIVES,
     CausalLM,
     Classify,
+    Denoise,
+    DenoisePrepare,
+    FillMiddle,
     Loss,
     MaskedLM,
     MaskedPrepare,
+    MiddlePrepare,
+    MultiToken,
     Order,
+    RandomSpans,
     Rank,
     RankPrepare,
     Regress,
@@ -218,7 +226,7 @@ def test_prepare_is_a_function_of_seed_epoch_and_index(name):
     objective = case.objective()
     chosen = examples(case, 4)
     if not case.pairs:
-        beside = ("words",)  # the channels that go with the ids
+        beside = ("words", "sentences")  # the channels that go with the ids
         chosen = [
             replace(
                 e,
@@ -240,9 +248,12 @@ def test_prepare_is_a_function_of_seed_epoch_and_index(name):
     before = [example.ids.copy() for example in chosen]
     assert [told(example) for example in reversed(chosen)] == first[::-1]
     assert all(np.array_equal(e.ids, kept) for e, kept in zip(chosen, before, strict=True))
-    moved = (told(chosen[0], seed=4), told(replace(chosen[0], epoch=1)), told(replace(chosen[0], index=7)))
-    for other in moved:
-        assert (other == first[0]) is not objective.prepare.noisy
+    for moved in (
+        [told(e, seed=4) for e in chosen],
+        [told(replace(e, epoch=1)) for e in chosen],
+        [told(replace(e, index=e.index + 7)) for e in chosen],
+    ):
+        assert (moved == first) is not objective.prepare.noisy
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -341,6 +352,12 @@ def cycle(random):
 
 TOYS = {
     "causal": lambda random, i: Example(i, cycle(random)),
+    "fim": lambda random, i: Example(i, np.full(40, 4 + i % 2)),  # how it is cut cannot be learned
+    "multi-token": lambda random, i: Example(i, cycle(random)),
+    "reading": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
+    "unilm": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
+    "diffusion": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB)), place=i),
+    "blend": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
     "masked": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
     "sentence": lambda random, i: paired(random, i),
     "contrast": lambda random, i: Example(i, random.integers(4, VOCAB, 6)),
@@ -352,6 +369,8 @@ TOYS = {
     "ordinal": lambda random, i: Example(i, random.integers(4, VOCAB, 6)),
     "choose": lambda random, i: choices(random, i),
     "write": lambda random, i: Example(i, random.integers(4, VOCAB, 4)),
+    "denoise": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB - 1))),
+    "prefix": lambda random, i: Example(i, cycle(random)),
     "rank": lambda random, i: Example(i, random.integers(4, VOCAB, 5)),
     "token": lambda random, i: tagged(i, random.integers(4, VOCAB, 6), random),
     "span": lambda random, i: Example(i, random.integers(6, VOCAB, 1), bracketed(random)),
@@ -405,6 +424,12 @@ def toy(row, count, seed):
 
 OBJECTIVE_TOYS = {
     "causal": lambda: CausalLM(),
+    "fim": lambda: FillMiddle(MiddlePrepare(0, 1, 2, 3, rate=0.5)),
+    "multi-token": lambda: MultiToken(config("decoder", 32), 2),
+    "reading": CASES["reading"].objective,
+    "unilm": CASES["unilm"].objective,
+    "diffusion": CASES["diffusion"].objective,
+    "blend": CASES["blend"].objective,
     "masked": lambda: MaskedLM(MaskedPrepare(VOCAB, MASK, (0, 1, 2, 3), cls=CLS, sep=SEP)),
     "replaced": lambda: replaced(width=32),
     "sentence": CASES["sentence"].objective,
@@ -416,11 +441,13 @@ OBJECTIVE_TOYS = {
     "ordinal": lambda: Order(labelled("source", "class"), OrdinalHead(start=(-2.0, 2.0))),
     "choose": CASES["choose"].objective,
     "write": lambda: Write(WritePrepare(SEP, 16, 6, start=(CLS,))),
+    "denoise": lambda: Denoise(DenoisePrepare(FORMS["both"], RandomSpans((VOCAB - 1,)))),
+    "prefix": CASES["prefix"].objective,
     "rank": lambda: Rank(RankPrepare(labelled("source", "class"))),
     "token": CASES["token-chain"].objective,
     "span": CASES["span"].objective,
 }
-SHAPE_OF = {**{row: row for row in OBJECTIVES}, "regress": "regress-decoder", "ordinal": "classify"}
+SHAPE_OF = {**{row: row for row in OBJECTIVES}, "denoise": "spans", "regress": "regress-decoder", "ordinal": "classify"}
 
 
 @pytest.mark.parametrize("row", OBJECTIVES)

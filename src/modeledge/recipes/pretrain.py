@@ -133,6 +133,7 @@ def make_tokenizer(recipe: PretrainRecipe, documents: Sequence[Document] | None)
         vocab_size=wanted.vocab_size,
         min_frequency=wanted.min_frequency,
         lowercase=wanted.lowercase,
+        extra=tuple(dict.fromkeys((*recipe.objective.reserved, *wanted.extra))),
     )
 
 
@@ -188,6 +189,7 @@ def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) 
     recipe.objective.check(model.config)
     objective = recipe.objective.build(tokenizer, model.config, recipe.train.length)
     shards.need(objective.prepare.channels)
+    recipe.curriculum.apply(objective, recipe.train.batch, recipe.objective.shared)
     stream = stream_of(recipe, shards)
     step = Step(model, objective, noise=Noise(recipe.seed))
     judge = None

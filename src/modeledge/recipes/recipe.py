@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from modeledge.config import Settings
+from modeledge.recipes.curriculum import CurriculumRecipe
 from modeledge.recipes.objectives import CausalAim, ObjectiveRecipe
 from modeledge.train.config import TrainConfig
 
@@ -44,13 +45,15 @@ class CorpusRecipe(Settings):
 
 
 class TokenizerRecipe(Settings):
-    """A tokenizer to be trained, or a `path` to one."""
+    """A tokenizer to be trained, or a `path` to one. `extra` are special tokens beside those that the objective asks
+    for: what later runs with this tokenizer will need."""
 
     path: str | None = None
     kind: Literal["bpe", "wordpiece", "unigram"] = "bpe"
     vocab_size: int = Field(default=8192, ge=2)
     min_frequency: int = Field(default=2, ge=1)
     lowercase: bool = False
+    extra: tuple[str, ...] = ()
 
 
 class ModelRecipe(Settings):
@@ -85,6 +88,7 @@ class PretrainRecipe(Checked):
     tokenizer: TokenizerRecipe = TokenizerRecipe()
     model: ModelRecipe = ModelRecipe()
     objective: ObjectiveRecipe = CausalAim()
+    curriculum: CurriculumRecipe = CurriculumRecipe()
     train: TrainConfig = TrainConfig()
     family: str | None = None
     license: str | None = None

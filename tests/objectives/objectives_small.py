@@ -37,6 +37,8 @@ from modeledge.objectives import (
     Choose,
     Classify,
     ClassifySeveral,
+    Contrast,
+    ContrastPrepare,
     Damage,
     Denoise,
     DenoisePrepare,
@@ -49,12 +51,16 @@ from modeledge.objectives import (
     MaskedPrepare,
     Objective,
     Order,
+    PairPrepare,
     PrefixLM,
     RandomSpans,
     Rank,
     RankPrepare,
     Regress,
+    Replaced,
+    ReplacedPrepare,
     Scattered,
+    SentencePairs,
     Shape,
     Shuffled,
     Span,
@@ -65,6 +71,7 @@ from modeledge.objectives import (
     Write,
     WritePrepare,
     collate,
+    generator_of,
     prepared,
     spans,
     ul2,
@@ -93,6 +100,16 @@ class Case:
 
 def masked() -> MaskedPrepare:
     return MaskedPrepare(VOCAB, MASK, (PAD, CLS, SEP, MASK), rate=0.3, cls=CLS, sep=SEP)
+
+
+def contrast(width: int | None = None, **more: object) -> Contrast:
+    return Contrast(ContrastPrepare(labelled("source", "class")), width=width, std=0.2, **more)  # type: ignore[arg-type]
+
+
+def replaced(width: int = 16, **more: object) -> Replaced:
+    """ELECTRA beside the small encoder, its generator half as wide."""
+    masking = replace(masked(), as_mask=1.0, as_random=0.0)
+    return Replaced(ReplacedPrepare(masking), generator_of(config("encoder", width), 0.5), **more)  # type: ignore[arg-type]
 
 
 def labelled(side: str, kind: str, class_weights: tuple[float, ...] = ()) -> LabelPrepare:
@@ -130,6 +147,9 @@ CASES = {
     "causal": Case("causal", "decoder", CausalLM),
     "causal-untied": Case("causal", "decoder", lambda: CausalLM(head=LMHead(tie=False, bias=True))),
     "masked": Case("masked", "encoder", lambda: MaskedLM(masked())),
+    "sentence": Case("sentence", "encoder", lambda: SentencePairs(PairPrepare(masked())), pairs=True, lm=1.0),
+    "contrast": Case("contrast", "encoder", lambda: contrast(16), pairs=True),
+    "replaced": Case("replaced", "encoder", lambda: replaced(), lm=1.0),
     "masked-words": Case("masked", "encoder", lambda: MaskedLM(replace(masked(), unit=whole_words()))),
     "boundary": Case(
         "boundary",
@@ -306,7 +326,7 @@ def label_of(row: str, random: np.random.Generator) -> object:
     """A label as the objective takes it."""
     if row == "several":
         return tuple(np.flatnonzero(random.random(3) < 0.5).tolist())
-    if row == "choose":
+    if row in ("choose", "sentence"):
         return int(random.integers(2))
     return int(random.integers(3)) if row in ("classify", "ordinal") else float(random.normal())
 
@@ -331,14 +351,19 @@ def run(step: Step, batches: Sequence) -> tuple[float, dict[str, torch.Tensor]]:
 
 def plain_loss(case: Case, step: Step, items: Sequence) -> float:
     """Over examples whose parts are run one by one, each alone in its row, by the textbook's formulas."""
+    if case.row == "contrast":
+        return contrast_loss(step, items)
     sums: dict[str, list[float]] = {}
     for item in items:
         with torch.no_grad():
             parts = [] if case.row in WRITING else alone(step, item)
             found = {"main": main_loss(case, step, item, parts)}
+            parts = [] if case.row == "write" else alone(step, item)
+            found = replaced_losses(step, item) if case.row == "replaced" else {}
+            found = found or {"main": main_loss(case, step, item, parts)}
             if case.row == "boundary":
                 found["sbo"] = boundary_losses(step, item, parts)
-            if case.lm:
+            if case.lm and "lm" not in found:
                 found["lm"] = token_losses(step, item, parts)
         for name, (losses, share) in found.items():
             held = sums.setdefault(name, [0.0, 0.0])
@@ -383,6 +408,9 @@ def main_loss(case: Case, step: Step, item: Prepared, parts: list) -> tuple[torc
         scores, places = heads["span"](last)[0, : max(item.lengths())], torch.from_numpy(item.labels["span"][0])
         losses = (F.cross_entropy(scores[:, 0], places[0]) + F.cross_entropy(scores[:, 1], places[1])) / 2
         return losses, torch.from_numpy(item.weights["span"])
+    if case.row == "sentence":
+        scores = F.log_softmax(heads["next"](last, batch), -1)[0]
+        return -scores[int(item.labels["next"][0])], torch.from_numpy(item.weights["next"])
     name = "choice" if case.row == "choose" else "value" if case.row == "regress" else "class"
     label, share = item.labels[name], torch.from_numpy(item.weights[name])
     if case.row == "regress":
@@ -411,6 +439,45 @@ def token_losses(step: Step, item: Prepared, parts: list) -> tuple[torch.Tensor,
     scores = step.model.logits(states)[torch.from_numpy(item.reads["lm"])]
     losses = F.cross_entropy(scores, torch.from_numpy(item.labels["lm"]), reduction="none")
     return losses, torch.from_numpy(item.weights["lm"])
+
+
+def replaced_losses(step: Step, item: Prepared) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """ELECTRA by whole models: a generator of its own guesses, the text is written again, each token is judged."""
+    generator = step.objective.whole_generator(step.model).double()
+    generator.compute = torch.float64
+    at, ids = item.reads["lm"], item.source.ids.copy()
+    told = F.log_softmax(generator.logits(generator(one_row(ids)).last[0, at]), -1).numpy()
+    original = ids.copy()
+    original[at] = item.labels["lm"]
+    for n, place in enumerate(at):
+        ids[place] = int((np.exp(told[n]).cumsum() > item.labels["draw"][n]).argmax())
+    scores = step.model.heads["replaced"](step.model(one_row(ids)).last[0])[:, 0]
+    chances, other = torch.sigmoid(scores), torch.from_numpy(ids != original)
+    losses = -50 * torch.where(other, chances, 1 - chances).log()
+    guessed = -torch.from_numpy(told[np.arange(len(at)), item.labels["lm"]])
+    weights = {name: torch.from_numpy(item.weights[name]) for name in ("lm", "replaced")}
+    return {"main": (losses, weights["replaced"]), "lm": (guessed, weights["lm"])}
+
+
+@torch.no_grad()
+def contrast_loss(step: Step, items: Sequence) -> float:
+    """In numpy: the cosines of all texts with all pairs, over the temperature; equal pairs are no negatives."""
+    dense, texts, pairs = step.objective.dense, [], []
+    for item in items:
+        vectors = [np.tanh(dense(states[0, 0]).numpy()) for states, _ in alone(step, item)]
+        one, two = (vector / np.sqrt((vector**2).sum()) for vector in vectors)
+        texts.append(one)
+        pairs.append(two)
+    scores, names = np.array(texts) @ np.array(pairs).T / 0.05, [int(item.labels["text"][1]) for item in items]
+    total = 0.0
+    for i, row in enumerate(scores):
+        against = [score for j, score in enumerate(row) if j == i or names[j] != names[i]]
+        total += np.log(np.exp(against).sum()) - row[i]
+    return float(total / len(items))
+
+
+def one_row(ids: np.ndarray) -> Batch:
+    return collate([Prepared(0, source=Piece(ids))], Shape(64, packed=False))
 
 
 def boundary_losses(step: Step, item: Prepared, parts: list) -> tuple[torch.Tensor, torch.Tensor]:

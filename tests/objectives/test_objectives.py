@@ -20,10 +20,12 @@ from objectives_small import (
     SEP,
     VOCAB,
     build,
+    contrast,
     examples,
     labelled,
     plain_loss,
     ready,
+    replaced,
     run,
     tagged,
 )
@@ -60,6 +62,7 @@ from modeledge.records import Example
 from modeledge.seed import Noise
 
 EVERY = list(CASES)
+APART = [name for name in EVERY if CASES[name].row != "contrast"]  # rows whose examples do not see each other
 
 
 def test_every_row_has_a_case():
@@ -110,7 +113,7 @@ def bounds(case, dtype):
     return tuple((10 if case.row == "choose" else 1) * bound for bound in BOUNDS[dtype])
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", APART)
 @pytest.mark.parametrize("dtype", BOUNDS)
 @settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=9), st.integers(0, 99))
@@ -127,7 +130,7 @@ def test_any_split_gives_one_loss_and_one_gradient(name, dtype, shares, seed):
     agree(run(step, [fill(items, [row], width) for row in rows]), together, *bounds(case, dtype), sizes)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", APART)
 @pytest.mark.parametrize("dtype", BOUNDS)
 def test_every_split_of_one_batch_is_within_the_promise(name, dtype):
     """1e-12 in float64 and 1e-6 in fp32 of each tensor's own norm, for all ways to cut twelve ragged examples."""
@@ -177,7 +180,7 @@ def test_weights_are_known_before_the_forward_pass(name):
     known = step.objective.weights(batch)
     loss = step(batch, Noise(0))
     assert known.keys() == loss.terms.keys()
-    assert not step.objective.couples
+    assert step.objective.couples is (name not in APART)
     for term, weight in known.items():
         assert torch.equal(weight, loss.terms[term].weight)
         assert weight.ndim == loss.terms[term].total.ndim == 0
@@ -346,6 +349,9 @@ def cycle(random):
 TOYS = {
     "causal": lambda random, i: Example(i, cycle(random)),
     "masked": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
+    "sentence": lambda random, i: paired(random, i),
+    "contrast": lambda random, i: Example(i, random.integers(4, VOCAB, 6)),
+    "replaced": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
     "boundary": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB)), channels={"words": np.ones(12)}),
     "classify": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=i % 3),
     "regress": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=0.0),
@@ -359,6 +365,12 @@ TOYS = {
     "token": lambda random, i: tagged(i, random.integers(4, VOCAB, 6), random),
     "span": lambda random, i: Example(i, random.integers(6, VOCAB, 1), bracketed(random)),
 }
+
+
+def paired(random, index):
+    """Each segment is one token over and over; the second one's kind is the label."""
+    first, second = random.integers(4, VOCAB, 2)
+    return Example(index, np.full(6, first), np.full(6, second), int(second % 2))
 
 
 def bracketed(random):
@@ -403,6 +415,9 @@ def toy(row, count, seed):
 OBJECTIVE_TOYS = {
     "causal": lambda: CausalLM(),
     "masked": lambda: MaskedLM(MaskedPrepare(VOCAB, MASK, (0, 1, 2, 3), cls=CLS, sep=SEP)),
+    "replaced": lambda: replaced(width=32),
+    "sentence": CASES["sentence"].objective,
+    "contrast": lambda: contrast(32),
     "boundary": CASES["boundary"].objective,
     "classify": lambda: Classify(labelled("source", "class"), ClassHead(outputs=3)),
     "regress": lambda: Regress(labelled("target", "value"), ValueHead(pool="last")),

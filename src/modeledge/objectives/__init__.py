@@ -5,6 +5,7 @@ from modeledge.objectives.boundary import BoundaryLM, BoundaryPrepare
 from modeledge.objectives.causal import CausalLM, CausalPrepare
 from modeledge.objectives.choice import ChoicePrepare, Choose
 from modeledge.objectives.collate import Shape, collate, fill, plan
+from modeledge.objectives.contrast import Contrast, ContrastPrepare
 from modeledge.objectives.corrupt import Dropped, Fragment, Masked, RandomSpans, Scattered, Shuffled, Split
 from modeledge.objectives.damage import Damage, Damaged
 from modeledge.objectives.denoise import Denoise, DenoisePrepare, PrefixLM
@@ -17,6 +18,8 @@ from modeledge.objectives.objective import Loss, Objective, Prepare, Step, Term,
 from modeledge.objectives.ordinal import Order
 from modeledge.objectives.rank import Rank, RankPrepare
 from modeledge.objectives.relate import MarkedPrepare
+from modeledge.objectives.replaced import Replaced, ReplacedPrepare, generator_of
+from modeledge.objectives.sentence import PairPrepare, SentencePairs
 from modeledge.objectives.several import ClassifySeveral
 from modeledge.objectives.span import NOT_HERE, UNKNOWN, Span, SpanPrepare
 from modeledge.objectives.tag import TagPrepare, TagTokens
@@ -28,6 +31,9 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "masked": MaskedLM,
     "denoise": Denoise,
     "prefix": PrefixLM,
+    "replaced": Replaced,
+    "sentence": SentencePairs,
+    "contrast": Contrast,
     "boundary": BoundaryLM,
     "classify": Classify,
     "regress": Regress,
@@ -53,6 +59,8 @@ __all__ = [
     "Choose",
     "Classify",
     "ClassifySeveral",
+    "Contrast",
+    "ContrastPrepare",
     "Damage",
     "Damaged",
     "Denoise",
@@ -70,6 +78,7 @@ __all__ = [
     "Mixture",
     "Objective",
     "Order",
+    "PairPrepare",
     "PicturePrepare",
     "PrefixLM",
     "Prepare",
@@ -78,9 +87,12 @@ __all__ = [
     "RankPrepare",
     "Readable",
     "Regress",
+    "Replaced",
+    "ReplacedPrepare",
     "Runs",
     "Salient",
     "Scattered",
+    "SentencePairs",
     "Shape",
     "Shuffled",
     "Single",
@@ -96,6 +108,7 @@ __all__ = [
     "WritePrepare",
     "collate",
     "fill",
+    "generator_of",
     "most_tokens",
     "ngrams",
     "patches",

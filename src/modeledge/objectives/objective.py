@@ -75,6 +75,9 @@ class Objective(nn.Module):
     continues: frozenset[str] = frozenset()
     repeats: int | None = None
 
+    def draw(self, noise: Noise) -> None:
+        """Draw the weights of the objective's own modules, where it has any: once, where its step is made."""
+
     def loss(self, model: Backbone, batch: Batch, noise: Noise) -> Loss:
         """The terms for one micro-batch. The weight of each term must equal `batch.weights[term].sum()`."""
         raise NotImplementedError
@@ -91,6 +94,7 @@ class Step(nn.Module):
         super().__init__()
         self.model, self.objective = model, objective
         model.add_heads(objective.heads, noise)
+        objective.draw(noise)
 
     def forward(self, batch: Batch, noise: Noise) -> Loss:
         """The loss of one micro-batch; `noise` is keyed by (seed, step, micro-batch, rank)."""

@@ -13,7 +13,7 @@ from modeledge import files
 from modeledge.config import to_toml
 from modeledge.corpus.pipeline import LEDGER, Build, build_corpus, kept_documents, reading
 from modeledge.corpus.shard import Shards
-from modeledge.corpus.stream import TokenStream
+from modeledge.corpus.stream import ShardStream
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.families import load_model, save_model
 from modeledge.model.backbone import Backbone
@@ -67,14 +67,14 @@ def pretrain(
         if resume:
             say(f"resumed after step {session.resume()}")
         else:
-            guard(
-                recipe,
-                view_of_training(recipe, trainer, tokenizer, all_of(recipe, trainer.model, tokenizer, shards), folder),
-                say,
-            )
+            stream = all_of(recipe, trainer.model, tokenizer, shards)
+            if stream.note:
+                say(f"note: {stream.note}")
+            guard(recipe, view_of_training(recipe, trainer, tokenizer, stream, folder), say)
         session.run(listeners)
         session.take_best()
         assert isinstance(trainer.model, Transformer)
+        recipe.objective.beside(trainer.model, trainer.module.objective, tokenizer, folder)
         card = card_of(recipe, trainer, folder)
         return finish(trainer.model, tokenizer, folder / "model", recipe.family, card=card)
 
@@ -231,7 +231,7 @@ def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> Transformer
     return PRESETS[preset](vocab)
 
 
-def all_of(recipe: PretrainRecipe, model: Backbone, tokenizer: Tokenizer, shards: Shards) -> TokenStream:
+def all_of(recipe: PretrainRecipe, model: Backbone, tokenizer: Tokenizer, shards: Shards) -> ShardStream:
     """The examples of a corpus, cut as the objective wants them, before any is held out."""
     return recipe.objective.on(model, tokenizer).stream(shards, recipe.train.length, recipe.seed)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from modeledge.config import Settings
 from modeledge.corpus.shard import Shards
-from modeledge.corpus.stream import TokenStream
+from modeledge.corpus.stream import ShardStream, TokenStream
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
 from modeledge.model.facts import Facts
+from modeledge.model.transformer import Transformer
 from modeledge.objectives import Objective
 from modeledge.tokens import Tokenizer
 
@@ -59,9 +61,12 @@ class Aim(Settings, ABC):
         """How many tokens of a document make an example of `length`."""
         return length
 
-    def stream(self, shards: Shards, length: int, seed: int) -> TokenStream:
+    def stream(self, shards: Shards, length: int, seed: int) -> ShardStream:
         """The examples of a corpus in their order."""
         return TokenStream(shards, self.tokens(length), seed, shortest=self.shortest)
+
+    def beside(self, model: Transformer, objective: Objective, tokenizer: Tokenizer, folder: Path) -> None:
+        """Write into the run's folder what was trained beside the model; with most objectives that is nothing."""
 
     def check(self, config: TransformerConfig) -> None:
         """Refuse a model with other towers (`E-CONFIG`)."""

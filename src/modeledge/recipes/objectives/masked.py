@@ -75,16 +75,15 @@ class Masking(Aim):
         )
 
 
-class MaskedAim(Masking):
-    """Hidden tokens from both sides. `unit` says what is hidden together: a token, a whole word, an n-gram of up to
-    `longest` words (ALBERT), or a name, date or number (REALM)."""
+class UnitMasking(Masking):
+    """`unit` says what is hidden together: a token, a whole word, an n-gram of up to `longest` words (ALBERT), or a
+    name, date or number (REALM)."""
 
-    kind: Literal["masked"] = "masked"
     unit: Literal["token", "word", "ngram", "salient"] = "token"
     longest: int = Field(default=3, ge=1, le=100)
 
     @model_validator(mode="after")
-    def _read(self) -> MaskedAim:
+    def _read(self) -> UnitMasking:
         if self.unit != "ngram" and "longest" in self.model_fields_set and self.longest != 3:
             raise ValueError(f'longest is read where unit = "ngram", not with unit = "{self.unit}"')
         return self
@@ -92,6 +91,12 @@ class MaskedAim(Masking):
     @property
     def hidden(self) -> Unit:
         return ngrams(self.longest) if self.unit == "ngram" else UNITS[self.unit]()
+
+
+class MaskedAim(UnitMasking):
+    """Hidden tokens from both sides."""
+
+    kind: Literal["masked"] = "masked"
 
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
         return MaskedLM(self.masking(tokenizer))

@@ -357,8 +357,6 @@ def plain_loss(case: Case, step: Step, items: Sequence) -> float:
     for item in items:
         with torch.no_grad():
             parts = [] if case.row in WRITING else alone(step, item)
-            found = {"main": main_loss(case, step, item, parts)}
-            parts = [] if case.row == "write" else alone(step, item)
             found = replaced_losses(step, item) if case.row == "replaced" else {}
             found = found or {"main": main_loss(case, step, item, parts)}
             if case.row == "boundary":

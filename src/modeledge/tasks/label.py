@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
@@ -19,6 +19,7 @@ from modeledge.model.heads import ClassHead, Pool, ValueHead
 from modeledge.objectives import Classify, Labelling, LabelPrepare, Regress
 from modeledge.records import Example
 from modeledge.tasks.columns import text_of, where_of
+from modeledge.tasks.confidence import Scaling, fitted
 from modeledge.tasks.labels import Labels, check_sizes, check_unseen, extended, infer
 from modeledge.tasks.task import Answer, Asked, Row, Say, Task, known_options, role_columns
 from modeledge.tasks.wording import WORDING, Worded, Wording, worded
@@ -61,7 +62,7 @@ class LabelTask(Worded, Task):
         lm: float = 0.0,
         wording: Wording = Wording(),  # noqa: B008
     ) -> None:
-        self.labels, self.tokenizer, self.wording = labels, tokenizer, wording
+        self.labels, self.tokenizer, self.wording, self.scaling = labels, tokenizer, wording, Scaling()
         self.columns = {"text": text, "label": label, **({} if pair is None else {"pair": pair})}
         prepare = shape_for(tokenizer, config, labels.kind, length, tuple(class_weights), start)
         prepare = replace(prepare, lm=checked_share(lm, config) > 0)
@@ -112,6 +113,7 @@ class LabelTask(Worded, Task):
             "pool": head.pool,
             "hidden": head.hidden,
             "start": self.prepare.start,
+            "scaling": asdict(self.scaling),
             **self.wording.described(),
         }
 
@@ -121,7 +123,9 @@ class LabelTask(Worded, Task):
         labels = Labels(said["kind"], tuple(said["names"]))
         names = ("length", "text", "pair", "label", "pool", "hidden")
         wording, start = Wording.of(said, labels.names), said.get("start")
-        return cls(labels, tokenizer, facts, wording=wording, start=start, **{name: said[name] for name in names})
+        task = cls(labels, tokenizer, facts, wording=wording, start=start, **{name: said[name] for name in names})
+        task.scaling = Scaling.of(said)
+        return task
 
     def encode(self, rows: Sequence[Row], *, labelled: bool = True) -> list[Example]:
         """Rows → examples. A missing column or an empty text is an error; rows keep their order."""
@@ -151,7 +155,7 @@ class LabelTask(Worded, Task):
             scores = self.objective.scores(model, batch).cpu()
         if self.labels.kind == "value":
             return [Answer(int(i), float(v)) for i, v in zip(batch.indices, scores, strict=True)]
-        shares = torch.softmax(scores, -1).tolist()
+        shares = self.scaling.shares(scores)
         best = scores.argmax(-1).tolist()
         return [Answer(int(i), b, tuple(s)) for i, b, s in zip(batch.indices, best, shares, strict=True)]
 
@@ -200,6 +204,13 @@ class LabelTask(Worded, Task):
     def unlabelled(self, example: Example) -> Example:
         """A label that nobody reads, where there is none."""
         return example if example.label is not None else replace(example, label=0)
+
+    def tune(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Sequence[str]:
+        """Fit the temperature of the confidences, where one class a row is scored by a softmax."""
+        if not isinstance(self.objective, Classify) or not answers:
+            return ()
+        self.scaling, words = fitted(answers, examples)
+        return [words]
 
     def finish(self, model: Backbone) -> None:
         """A regression's head learns to speak in the units of the labels."""
@@ -263,7 +274,7 @@ def shape_for(
     start: int | None = None,
 ) -> LabelPrepare:
     """The special tokens around texts: `[CLS] a [SEP] b [SEP]` for an encoder, `a [SEP] b [CLS]` for a decoder, whose
-    last token has read everything; where a tokenizer has no such tokens, its end-of-text stands in.
+    last token has read everything; where a tokenizer has no such tokens, its begin- and end-of-text stand in.
 
     A decoder that reads an encoder is given the same text on both sides, one token later (Lewis et al. 2020, figure
     3a); it begins with `start`, without which it is `E-CONFIG`.
@@ -283,7 +294,8 @@ def shape_for(
         types = config.embed.types > 1 if isinstance(config.embed, Tokens) else False
         return LabelPrepare("both", length, kind, specials.cls, ends, ends, types, class_weights, start)
     if config.encoder is not None:
-        cls, sep = tokenizer.need("cls"), tokenizer.need("sep")
+        cls = specials.bos if specials.cls is None and specials.bos is not None else tokenizer.need("cls")
+        sep = specials.eos if specials.sep is None and specials.eos is not None else tokenizer.need("sep")
         return LabelPrepare("source", length, kind, cls, sep, sep, config.table.types > 1, class_weights)
     between = specials.sep if specials.sep is not None else specials.eos
     last = specials.cls if specials.cls is not None else specials.eos

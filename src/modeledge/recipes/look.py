@@ -77,7 +77,9 @@ def looked_at(recipe: PretrainRecipe | FinetuneRecipe, say: Say) -> Iterator[Vie
             texts = None if recipe.corpus.shards is not None else _first_texts(recipe, say)
             tokenizer, shards = prepare_corpus(recipe, folder, texts, lambda line: None)
             trainer = build_trainer(recipe, tokenizer, shards)
-            yield view_of_training(recipe, trainer, tokenizer, stream_of(recipe, shards), folder)
+            yield view_of_training(
+                recipe, trainer, tokenizer, stream_of(recipe, trainer.model, tokenizer, shards), folder
+            )
 
 
 def _first_texts(recipe: PretrainRecipe, say: Say) -> list[Document]:

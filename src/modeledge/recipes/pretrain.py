@@ -70,7 +70,7 @@ def pretrain(
         if resume:
             say(f"resumed after step {session.resume()}")
         else:
-            stream = stream_of(recipe, shards)
+            stream = stream_of(recipe, trainer.model, tokenizer, shards)
             if stream.note:
                 say(f"note: {stream.note}")
             guard(recipe, view_of_training(recipe, trainer, tokenizer, stream, folder), say)
@@ -136,7 +136,7 @@ def make_tokenizer(recipe: PretrainRecipe, documents: Sequence[Document] | None)
         vocab_size=wanted.vocab_size,
         min_frequency=wanted.min_frequency,
         lowercase=wanted.lowercase,
-        extra=tuple(dict.fromkeys((*recipe.objective.reserved, *wanted.extra))),
+        extra=recipe.reserved,
     )
 
 
@@ -190,10 +190,11 @@ def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) 
     """Model, objective and stream of a recipe under one trainer."""
     model = build_model(recipe, tokenizer)
     recipe.objective.check(model.config)
-    objective = recipe.objective.build(tokenizer, model.config, recipe.train.length)
+    aim = recipe.objective.on(model, tokenizer)
+    objective = aim.build(tokenizer, model.config, recipe.train.length)
     shards.need(objective.prepare.channels)
     recipe.curriculum.apply(objective, recipe.train.batch, recipe.objective.shared)
-    stream = stream_of(recipe, shards)
+    stream: ShardStream = aim.stream(shards, recipe.train.length, recipe.seed)
     step = Step(model, objective, noise=Noise(recipe.seed))
     judge = None
     if recipe.held_out:
@@ -231,9 +232,9 @@ def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> Transformer
     return PRESETS[preset](vocab)
 
 
-def stream_of(recipe: PretrainRecipe, shards: Shards) -> ShardStream:
-    """The examples of a corpus, cut as the objective wants them."""
-    return recipe.objective.stream(shards, recipe.train.length, recipe.seed)
+def stream_of(recipe: PretrainRecipe, model: Backbone, tokenizer: Tokenizer, shards: Shards) -> ShardStream:
+    """The examples of a corpus, cut as the objective wants them, before any is held out."""
+    return recipe.objective.on(model, tokenizer).stream(shards, recipe.train.length, recipe.seed)
 
 
 def pinned(recipe: PretrainRecipe) -> PretrainRecipe:

@@ -15,6 +15,7 @@ from modeledge.config import Settings
 from modeledge.model.reshape import Decoder
 from modeledge.recipes.curriculum import CurriculumRecipe
 from modeledge.recipes.objectives import CausalAim, ObjectiveRecipe
+from modeledge.tokens.sentinels import sentinel_names
 from modeledge.train.config import TrainConfig
 
 MEMORY = "rows from memory"  # what stands in the place of a data file where rows came as Python values
@@ -47,14 +48,18 @@ class CorpusRecipe(Settings):
 
 
 class TokenizerRecipe(Settings):
-    """A tokenizer to be trained, or a `path` to one. `extra` are special tokens beside those that the objective asks
-    for: what later runs with this tokenizer will need."""
+    """A tokenizer to be trained, or a `path` to one.
+
+    `sentinels` is how many tokens like `<extra_id_0>` it reserves; left out, as many as the objective asks for. `extra`
+    are special tokens beside those that the objective asks for: what later runs with this tokenizer will need.
+    """
 
     path: str | None = None
     kind: Literal["bpe", "wordpiece", "unigram"] = "bpe"
     vocab_size: int = Field(default=8192, ge=2)
     min_frequency: int = Field(default=2, ge=1)
     lowercase: bool = False
+    sentinels: int | None = Field(default=None, ge=0, le=10_000)
     extra: tuple[str, ...] = ()
 
 
@@ -98,6 +103,16 @@ class PretrainRecipe(Checked):
     train: TrainConfig = TrainConfig()
     family: str | None = None
     license: str | None = None
+
+    @property
+    def reserved(self) -> tuple[str, ...]:
+        """The special tokens without a role that a tokenizer to be trained gets: those of the objective, with as many
+        sentinels as are asked for, and the tokenizer's `extra`."""
+        names, asked = self.objective.reserves(self.train.length), self.tokenizer.sentinels
+        if asked is not None:
+            every = sentinel_names(max(asked, len(names)))
+            names = (*every[:asked], *(name for name in names if name not in every))
+        return tuple(dict.fromkeys((*names, *self.tokenizer.extra)))
 
     @property
     def unused(self) -> str:

@@ -100,7 +100,7 @@ def finetune(
         else:
             guard(recipe, view_of_tuning(recipe, ready, parts, folder), say)
         session.run(listeners)
-        session.take_best()
+        session.conclude()
         for strategy in trainer.strategies:
             if strategy.mergeable:
                 strategy.merge(model)

@@ -75,7 +75,7 @@ def pretrain(
                 say(f"note: {stream.note}")
             guard(recipe, view_of_training(recipe, trainer, tokenizer, stream, folder), say)
         session.run(listeners)
-        session.take_best()
+        session.conclude()
         assert isinstance(trainer.model, Transformer)
         recipe.objective.beside(trainer.model, trainer.module.objective, tokenizer, folder)
         card = card_of(recipe, trainer, folder)

@@ -125,7 +125,8 @@ class FinetuneRecipe(Checked):
     """A model and labelled rows in, an adapted model and its marks out.
 
     Without a `test` file `test_share` of the rows is set aside. With `train.judge_every` the judge chooses the best
-    step by `metric` on the rows of `validation`, or on `validation_share` of the training rows: never on test rows.
+    step by `metric` on the rows of `validation`, or on `validation_share` of the training rows: never on test rows. The
+    same rows choose a threshold, or the temperature of confidences; a `validation` file does so without a judge too.
     `task` is a row of `TASKS`; `columns` names the column of each of its roles, and `text`, `pair` and `label` (which
     is what is learned) are short for three of them; `options` are those of the task. Its head is the one that the
     model's own class has, unless options ask for another. `bidirectional` and `decoder` are as in `ModelRecipe`.

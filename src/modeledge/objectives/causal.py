@@ -13,7 +13,7 @@ from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
 from modeledge.model.heads import Head, LanguageModelling, LMHead
 from modeledge.model.likelihood import token_loss
-from modeledge.objectives.objective import Loss, Objective, Term
+from modeledge.objectives.objective import Loss, Measure, Objective, Term
 from modeledge.records import Example, Piece, Prepared
 from modeledge.seed import Noise
 
@@ -41,6 +41,8 @@ class CausalPrepare:
 
 class CausalLM(Objective):
     """Each token predicts the next one, under a causal pattern."""
+
+    measure: ClassVar[Measure] = "likelihood"
 
     def __init__(self, *, head: LMHead | None = None) -> None:
         super().__init__()

@@ -10,10 +10,12 @@ from types import MappingProxyType
 from typing import Any
 
 from modeledge import files
+from modeledge.adapt import Strategy, WidthRule
 from modeledge.config import to_toml
-from modeledge.corpus.pipeline import LEDGER, Build, build_corpus, kept_documents, reading
+from modeledge.corpus.mix import MixedStream
+from modeledge.corpus.pipeline import LEDGER, build_corpus, kept_documents, reading
 from modeledge.corpus.shard import Shards
-from modeledge.corpus.stream import ShardStream
+from modeledge.corpus.stream import ShardStream, Stream
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.families import load_model, save_model
 from modeledge.model.backbone import Backbone
@@ -22,16 +24,19 @@ from modeledge.model.plain import from_plain
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import Step
 from modeledge.recipes.card import Card, base_of, write_card
+from modeledge.recipes.continued import building, check_continuing, extend_model, opened, replay_shards
 from modeledge.recipes.folder import finished, run_folder
 from modeledge.recipes.gate import guard, view_of_training
-from modeledge.recipes.held import check_judging, every, loss_on, split_stream
+from modeledge.recipes.held import check_judging, every, marks_on, metric_of, split_stream
 from modeledge.recipes.hub import find_model, remember_source, source_of
 from modeledge.recipes.presets import PRESETS
-from modeledge.recipes.recipe import CorpusRecipe, PretrainRecipe, absolute, is_name
+from modeledge.recipes.recipe import PretrainRecipe, absolute, is_name
+from modeledge.recipes.samples import sampling
 from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
 from modeledge.records import Document, Ledger
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer, train_tokenizer
+from modeledge.tokens.extend import extended
 from modeledge.train import Judge, Session, Trainer
 from modeledge.train.session import Listener, write_environment
 
@@ -54,6 +59,7 @@ def pretrain(
     """
     recipe = pinned(absolute(recipe))
     check_judging(recipe)
+    check_continuing(recipe)
     if recipe.unused:
         say(f"note: {recipe.unused}")
     with run_folder(folder, to_toml(recipe), resume=resume):
@@ -61,7 +67,7 @@ def pretrain(
             say("the run is finished")
             return folder / "model"
         tokenizer, shards = prepare_corpus(recipe, folder, documents, say)
-        trainer = build_trainer(recipe, tokenizer, shards)
+        trainer = build_trainer(recipe, tokenizer, shards, replay_shards(recipe, folder, tokenizer, say))
         write_environment(folder, recipe.seed, source_of(trainer.model))
         session = Session(folder, trainer, say=say)
         if resume:
@@ -71,7 +77,8 @@ def pretrain(
             if stream.note:
                 say(f"note: {stream.note}")
             guard(recipe, view_of_training(recipe, trainer, tokenizer, stream, folder), say)
-        session.run(listeners)
+        with sampling(recipe, trainer, tokenizer, stream_of(recipe, shards), folder) as sampled:
+            session.run([*sampled, *listeners])
         session.conclude()
         assert isinstance(trainer.model, Transformer)
         recipe.objective.beside(trainer.model, trainer.module.objective, tokenizer, folder)
@@ -89,7 +96,7 @@ def prepare_corpus(
         tokenizer = given_tokenizer(recipe)
         if tokenizer is None:
             raise ModeledgeError("E-CONFIG", "shards need the tokenizer they were made with", where="tokenizer.path")
-        return check_pair(tokenizer, Shards.open(Path(recipe.corpus.shards)))
+        return tokenizer, opened(Path(recipe.corpus.shards), tokenizer)
     where = folder / "corpus"
     kept = None if documents is None else same_texts(list(documents), folder)
     if not where.exists():
@@ -109,26 +116,21 @@ def prepare_corpus(
         )
         report_ledger(ledger, say)
     files.write_json(folder / LEDGER, files.read_json(where / LEDGER))
-    return check_pair(Tokenizer.load(folder / "tokenizer"), Shards.open(where))
-
-
-def check_pair(tokenizer: Tokenizer, shards: Shards) -> tuple[Tokenizer, Shards]:
-    """Refuse shards that another tokenizer wrote (`E-TOKENIZER-MISMATCH`)."""
-    if shards.tokenizer != tokenizer.fingerprint:
-        what = f"the shards were written with tokenizer {shards.tokenizer[:12]}, this is {tokenizer.fingerprint[:12]}"
-        raise ModeledgeError("E-TOKENIZER-MISMATCH", what)
-    return tokenizer, shards
+    tokenizer = Tokenizer.load(folder / "tokenizer")
+    return tokenizer, opened(where, tokenizer)
 
 
 def make_tokenizer(recipe: PretrainRecipe, documents: Sequence[Document] | None) -> Tokenizer:
     """The tokenizer that the recipe names or its model brings, or one trained on what the corpus will keep."""
-    given = given_tokenizer(recipe)
-    if given is not None:
+    given, wanted, ledger = given_tokenizer(recipe), recipe.tokenizer, Ledger()
+    if given is not None and wanted.extend is None:
         return given
-    wanted, ledger = recipe.tokenizer, Ledger()
     source = documents if documents is not None else read(recipe.corpus, ledger)
+    texts = (document.text for document in kept_documents(source, building(recipe.corpus), ledger=ledger))
+    if given is not None and wanted.extend is not None:
+        return extended(given, texts, wanted.extend, least=wanted.min_frequency)
     return train_tokenizer(
-        (document.text for document in kept_documents(source, building(recipe.corpus), ledger=ledger)),
+        texts,
         kind=wanted.kind,
         vocab_size=wanted.vocab_size,
         min_frequency=wanted.min_frequency,
@@ -176,25 +178,35 @@ def same_texts(documents: list[Document], folder: Path) -> list[Document]:
     return documents
 
 
-def building(corpus: CorpusRecipe, channels: Iterable[str] = ()) -> Build:
-    """What the recipe says of the way from documents to shards; `channels` are those that its objective asks for."""
-    wanted = {*corpus.channels, *channels}
-    return Build(filters=corpus.filters, deduplicate=corpus.deduplicate, channels=sorted(wanted))
-
-
-def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) -> Trainer:
-    """Model, objective and stream of a recipe under one trainer."""
+def build_trainer(
+    recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards, replay: Shards | None = None
+) -> Trainer:
+    """Model, objective and stream of a recipe under one trainer; `replay` are the shards of its general text."""
     model = build_model(recipe, tokenizer)
     recipe.objective.check(model.config)
     objective = recipe.objective.build(tokenizer, model.config, recipe.train.length)
     shards.need(objective.prepare.channels)
-    stream = stream_of(recipe, shards)
+    streams = {"": stream_of(recipe, shards)}
+    if replay is not None:
+        replay.need(objective.prepare.channels)
+        streams["replay."] = stream_of(recipe, replay)
     step = Step(model, objective, noise=Noise(recipe.seed))
     judge = None
     if recipe.held_out:
-        stream, held = split_stream(stream, recipe.held_out, recipe.seed)
-        judge = Judge(loss_on(step, held, recipe.train), "loss", every(recipe), False, recipe.train.patience)
-    return Trainer(step, stream, config=recipe.train, seed=recipe.seed, judge=judge)
+        parts = {name: split_stream(stream, recipe.held_out, recipe.seed) for name, stream in streams.items()}
+        streams = {name: kept for name, (kept, _) in parts.items()}
+        evaluate = marks_on(step, {name: held for name, (_, held) in parts.items()}, recipe.train, tokenizer)
+        judge = Judge(evaluate, metric_of(objective), every(recipe), False, recipe.train.patience)
+    stream: Stream = streams[""]
+    if recipe.replay is not None and replay is not None:
+        stream = MixedStream(list(streams.values()), [1.0 - recipe.replay.share, recipe.replay.share])
+    return Trainer(step, stream, rules(recipe), config=recipe.train, seed=recipe.seed, judge=judge)
+
+
+def rules(recipe: PretrainRecipe) -> list[Strategy]:
+    """The strategies that a recipe of pre-training asks for."""
+    base = recipe.train.base_width
+    return [] if base is None else [WidthRule(base, fresh=recipe.model.start is None)]
 
 
 def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
@@ -203,6 +215,8 @@ def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
         found = find_model(recipe.model.start, recipe.model.revision, recipe.model.endpoint)
         model = load_model(found.folder)
         remember_source(model, found.source)
+        if recipe.tokenizer.extend is not None:
+            extend_model(model, given_tokenizer(recipe), tokenizer)
         if tokenizer.vocab_size > model.config.table.vocab:
             what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.table.vocab} rows"
             raise ModeledgeError("E-VOCAB-SIZE", what)

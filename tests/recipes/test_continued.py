@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from modeledge.tokens import Tokenizer
 COMMON = "the a quick brown fox dog jumps over lazy and then sleeps near old red house while it rains".split()  # noqa: SIM905
 DOMAIN = "acute myocardial infarction ischaemia of cardiac tissue with thrombolysis and angioplasty".split()  # noqa: SIM905
 STACK = {"layers": 1, "attention": {"heads": 2}, "feedforward": {"width": 32}, "position": {"kind": "rotary"}}
+PAGE = Path(__file__).parents[2] / "docs" / "pretraining.md"
 TRAIN = {"steps": 6, "batch": 4, "length": 24, "save_every": 2, "judge_every": 3, "precision": "fp32"}
 
 
@@ -193,6 +196,14 @@ def test_the_width_rule_in_a_recipe(ground: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(weights[1], weights[0] * math.sqrt(2), rtol=1e-6)
     with pytest.raises(ModeledgeError, match="base_width"):
         load_config(FinetuneRecipe, None, values={"model": "m", "data": "d", "train": {"base_width": 32}})
+
+
+@pytest.mark.parametrize("block", re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
+def test_the_recipes_of_the_page_are_recipes(block: str) -> None:
+    """docs/pretraining.md shows no key that is not there."""
+    values = tomllib.loads(block)
+    held_out = 0.01 if "patience" in block or "judge_every" in block else 0.0
+    assert load_config(PretrainRecipe, None, values={"corpus": {"paths": ["a"]}, "held_out": held_out, **values})
 
 
 def test_the_range_test_from_the_command_line(ground: Path, tmp_path: Path) -> None:

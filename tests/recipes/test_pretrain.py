@@ -172,7 +172,8 @@ def test_the_judge_marks_the_held_out_loss(ground: Path, tmp_path: Path, kind: s
     asked = recipe([str(ground / "a.txt")], **changes)
     pretrain(asked, tmp_path / "run", say=quiet)
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    marks = {row["step"]: row["eval"]["loss"] for row in rows if "eval" in row}
+    name = {"causal": "loss", "masked": "pseudo_loss"}[kind]
+    marks = {row["step"]: row["eval"][name] for row in rows if "eval" in row}
     assert list(marks) == [2, 4]
     assert all(3 < loss < 8 for loss in marks.values())
     assert marks[4] < marks[2]

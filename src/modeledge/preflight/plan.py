@@ -67,7 +67,7 @@ class Plan:
             ("  weights (fp32)", mib(self.weights)),
             ("  copies for products", mib(self.copies)),
             ("  gradients", mib(self.gradients)),
-            ("  optimizer", mib(self.optimizer)),
+            ("  optimizer, average", mib(self.optimizer)),
             ("  work and libraries", mib(self.work)),
             ("tokens a second", f"{self.tokens_a_second:,.0f}"),
             ("tokens a step", f"{self.tokens_a_step:,.0f}"),

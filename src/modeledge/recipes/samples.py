@@ -119,7 +119,7 @@ class Sampler:
         """Answers to what the objective makes of an example, or to prompts as they stand."""
         objective = self.trainer.module.objective
         ready = [prepared(objective, example, Noise(0)) for example in self.examples]
-        sources = [np.asarray(p.source.ids, np.int64) for p in ready if p.source is not None]
+        sources: list[IntArray] = [np.asarray(p.source.ids, np.int64) for p in ready if p.source is not None]
         starts = [int(p.target.ids[0]) for p in ready if p.target is not None]
         if self.recipe.prompts:
             sources = [self.tokenizer.encode(text) for text in self.recipe.prompts]

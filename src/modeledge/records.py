@@ -31,7 +31,9 @@ class Document:
 class Example:
     """One thing to learn from, already in token ids. `index` is its global number: noise, errors and replay name it.
 
-    `row` is the number of the row of data that it was cut from, where a row gives several examples.
+    `row` is the number of the row of data that it was cut from, where a row gives several examples. `place` is how many
+    examples the run has read before it: what a curriculum follows. It is `None` outside a run's order (held-out
+    examples), where a curriculum is at its end.
     """
 
     index: int
@@ -42,6 +44,7 @@ class Example:
     where: str = ""
     channels: Mapping[str, AnyArray] = field(default_factory=dict)
     row: int | None = None
+    place: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,15 @@ class Piece:
     `[n]` and a both-ways prefix `[n]`.
 
     `breaks` are rising places at which a part begins that sees nothing of the parts before it: the alternatives of a
-    multiple choice stand in one example, because one softmax is taken over them.
+    multiple choice stand in one example, because one softmax is taken over them. `begins` is the position of its first
+    token, where that is not 0 (a fragment of a text keeps its place).
     """
 
     ids: IntArray | FloatArray
     types: IntArray | None = None
     prefix: npt.NDArray[np.bool_] | None = None
     breaks: tuple[int, ...] = ()
+    begins: int = 0
 
 
 @dataclass(frozen=True, slots=True)

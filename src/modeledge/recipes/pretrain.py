@@ -13,7 +13,7 @@ from modeledge import files
 from modeledge.config import to_toml
 from modeledge.corpus.pipeline import LEDGER, Build, build_corpus, kept_documents, reading
 from modeledge.corpus.shard import Shards
-from modeledge.corpus.stream import TokenStream
+from modeledge.corpus.stream import ShardStream
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.families import load_model, save_model
 from modeledge.model.backbone import Backbone
@@ -26,8 +26,9 @@ from modeledge.recipes.folder import finished, run_folder
 from modeledge.recipes.gate import guard, view_of_training
 from modeledge.recipes.held import check_judging, every, loss_on, split_stream
 from modeledge.recipes.hub import find_model, remember_source, source_of
-from modeledge.recipes.presets import PRESETS
+from modeledge.recipes.presets import HEADS, PRESETS
 from modeledge.recipes.recipe import CorpusRecipe, PretrainRecipe, absolute, is_name
+from modeledge.recipes.reshaped import reshaped, tell
 from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
 from modeledge.records import Document, Ledger
 from modeledge.seed import Noise
@@ -62,15 +63,21 @@ def pretrain(
             return folder / "model"
         tokenizer, shards = prepare_corpus(recipe, folder, documents, say)
         trainer = build_trainer(recipe, tokenizer, shards)
+        if recipe.model.bidirectional or recipe.model.decoder is not None:
+            tell(trainer.model, recipe.family, say)
         write_environment(folder, recipe.seed, source_of(trainer.model))
         session = Session(folder, trainer, say=say)
         if resume:
             say(f"resumed after step {session.resume()}")
         else:
-            guard(recipe, view_of_training(recipe, trainer, tokenizer, stream_of(recipe, shards), folder), say)
+            stream = stream_of(recipe, shards)
+            if stream.note:
+                say(f"note: {stream.note}")
+            guard(recipe, view_of_training(recipe, trainer, tokenizer, stream, folder), say)
         session.run(listeners)
-        session.take_best()
+        session.conclude()
         assert isinstance(trainer.model, Transformer)
+        recipe.objective.beside(trainer.model, trainer.module.objective, tokenizer, folder)
         card = card_of(recipe, trainer, folder)
         return finish(trainer.model, tokenizer, folder / "model", recipe.family, card=card)
 
@@ -100,7 +107,7 @@ def prepare_corpus(
             watch_specials(source, tokenizer, ledger),
             tokenizer,
             where,
-            config=building(recipe.corpus),
+            config=building(recipe.corpus, recipe.objective.channels),
             ledger=ledger,
         )
         report_ledger(ledger, say)
@@ -129,6 +136,7 @@ def make_tokenizer(recipe: PretrainRecipe, documents: Sequence[Document] | None)
         vocab_size=wanted.vocab_size,
         min_frequency=wanted.min_frequency,
         lowercase=wanted.lowercase,
+        extra=tuple(dict.fromkeys((*recipe.objective.reserved, *wanted.extra))),
     )
 
 
@@ -172,9 +180,10 @@ def same_texts(documents: list[Document], folder: Path) -> list[Document]:
     return documents
 
 
-def building(corpus: CorpusRecipe) -> Build:
-    """What the recipe says of the way from documents to shards."""
-    return Build(filters=corpus.filters, deduplicate=corpus.deduplicate)
+def building(corpus: CorpusRecipe, channels: Iterable[str] = ()) -> Build:
+    """What the recipe says of the way from documents to shards; `channels` are those that its objective asks for."""
+    wanted = {*corpus.channels, *channels}
+    return Build(filters=corpus.filters, deduplicate=corpus.deduplicate, channels=sorted(wanted))
 
 
 def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) -> Trainer:
@@ -182,6 +191,8 @@ def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) 
     model = build_model(recipe, tokenizer)
     recipe.objective.check(model.config)
     objective = recipe.objective.build(tokenizer, model.config, recipe.train.length)
+    shards.need(objective.prepare.channels)
+    recipe.curriculum.apply(objective, recipe.train.batch, recipe.objective.shared)
     stream = stream_of(recipe, shards)
     step = Step(model, objective, noise=Noise(recipe.seed))
     judge = None
@@ -200,8 +211,14 @@ def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
         if tokenizer.vocab_size > model.config.table.vocab:
             what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.table.vocab} rows"
             raise ModeledgeError("E-VOCAB-SIZE", what)
-        return model
-    return Transformer(shape(recipe.model.preset, recipe.model.shape, tokenizer.vocab_size), seed=recipe.seed)
+        asked = recipe.model
+        turned = reshaped(model, bidirectional=asked.bidirectional, decoder=asked.decoder, seed=recipe.seed)
+        assert isinstance(turned, Transformer)
+        return turned
+    preset, fields = recipe.model.preset, recipe.model.shape
+    fresh = Transformer(shape(preset, fields, tokenizer.vocab_size), seed=recipe.seed)
+    fresh.add_heads({} if fields else HEADS.get(str(preset), {}), Noise(recipe.seed))
+    return fresh
 
 
 def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> TransformerConfig:
@@ -214,7 +231,7 @@ def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> Transformer
     return PRESETS[preset](vocab)
 
 
-def stream_of(recipe: PretrainRecipe, shards: Shards) -> TokenStream:
+def stream_of(recipe: PretrainRecipe, shards: Shards) -> ShardStream:
     """The examples of a corpus, cut as the objective wants them."""
     return recipe.objective.stream(shards, recipe.train.length, recipe.seed)
 
@@ -222,8 +239,10 @@ def stream_of(recipe: PretrainRecipe, shards: Shards) -> TokenStream:
 def pinned(recipe: PretrainRecipe) -> PretrainRecipe:
     """The recipe with the commit that the name of its start model led to: a run goes on with what it began with."""
     model = recipe.model
-    if model.start is None and (model.revision or model.endpoint):
-        what = f"there is no model to start from, whose {'revision' if model.revision else 'endpoint'} this could be"
+    asked = {name: getattr(model, name) for name in ("revision", "endpoint", "bidirectional", "decoder")}
+    if model.start is None and any(asked.values()):
+        named = next(name for name, value in asked.items() if value)
+        what = f"{named} is said of a model to start from, and there is none"
         raise ModeledgeError("E-CONFIG", what, where="model.start", remedy='name one: model.start = "org/name"')
     if model.start is None or not is_name(model.start):
         return recipe

@@ -12,16 +12,20 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from modeledge.config import Settings
+from modeledge.model.reshape import Decoder
+from modeledge.recipes.curriculum import CurriculumRecipe
 from modeledge.recipes.objectives import CausalAim, ObjectiveRecipe
 from modeledge.train.config import TrainConfig
 
 MEMORY = "rows from memory"  # what stands in the place of a data file where rows came as Python values
+PRESET = "preset:"  # how a `model` begins that is no folder: fresh weights of a shape by name
 
 
 class CorpusRecipe(Settings):
     """Raw files, or shards built before. See `ReadConfig` for the fields that say how files are read.
 
-    A `.txt` file is one document; `split` makes each paragraph or line of it one.
+    A `.txt` file is one document; `split` makes each paragraph or line of it one. `channels` are kept of each token
+    beside those that the objective asks for ("words", "sentences", "salient"): for shards that others will train on.
     """
 
     paths: tuple[str, ...] = ()
@@ -39,27 +43,34 @@ class CorpusRecipe(Settings):
     allow_partial: bool = False
     filters: dict[str, Any] = Field(default_factory=lambda: {"empty": True})
     deduplicate: bool = True
+    channels: tuple[str, ...] = ()
 
 
 class TokenizerRecipe(Settings):
-    """A tokenizer to be trained, or a `path` to one."""
+    """A tokenizer to be trained, or a `path` to one. `extra` are special tokens beside those that the objective asks
+    for: what later runs with this tokenizer will need."""
 
     path: str | None = None
     kind: Literal["bpe", "wordpiece", "unigram"] = "bpe"
     vocab_size: int = Field(default=8192, ge=2)
     min_frequency: int = Field(default=2, ge=1)
     lowercase: bool = False
+    extra: tuple[str, ...] = ()
 
 
 class ModelRecipe(Settings):
     """A model to start from, or a shape to be drawn afresh: a `preset`, or the fields of `TransformerConfig`.
 
     `start` is a folder, or a name on a hub with a `revision` (a commit stays what it is) and a mirror's `endpoint`.
+    What is there may become another architecture: a decoder that is read both ways (`bidirectional`), or an encoder
+    with a `decoder` that is a copy of it, drawn afresh, or the same weights.
     """
 
     start: str | None = None
     revision: str | None = None
     endpoint: str | None = None
+    bidirectional: bool = False
+    decoder: Decoder | None = None
     preset: str | None = "decoder-small"
     shape: dict[str, Any] = Field(default_factory=dict)
 
@@ -83,6 +94,7 @@ class PretrainRecipe(Checked):
     tokenizer: TokenizerRecipe = TokenizerRecipe()
     model: ModelRecipe = ModelRecipe()
     objective: ObjectiveRecipe = CausalAim()
+    curriculum: CurriculumRecipe = CurriculumRecipe()
     train: TrainConfig = TrainConfig()
     family: str | None = None
     license: str | None = None
@@ -117,7 +129,8 @@ class FinetuneRecipe(Checked):
     same rows choose a threshold, or the temperature of confidences; a `validation` file does so without a judge too.
     `task` is a row of `TASKS`; `columns` names the column of each of its roles, and `text`, `pair` and `label` (which
     is what is learned) are short for three of them; `options` are those of the task. Its head is the one that the
-    model's own class has, unless options ask for another.
+    model's own class has, unless options ask for another. `bidirectional` and `decoder` are as in `ModelRecipe`.
+    A `model` "preset:NAME" is fresh weights of that shape, with a `tokenizer` that is trained on the training rows.
     """
 
     kind: Literal["finetune"] = "finetune"
@@ -125,6 +138,8 @@ class FinetuneRecipe(Checked):
     model: str
     revision: str | None = None
     endpoint: str | None = None
+    bidirectional: bool = False
+    decoder: Decoder | None = None
     data: str
     layout: str | None = None
     test: str | None = None
@@ -139,6 +154,7 @@ class FinetuneRecipe(Checked):
     task: str = "auto"
     options: dict[str, Any] = Field(default_factory=dict)
     fresh: bool = False
+    tokenizer: TokenizerRecipe = TokenizerRecipe()
     dropout: float = Field(default=0.1, ge=0, lt=1)
     strategies: tuple[StrategyRecipe, ...] = ()
     epochs: float = Field(default=3.0, gt=0)
@@ -151,7 +167,14 @@ class FinetuneRecipe(Checked):
     def _consistent(self) -> FinetuneRecipe:
         if self.train.steps != TrainConfig().steps:
             raise ValueError("train.steps is not read when fine-tuning; set epochs")
+        if self.preset is None and self.tokenizer != TokenizerRecipe():
+            raise ValueError("tokenizer is of a preset alone; a model that was trained brings its own")
         return self
+
+    @property
+    def preset(self) -> str | None:
+        """The shape of fresh weights to start from, where `model` names one."""
+        return self.model.removeprefix(PRESET) if self.model.startswith(PRESET) else None
 
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -171,7 +194,8 @@ def absolute(recipe: R) -> R:
         data = recipe.data if recipe.data == MEMORY else _absolute(recipe.data)
         return recipe.model_copy(
             update={
-                "model": _named(recipe.model),
+                "model": recipe.model if recipe.preset is not None else _named(recipe.model),
+                "tokenizer": recipe.tokenizer.model_copy(update={"path": _absolute(recipe.tokenizer.path)}),
                 "data": data,
                 "test": recipe.test if recipe.test == MEMORY else _absolute(recipe.test),
                 "validation": _absolute(recipe.validation),

@@ -214,7 +214,7 @@ def held_out_loss(
         for number, example in enumerate(stream):
             chunk.append(example)
             if len(chunk) == 32 or number == len(stream) - 1:
-                batch = collate([prepared(objective, e, noise) for e in chunk], Shape(length))
+                batch = collate([prepared(objective, e, noise) for e in chunk], Shape(length)).to(model.device)
                 term = step(batch, noise).terms["lm"]
                 total, weight, chunk = total + float(term.total), weight + float(term.weight), []
     mean = total / weight

@@ -23,7 +23,7 @@ from modeledge.errors import ModeledgeError, printable
 from modeledge.records import IntArray
 from modeledge.tokens.chat import CLOCK, Chat, ChatEncoder, Message, render
 from modeledge.tokens.frame import Frame, frame_of
-from modeledge.tokens.load import ROLES, Reading, guess_names, read_tokenizer
+from modeledge.tokens.load import ADDED, FILES, ROLES, Reading, guess_names, read_tokenizer
 from modeledge.tokens.plain import plain_text_only
 
 REPLACEMENT = "\ufffd"  # Unicode's own sign for what cannot be shown
@@ -105,6 +105,15 @@ class Tokenizer:
             names = {f"{role}_token": self.names.get(role) for role in ROLES}
             config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **names}
             files.write_json(folder / "tokenizer_config.json", config)
+
+    def pipeline(self) -> str:
+        """The whole pipeline as canonical JSON."""
+        return self._json()
+
+    def with_pipeline(self, core: tokenizers.Tokenizer) -> Tokenizer:
+        """Another pipeline under the same names, templates and settings; files of the old vocabulary are let go."""
+        kept = {name: data for name, data in self._kept.items() if name not in (*FILES, "merges.txt", ADDED)}
+        return Tokenizer(core, self.names, self.notes, templates=self.templates, kept=kept)
 
     def encode(self, text: str) -> IntArray:
         """The ids of a text `[n]`, without special tokens.

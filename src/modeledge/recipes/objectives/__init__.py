@@ -5,13 +5,62 @@ from typing import Annotated
 from pydantic import Field
 
 from modeledge.recipes.objectives.aim import Aim, Body, body_of
-from modeledge.recipes.objectives.causal import CausalAim
-from modeledge.recipes.objectives.masked import MaskedAim, masking
+from modeledge.recipes.objectives.blend import BlendAim, PartRecipe
+from modeledge.recipes.objectives.causal import CausalAim, MiddleAim, MultiTokenAim
+from modeledge.recipes.objectives.diffusion import DiffusionAim, UniLMAim
+from modeledge.recipes.objectives.masked import MaskedAim, SpanAim
+from modeledge.recipes.objectives.replaced import ElectraAim
+from modeledge.recipes.objectives.sentence import AlbertAim, BertAim, SimcseAim
 
 AIMS: dict[str, type[Aim]] = {
     "causal": CausalAim,
+    "fim": MiddleAim,
+    "multi-token": MultiTokenAim,
     "masked": MaskedAim,
+    "span": SpanAim,
+    "electra": ElectraAim,
+    "bert": BertAim,
+    "albert": AlbertAim,
+    "simcse": SimcseAim,
+    "diffusion": DiffusionAim,
+    "unilm": UniLMAim,
+    "blend": BlendAim,
 }
-ObjectiveRecipe = Annotated[CausalAim | MaskedAim, Field(discriminator="kind")]
+ObjectiveRecipe = Annotated[
+    CausalAim
+    | MiddleAim
+    | MultiTokenAim
+    | MaskedAim
+    | SpanAim
+    | ElectraAim
+    | BertAim
+    | AlbertAim
+    | SimcseAim
+    | DiffusionAim
+    | UniLMAim
+    | BlendAim,
+    Field(discriminator="kind"),
+]
+PartRecipe.model_rebuild(_types_namespace={"ObjectiveRecipe": ObjectiveRecipe, "BlendAim": BlendAim})
+BlendAim.model_rebuild(force=True)
 
-__all__ = ["AIMS", "Aim", "Body", "CausalAim", "MaskedAim", "ObjectiveRecipe", "body_of", "masking"]
+__all__ = [
+    "AIMS",
+    "Aim",
+    "AlbertAim",
+    "BertAim",
+    "BlendAim",
+    "Body",
+    "CausalAim",
+    "DiffusionAim",
+    "ElectraAim",
+    "MaskedAim",
+    "MiddleAim",
+    "MultiTokenAim",
+    "ObjectiveRecipe",
+    "PartRecipe",
+    "SimcseAim",
+    "SpanAim",
+    "UniLMAim",
+    "body_of",
+]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from modeledge.errors import ModeledgeError
-from modeledge.metrics.intervals import Interval, draws_at_least_one, drawn_counts, percentiles
+from modeledge.metrics.intervals import Interval, drawn_counts, draws_at_least_one, percentiles
 from modeledge.metrics.metric import Floats, LeftOut, Metric, Tally
 from modeledge.seed import Noise
 

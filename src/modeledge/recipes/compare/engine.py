@@ -13,7 +13,6 @@ import shutil
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,8 +93,9 @@ def compare(
 
 def recipe_of(study: StudyRecipe, unit: Unit, folder: Path) -> Any:
     """The recipe of a run, paths made absolute."""
-    make = pretrain_recipe if unit.task is None else finetune_recipe
-    return absolute(make(study, unit, folder.absolute()))
+    if unit.task is None:
+        return absolute(pretrain_recipe(study, unit, folder.absolute()))
+    return absolute(finetune_recipe(study, unit, folder.absolute()))
 
 
 def shared_corpus(study: StudyRecipe, folder: Path, say: Say) -> tuple[Tokenizer, Shards]:

@@ -50,7 +50,9 @@ def study_page(results: Results, folder: Path) -> Page:
     headlines = (
         Headline("cells", str(len(study.cells)), f"scale {study.scale}"),
         Headline("seeds", str(len(study.seeds)), "of pre-training and of fine-tuning"),
-        Headline("fine-tuning runs", str(count), f"{len(results.waiting)} runs still to do, {len(results.failed)} failed"),
+        Headline(
+            "fine-tuning runs", str(count), f"{len(results.waiting)} runs still to do, {len(results.failed)} failed"
+        ),
     )
     subtitle = f"{len(study.cells)} cells × {len(study.seeds)} seeds × {len(study.tasks)} tasks"
     return Page(study.title, subtitle, [s for s in sections if s.blocks], headlines)
@@ -64,10 +66,16 @@ def verdicts(results: Results) -> list[Block]:
     if results.waiting:
         blocks.append(Verdict(f"{len(results.waiting)} runs are still to be done.", "mixed"))
     for task, asked in study.tasks.items() if study.against is not None else ():
-        found = [o for o in results.outcomes if (o.task, o.metric) == (task, asked.metrics[0]) and o.against is not None]
+        found = [
+            o for o in results.outcomes if (o.task, o.metric) == (task, asked.metrics[0]) and o.against is not None
+        ]
         way = 1 if METRICS[asked.metrics[0]].greater_is_better else -1
-        ahead = [named(results, o.cell) for o in found if o.against and o.against.excludes_zero and way * o.against.mean > 0]
-        behind = [named(results, o.cell) for o in found if o.against and o.against.excludes_zero and way * o.against.mean < 0]
+        ahead = [
+            named(results, o.cell) for o in found if o.against and o.against.excludes_zero and way * o.against.mean > 0
+        ]
+        behind = [
+            named(results, o.cell) for o in found if o.against and o.against.excludes_zero and way * o.against.mean < 0
+        ]
         if not found:
             continue
         rest = len(found) - len(ahead) - len(behind)
@@ -85,9 +93,10 @@ def whole_table(results: Results) -> list[Block]:
     columns = [(task, metric) for task, asked in study.tasks.items() for metric in asked.metrics]
     heads = ["", "Parameters", "MFLOPs a token", "Tokens", "Seconds"]
     heads += [f"{study.tasks[task].label or task}: {metric}" for task, metric in columns]
-    rows: list[list[Cell]] = []
-    for name in study.cells:
-        rows.append([named(results, name), *costs(results, name), *(told(results, name, *c) for c in columns)])
+    rows: list[list[Cell]] = [
+        [named(results, name), *costs(results, name), *(told(results, name, *c) for c in columns)]
+        for name in study.cells
+    ]
     best = {place for n, column in enumerate(columns, 5) for place in best_of(results, *column, column=n)}
     caption = "Parameters, measured operations a token (forwards and backwards), tokens and seconds of pre-training."
     if study.against is not None:

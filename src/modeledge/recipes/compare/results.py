@@ -113,7 +113,9 @@ def facts_of(study: StudyRecipe, folder: Path, cell: str) -> dict[str, Any]:
     bodies = [body for seed in study.seeds if (body := body_of(study, cell, seed)) is not None]
     found = [files.read_json(path) for body in bodies if (path := body.folder(folder) / FACTS).exists()]
     keys = ("parameters", "objective_parameters", "flops_per_token", "tokens", "loss", "seconds")
-    return {key: fmean(row[key] for row in found) for key in keys if found and all(row[key] is not None for row in found)}
+    return {
+        key: fmean(row[key] for row in found) for key in keys if found and all(row[key] is not None for row in found)
+    }
 
 
 def as_plain(results: Results) -> dict[str, Any]:
@@ -152,10 +154,10 @@ def as_csv(results: Results) -> str:
         facts = results.facts.get(name, {})
         costs = {"parameters": "parameters", "flops_per_token": "flops_per_token"}
         costs |= {"tokens": "pretraining_tokens", "seconds": "pretraining_seconds"}
-        first = {"cell": name, "label": study.label(name), "group": cell.group}
+        first: dict[str, Any] = {"cell": name, "label": study.label(name), "group": cell.group}
         first |= {column: facts.get(key) for key, column in costs.items()}
-        for o in [o for o in results.outcomes if o.cell == name] or [None]:
-            writer.writerow(first if o is None else {**first, **_columns(o, study)})
+        mine = [_columns(o, study) for o in results.outcomes if o.cell == name]
+        writer.writerows({**first, **columns} for columns in mine or [{}])
     return text.getvalue()
 
 

@@ -30,6 +30,7 @@ from modeledge.recipes.hub import Found, find_model, remember_source
 from modeledge.recipes.open import open_model, renewed
 from modeledge.recipes.pretrain import finish
 from modeledge.recipes.recipe import FinetuneRecipe, absolute
+from modeledge.recipes.reshaped import reshaped, tell
 from modeledge.recipes.rows import Parts, Rows, split_rows, task_named
 from modeledge.recipes.strategy import make_strategy
 from modeledge.records import Example
@@ -124,6 +125,9 @@ def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable
     remember_source(model, found.source)
     base = {} if recipe.fresh else base_of(recipe.model, model)
     model = renewed(model, recipe.seed) if recipe.fresh else model
+    if recipe.bidirectional or recipe.decoder is not None:
+        model = reshaped(model, bidirectional=recipe.bidirectional, decoder=recipe.decoder, seed=recipe.seed)
+        tell(model, recipe.family, say)
     before = dict(model.heads)
     task = make_task(recipe, parts.train, tokenizer, model, say)
     task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)

@@ -26,8 +26,9 @@ from modeledge.recipes.folder import finished, run_folder
 from modeledge.recipes.gate import guard, view_of_training
 from modeledge.recipes.held import check_judging, every, loss_on, split_stream
 from modeledge.recipes.hub import find_model, remember_source, source_of
-from modeledge.recipes.presets import PRESETS
+from modeledge.recipes.presets import HEADS, PRESETS
 from modeledge.recipes.recipe import CorpusRecipe, PretrainRecipe, absolute, is_name
+from modeledge.recipes.reshaped import reshaped, tell
 from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
 from modeledge.records import Document, Ledger
 from modeledge.seed import Noise
@@ -62,6 +63,8 @@ def pretrain(
             return folder / "model"
         tokenizer, shards = prepare_corpus(recipe, folder, documents, say)
         trainer = build_trainer(recipe, tokenizer, shards)
+        if recipe.model.bidirectional or recipe.model.decoder is not None:
+            tell(trainer.model, recipe.family, say)
         write_environment(folder, recipe.seed, source_of(trainer.model))
         session = Session(folder, trainer, say=say)
         if resume:
@@ -200,8 +203,14 @@ def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
         if tokenizer.vocab_size > model.config.table.vocab:
             what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.table.vocab} rows"
             raise ModeledgeError("E-VOCAB-SIZE", what)
-        return model
-    return Transformer(shape(recipe.model.preset, recipe.model.shape, tokenizer.vocab_size), seed=recipe.seed)
+        asked = recipe.model
+        turned = reshaped(model, bidirectional=asked.bidirectional, decoder=asked.decoder, seed=recipe.seed)
+        assert isinstance(turned, Transformer)
+        return turned
+    preset, fields = recipe.model.preset, recipe.model.shape
+    fresh = Transformer(shape(preset, fields, tokenizer.vocab_size), seed=recipe.seed)
+    fresh.add_heads({} if fields else HEADS.get(str(preset), {}), Noise(recipe.seed))
+    return fresh
 
 
 def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> TransformerConfig:
@@ -222,8 +231,10 @@ def stream_of(recipe: PretrainRecipe, shards: Shards) -> TokenStream:
 def pinned(recipe: PretrainRecipe) -> PretrainRecipe:
     """The recipe with the commit that the name of its start model led to: a run goes on with what it began with."""
     model = recipe.model
-    if model.start is None and (model.revision or model.endpoint):
-        what = f"there is no model to start from, whose {'revision' if model.revision else 'endpoint'} this could be"
+    asked = {name: getattr(model, name) for name in ("revision", "endpoint", "bidirectional", "decoder")}
+    if model.start is None and any(asked.values()):
+        named = next(name for name, value in asked.items() if value)
+        what = f"{named} is said of a model to start from, and there is none"
         raise ModeledgeError("E-CONFIG", what, where="model.start", remedy='name one: model.start = "org/name"')
     if model.start is None or not is_name(model.start):
         return recipe

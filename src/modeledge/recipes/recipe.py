@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from modeledge.config import Settings
+from modeledge.model.reshape import Decoder
 from modeledge.recipes.objectives import CausalAim, ObjectiveRecipe
 from modeledge.train.config import TrainConfig
 
@@ -55,11 +56,15 @@ class ModelRecipe(Settings):
     """A model to start from, or a shape to be drawn afresh: a `preset`, or the fields of `TransformerConfig`.
 
     `start` is a folder, or a name on a hub with a `revision` (a commit stays what it is) and a mirror's `endpoint`.
+    What is there may become another architecture: a decoder that is read both ways (`bidirectional`), or an encoder
+    with a `decoder` that is a copy of it, drawn afresh, or the same weights.
     """
 
     start: str | None = None
     revision: str | None = None
     endpoint: str | None = None
+    bidirectional: bool = False
+    decoder: Decoder | None = None
     preset: str | None = "decoder-small"
     shape: dict[str, Any] = Field(default_factory=dict)
 
@@ -116,7 +121,7 @@ class FinetuneRecipe(Checked):
     step by `metric` on the rows of `validation`, or on `validation_share` of the training rows: never on test rows.
     `task` is a row of `TASKS`; `columns` names the column of each of its roles, and `text`, `pair` and `label` (which
     is what is learned) are short for three of them; `options` are those of the task. Its head is the one that the
-    model's own class has, unless options ask for another.
+    model's own class has, unless options ask for another. `bidirectional` and `decoder` are as in `ModelRecipe`.
     """
 
     kind: Literal["finetune"] = "finetune"
@@ -124,6 +129,8 @@ class FinetuneRecipe(Checked):
     model: str
     revision: str | None = None
     endpoint: str | None = None
+    bidirectional: bool = False
+    decoder: Decoder | None = None
     data: str
     layout: str | None = None
     test: str | None = None

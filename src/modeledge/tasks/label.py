@@ -260,7 +260,7 @@ def shape_for(
     start: int | None = None,
 ) -> LabelPrepare:
     """The special tokens around texts: `[CLS] a [SEP] b [SEP]` for an encoder, `a [SEP] b [CLS]` for a decoder, whose
-    last token has read everything; where a tokenizer has no such tokens, its end-of-text stands in.
+    last token has read everything; where a tokenizer has no such tokens, its begin- and end-of-text stand in.
 
     A decoder that reads an encoder is given the same text on both sides, one token later (Lewis et al. 2020, figure
     3a); it begins with `start`, without which it is `E-CONFIG`.
@@ -280,7 +280,8 @@ def shape_for(
         types = config.embed.types > 1 if isinstance(config.embed, Tokens) else False
         return LabelPrepare("both", length, kind, specials.cls, ends, ends, types, class_weights, start)
     if config.encoder is not None:
-        cls, sep = tokenizer.need("cls"), tokenizer.need("sep")
+        cls = specials.bos if specials.cls is None and specials.bos is not None else tokenizer.need("cls")
+        sep = specials.eos if specials.sep is None and specials.eos is not None else tokenizer.need("sep")
         return LabelPrepare("source", length, kind, cls, sep, sep, config.table.types > 1, class_weights)
     between = specials.sep if specials.sep is not None else specials.eos
     last = specials.cls if specials.cls is not None else specials.eos

@@ -52,7 +52,12 @@ def units(study: StudyRecipe) -> list[Unit]:
                 found.append(Unit(name, seed))
             found += [Unit(name, seed, task) for task in study.tasks_of(name)]
     order = {unit: place for place, unit in enumerate(found)}
-    return sorted(found, key=lambda u: max(order[u], order.get(body_of(study, u.cell, u.seed) or u, -1)))
+
+    def after_its_body(unit: Unit) -> tuple[int, bool]:
+        body = body_of(study, unit.cell, unit.seed)
+        return max(order[unit], order[body] if body is not None else 0), unit.task is not None
+
+    return sorted(found, key=after_its_body)
 
 
 def selected(study: StudyRecipe, only: Sequence[str]) -> list[Unit]:

@@ -19,6 +19,7 @@ def compare(
     only: Annotated[
         list[str] | None, typer.Option(help="Only these runs and what they need: CELL, CELL/seed-0, */seed-0/TASK")
     ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time; give each one thread (train.threads).")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in the folder.")] = False,
 ) -> None:
     """Run a grid of pre-trainings and fine-tunings, and write one table of what came of it."""
@@ -27,7 +28,7 @@ def compare(
 
     values: dict[str, Any] = {} if data is None else {"data": data}
     asked = load_study(study, scale, overrides or (), values)
-    finish_study(asked, out, resume=resume, only=only or (), progress=progress, say=say)
+    finish_study(asked, out, resume=resume, only=only or (), jobs=jobs, progress=progress, say=say)
 
 
 VERBS = (compare,)

@@ -19,6 +19,7 @@ from modeledge.metrics import METRICS
 from modeledge.recipes.compare import StudyRecipe, collect, compare
 from modeledge.recipes.compare import engine as grid_engine
 from modeledge.recipes.compare.grid import Unit, units
+from modeledge.recipes.compare.jobs import Workers
 from modeledge.recipes.compare.table import finish_study
 from modeledge.recipes.resume import resume as resume_run
 
@@ -251,3 +252,27 @@ def test_marks_are_the_same_read_back_from_the_answers(whole: Path) -> None:
     for row in told:
         for name in row["metrics"]:
             assert METRICS[name](row["predictions"], row["labels"]) == pytest.approx(scores[name]["value"])
+
+
+def test_side_by_side_the_numbers_are_the_same(whole: Path, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    assert compare(study(data), folder, only=["*/seed-0"], jobs=2, say=quiet) == []
+    mine, theirs = same_places(numbers(folder), folder), same_places(numbers(whole), whole)
+    assert {name.split("/seed")[0] for name in mine if name.startswith("cells")} == {"cells/next", "cells/hidden"}
+    assert mine == {name: theirs[name] for name in mine}
+
+
+def test_a_worker_that_dies_is_the_failure_of_its_run(data: Path, tmp_path: Path) -> None:
+    asked, unit = study(data), Unit("next", 0)
+    (tmp_path / "run.toml").write_text(to_toml(asked))
+    with Workers(tmp_path, 1) as pool:
+        pool.started[0].process.kill()
+        assert pool.run(unit, tmp_path / "error.json") == ""
+        assert "status -9" in files.read_json(tmp_path / "error.json")["error"]
+        assert len(pool.started) == 2
+        (tmp_path / "error.json").unlink()
+        pool.closed = True
+        pool.started[1].process.kill()
+        assert pool.run(unit, tmp_path / "error.json") == ""
+    assert not (tmp_path / "error.json").exists(), "stopped with the study is not failed"
+    assert all(worker.process.returncode is not None for worker in pool.started)

@@ -32,6 +32,7 @@ from modeledge.recipes.compare.grid import (
     selected,
     units,
 )
+from modeledge.recipes.compare.jobs import run_side_by_side
 from modeledge.recipes.compare.rows import write_rows
 from modeledge.recipes.compare.study import StudyRecipe
 from modeledge.recipes.finetune import finetune
@@ -64,10 +65,11 @@ def compare(
     *,
     resume: bool = False,
     only: Sequence[str] = (),
+    jobs: int = 1,
     progress: Progress = unseen,
     say: Say = print,
 ) -> list[Unit]:
-    """Run what is not finished of a study in `folder`; returns the runs that failed.
+    """Run what is not finished of a study in `folder`, `jobs` runs at a time; returns the runs that failed.
 
     `only` are patterns of run names (`selected`). Raises `E-OUTPUT` for a folder in use, `E-RESUME` with the difference
     where the study is another one, and what a recipe that cannot be read, rows or a corpus raise: before the first run.
@@ -81,14 +83,33 @@ def compare(
             write_rows(study, folder, task, say)
         if any(u.task is None for u in chosen):
             shared_corpus(study, folder, say)
-        failed = []
-        for place, unit in enumerate(chosen, 1):
-            if done(unit, folder) and (unit.task is not None or (unit.folder(folder) / FACTS).exists()):
-                continue
-            say(f"[{place}/{len(chosen)}] {unit.name}")
-            if not attempt(study, unit, folder, progress, say):
-                failed.append(unit)
-        return failed
+        left = [unit for unit in chosen if not complete(unit, folder)]
+        say(f"{len(left)} of {len(chosen)} runs to do")
+        if jobs == 1:
+            return one_by_one(study, left, folder, progress, say)
+        return run_side_by_side(
+            left,
+            folder,
+            jobs,
+            needs=lambda unit: body_of(study, unit.cell, unit.seed) if unit.task is not None else None,
+            error_file=lambda unit: error_file(unit, folder),
+            say=say,
+        )
+
+
+def complete(unit: Unit, folder: Path) -> bool:
+    """Is there nothing left to do of a run?"""
+    return done(unit, folder) and (unit.task is not None or (unit.folder(folder) / FACTS).exists())
+
+
+def one_by_one(study: StudyRecipe, left: Sequence[Unit], folder: Path, progress: Progress, say: Say) -> list[Unit]:
+    """Runs in this process, in their order; returns those that failed."""
+    failed = []
+    for place, unit in enumerate(left, 1):
+        say(f"[{place}/{len(left)}] {unit.name}")
+        if not attempt(study, unit, folder, progress, say):
+            failed.append(unit)
+    return failed
 
 
 def recipe_of(study: StudyRecipe, unit: Unit, folder: Path) -> Any:

@@ -24,6 +24,7 @@ def finish_study(
     *,
     resume: bool = False,
     only: Sequence[str] = (),
+    jobs: int = 1,
     progress: Progress = unseen,
     say: Say = print,
 ) -> Results:
@@ -31,7 +32,7 @@ def finish_study(
 
     Raises `E-STUDY` at the end where runs failed, and what `compare` raises.
     """
-    failed = compare(study, folder, resume=resume, only=only, progress=progress, say=say)
+    failed = compare(study, folder, resume=resume, only=only, jobs=jobs, progress=progress, say=say)
     results = write_results(study, folder)
     show(results)
     say(f"report: {folder / 'report.html'}")

@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Document": "modeledge.records",
-    "HuggingFaceModel": "modeledge.families.wrap",
+    "HuggingFaceModel": "modeledge.families.wrapped.wrap",
     "Model": "modeledge.recipes.use",
     "ModeledgeError": "modeledge.errors",
     "Noise": "modeledge.seed",
@@ -58,7 +58,7 @@ __all__ = [
 if TYPE_CHECKING:
     from modeledge.errors import ModeledgeError
     from modeledge.families import load_model, save_model
-    from modeledge.families.wrap import HuggingFaceModel
+    from modeledge.families.wrapped.wrap import HuggingFaceModel
     from modeledge.model import Transformer, TransformerConfig
     from modeledge.recipes.api import finetune, pretrain, resume
     from modeledge.recipes.models import load, save

@@ -50,13 +50,15 @@ class Piece:
     `[n]` and a both-ways prefix `[n]`.
 
     `breaks` are rising places at which a part begins that sees nothing of the parts before it: the alternatives of a
-    multiple choice stand in one example, because one softmax is taken over them.
+    multiple choice stand in one example, because one softmax is taken over them. `begins` is the position of its first
+    token, where that is not 0 (a fragment of a text keeps its place).
     """
 
     ids: IntArray | FloatArray
     types: IntArray | None = None
     prefix: npt.NDArray[np.bool_] | None = None
     breaks: tuple[int, ...] = ()
+    begins: int = 0
 
 
 @dataclass(frozen=True, slots=True)

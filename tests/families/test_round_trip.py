@@ -13,7 +13,9 @@ from families_small import CASES, Case, assert_same, content
 from safetensors.torch import load_file, save_file
 
 from modeledge.errors import ModeledgeError
-from modeledge.families import bert, gpt2, load_model, save_model
+from modeledge.families import load_model, save_model
+from modeledge.families.decoders import gpt2
+from modeledge.families.encoders import bert
 from modeledge.families.keys import Keys
 from modeledge.families.rules import same_bits
 from modeledge.model import (

@@ -21,8 +21,8 @@ from modeledge.adapt.features import frozen_depth
 from modeledge.adapt.parts import parts_of
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError
-from modeledge.families.wrap import HuggingFaceModel
-from modeledge.families.wrapped_rows import Layout
+from modeledge.families.wrapped.rows import Layout
+from modeledge.families.wrapped.wrap import HuggingFaceModel
 from modeledge.generate import generate
 from modeledge.model import Batch, Cache, ClassHead, Keep, LMHead, Side, Start, Transformer, ValueHead, dropping
 from modeledge.objectives import (

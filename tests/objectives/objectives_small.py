@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from modeledge.model import (
     Attention,
     Batch,
+    BoundaryHead,
     ClassHead,
     FeedForward,
     Learned,
@@ -28,20 +29,40 @@ from modeledge.model import (
 )
 from modeledge.model import Tokens as TokenTable
 from modeledge.objectives import (
+    Bart,
+    BoundaryLM,
+    BoundaryPrepare,
     CausalLM,
     ChoicePrepare,
     Choose,
     Classify,
     ClassifySeveral,
+    Contrast,
+    ContrastPrepare,
+    Damage,
+    Denoise,
+    DenoisePrepare,
+    Dropped,
+    Form,
+    Fragment,
     LabelPrepare,
+    Masked,
     MaskedLM,
     MaskedPrepare,
     Objective,
     Order,
+    PairPrepare,
+    PrefixLM,
+    RandomSpans,
     Rank,
     RankPrepare,
     Regress,
+    Replaced,
+    ReplacedPrepare,
+    Scattered,
+    SentencePairs,
     Shape,
+    Shuffled,
     Span,
     SpanPrepare,
     Step,
@@ -50,7 +71,11 @@ from modeledge.objectives import (
     Write,
     WritePrepare,
     collate,
+    generator_of,
     prepared,
+    spans,
+    ul2,
+    whole_words,
 )
 from modeledge.records import Example, Piece, Prepared
 from modeledge.seed import Noise
@@ -58,6 +83,7 @@ from modeledge.seed import Noise
 VOCAB, SEQ, SEED = 29, 24, 5
 PAD, CLS, SEP, MASK = range(4)
 CLASS_WEIGHTS = (1.0, 0.5, 3.0)
+WRITING = ("write", "denoise", "prefix")
 
 
 @dataclass(frozen=True)
@@ -76,6 +102,16 @@ def masked() -> MaskedPrepare:
     return MaskedPrepare(VOCAB, MASK, (PAD, CLS, SEP, MASK), rate=0.3, cls=CLS, sep=SEP)
 
 
+def contrast(width: int | None = None, **more: object) -> Contrast:
+    return Contrast(ContrastPrepare(labelled("source", "class")), width=width, std=0.2, **more)  # type: ignore[arg-type]
+
+
+def replaced(width: int = 16, **more: object) -> Replaced:
+    """ELECTRA beside the small encoder, its generator half as wide."""
+    masking = replace(masked(), as_mask=1.0, as_random=0.0)
+    return Replaced(ReplacedPrepare(masking), generator_of(config("encoder", width), 0.5), **more)  # type: ignore[arg-type]
+
+
 def labelled(side: str, kind: str, class_weights: tuple[float, ...] = ()) -> LabelPrepare:
     if side == "source":
         return LabelPrepare("source", SEQ, kind, CLS, SEP, SEP, True, class_weights)
@@ -91,10 +127,37 @@ def writing(**more: object) -> WritePrepare:
     return WritePrepare(SEP, **{"length": SEQ, "max_target": 9, **more})  # type: ignore[arg-type]
 
 
+SENTINELS = tuple(range(VOCAB - 1, VOCAB - 13, -1))
+FORMS = {
+    "both": Form("encoder-decoder", start=(PAD,), between=(SEP,), end=(SEP,)),
+    "prefix": Form("prefix", between=(SEP,), end=(SEP,)),
+    "causal": Form("causal", between=(SEP,), end=(SEP,)),
+    "whole": Form("causal", first=(CLS,), between=(SEP,), end=(SEP,), whole=True),
+    "framed": Form("encoder-decoder", start=(SEP, CLS), first=(CLS,), between=(SEP,), end=(SEP,)),
+}
+
+
+def mending(damage: Damage, form: str = "both") -> Case:
+    """A denoising objective on the body of this form."""
+    shape = "both" if form in ("both", "framed") else "decoder"
+    return Case("denoise", shape, lambda: Denoise(DenoisePrepare(FORMS[form], damage)))
+
+
 CASES = {
     "causal": Case("causal", "decoder", CausalLM),
     "causal-untied": Case("causal", "decoder", lambda: CausalLM(head=LMHead(tie=False, bias=True))),
     "masked": Case("masked", "encoder", lambda: MaskedLM(masked())),
+    "sentence": Case("sentence", "encoder", lambda: SentencePairs(PairPrepare(masked())), pairs=True, lm=1.0),
+    "contrast": Case("contrast", "encoder", lambda: contrast(16), pairs=True),
+    "replaced": Case("replaced", "encoder", lambda: replaced(), lm=1.0),
+    "masked-words": Case("masked", "encoder", lambda: MaskedLM(replace(masked(), unit=whole_words()))),
+    "boundary": Case(
+        "boundary",
+        "encoder",
+        lambda: BoundaryLM(
+            BoundaryPrepare(replace(masked(), unit=spans())), boundary=BoundaryHead(places=3, place_width=5)
+        ),
+    ),
     "classify": Case(
         "classify",
         "encoder",
@@ -146,6 +209,21 @@ CASES = {
     "write-decoder": Case("write", "decoder", lambda: Write(writing(between=(MASK,))), True),
     "write-prefix": Case("write", "decoder", lambda: Write(writing(between=(MASK,), both_ways=True)), True),
     "write-whole": Case("write", "decoder", lambda: Write(writing(first=(CLS,), whole=True)), True),
+    "spans": mending(RandomSpans(SENTINELS)),
+    "spans-prefix": mending(RandomSpans(SENTINELS), "prefix"),
+    "spans-causal": mending(RandomSpans(SENTINELS), "causal"),
+    "spans-whole": mending(RandomSpans(SENTINELS), "whole"),
+    "scattered": mending(Scattered(SENTINELS)),
+    "dropped-prefix": mending(Dropped(), "prefix"),
+    "hidden": mending(Masked(MASK, as_random=0.1, vocab=VOCAB, specials=(PAD, CLS, SEP))),
+    "shuffled-causal": mending(Shuffled(), "causal"),
+    "fragment": mending(Fragment(MASK, vocab=VOCAB, specials=(PAD, CLS, SEP))),
+    "bart": mending(Bart(MASK, masking=0.1, delete=0.1, rotate=0.5), "framed"),
+    "bart-prefix": mending(Bart(MASK), "prefix"),
+    "ul2": mending(ul2(SENTINELS, (4, 5, 6))),
+    "ul2-prefix": mending(ul2(SENTINELS, (4, 5, 6)), "prefix"),
+    "prefix": Case("prefix", "decoder", lambda: PrefixLM(Form("prefix"))),
+    "prefix-both": Case("prefix", "both", lambda: PrefixLM(Form("encoder-decoder", start=(PAD,)))),
     "token": Case(
         "token",
         "encoder",
@@ -212,7 +290,8 @@ def examples(case: Case, count: int, seed: int = 0) -> list[Example]:
     for index in range(count):
         ids = random.integers(4, VOCAB, random.integers(2, 12))
         pair = random.integers(4, VOCAB, random.integers(1, 8)) if case.pairs else None
-        channels = {}
+        channels = {"words": marks(ids)} if case.row in ("masked", "boundary") else {}
+        channels |= {"sentences": random.integers(0, 2, len(ids))} if case.row == "denoise" else {}
         if case.row == "choose":
             ids, sizes = ids[: random.integers(1, 5)], random.integers(1, 4, random.integers(2, 4))
             channels = {"choices": random.integers(4, VOCAB, sizes.sum()), "ends": np.cumsum(sizes)}
@@ -222,6 +301,11 @@ def examples(case: Case, count: int, seed: int = 0) -> list[Example]:
         label = answered(case, index, ids, pair, random) if case.row == "span" else label_of(case.row, random)
         out.append(Example(100 + index, ids, pair, label, channels=channels))
     return out
+
+
+def marks(ids: np.ndarray) -> np.ndarray:
+    """Two tokens in three begin a word: those whose id says so."""
+    return (ids % 3 > 0).astype(np.uint8)
 
 
 def tagged(index: int, ids: np.ndarray, random: np.random.Generator) -> Example:
@@ -242,7 +326,7 @@ def label_of(row: str, random: np.random.Generator) -> object:
     """A label as the objective takes it."""
     if row == "several":
         return tuple(np.flatnonzero(random.random(3) < 0.5).tolist())
-    if row == "choose":
+    if row in ("choose", "sentence"):
         return int(random.integers(2))
     return int(random.integers(3)) if row in ("classify", "ordinal") else float(random.normal())
 
@@ -267,18 +351,27 @@ def run(step: Step, batches: Sequence) -> tuple[float, dict[str, torch.Tensor]]:
 
 def plain_loss(case: Case, step: Step, items: Sequence) -> float:
     """Over examples whose parts are run one by one, each alone in its row, by the textbook's formulas."""
+    if case.row == "contrast":
+        return contrast_loss(step, items)
     sums: dict[str, list[float]] = {}
     for item in items:
         with torch.no_grad():
-            parts = [] if case.row == "write" else alone(step, item)
+            parts = [] if case.row in WRITING else alone(step, item)
             found = {"main": main_loss(case, step, item, parts)}
-            if case.lm:
+            parts = [] if case.row == "write" else alone(step, item)
+            found = replaced_losses(step, item) if case.row == "replaced" else {}
+            found = found or {"main": main_loss(case, step, item, parts)}
+            if case.row == "boundary":
+                found["sbo"] = boundary_losses(step, item, parts)
+            if case.lm and "lm" not in found:
                 found["lm"] = token_losses(step, item, parts)
         for name, (losses, share) in found.items():
             held = sums.setdefault(name, [0.0, 0.0])
             held[0] += float((losses * share.double()).sum())
             held[1] += float(share.sum())
     value = sums["main"][0] / sums["main"][1]
+    if "sbo" in sums:
+        value += sums["sbo"][0] / sums["sbo"][1]
     return value + case.lm * sums["lm"][0] / sums["lm"][1] if case.lm else value
 
 
@@ -296,7 +389,7 @@ def alone(step: Step, item: Prepared) -> list[tuple[torch.Tensor, Batch]]:
 
 def main_loss(case: Case, step: Step, item: Prepared, parts: list) -> tuple[torch.Tensor, torch.Tensor]:
     """The losses of an example and their weights."""
-    if case.row == "write":
+    if case.row in WRITING:
         scores = step.model.logits(step.model(collate([item], Shape(64, packed=False))).last)[0, item.reads["lm"]]
         labels, smooth = torch.from_numpy(item.labels["lm"]), case.smoothing
         losses = F.cross_entropy(scores, labels, reduction="none", label_smoothing=smooth)
@@ -306,7 +399,7 @@ def main_loss(case: Case, step: Step, item: Prepared, parts: list) -> tuple[torc
         cosine = F.cosine_similarity(a, b, dim=0)
         return (cosine - float(item.labels["grade"][0])) ** 2, torch.from_numpy(item.weights["rank"])
     (last, batch), heads = parts[0], step.model.heads
-    if case.row in ("causal", "masked"):
+    if case.row in ("causal", "masked", "boundary"):
         return token_losses(step, item, parts)
     if case.row == "token":
         scores = heads["tags"](last[0, torch.from_numpy(item.reads["tags"])])
@@ -315,6 +408,9 @@ def main_loss(case: Case, step: Step, item: Prepared, parts: list) -> tuple[torc
         scores, places = heads["span"](last)[0, : max(item.lengths())], torch.from_numpy(item.labels["span"][0])
         losses = (F.cross_entropy(scores[:, 0], places[0]) + F.cross_entropy(scores[:, 1], places[1])) / 2
         return losses, torch.from_numpy(item.weights["span"])
+    if case.row == "sentence":
+        scores = F.log_softmax(heads["next"](last, batch), -1)[0]
+        return -scores[int(item.labels["next"][0])], torch.from_numpy(item.weights["next"])
     name = "choice" if case.row == "choose" else "value" if case.row == "regress" else "class"
     label, share = item.labels[name], torch.from_numpy(item.weights[name])
     if case.row == "regress":
@@ -343,6 +439,62 @@ def token_losses(step: Step, item: Prepared, parts: list) -> tuple[torch.Tensor,
     scores = step.model.logits(states)[torch.from_numpy(item.reads["lm"])]
     losses = F.cross_entropy(scores, torch.from_numpy(item.labels["lm"]), reduction="none")
     return losses, torch.from_numpy(item.weights["lm"])
+
+
+def replaced_losses(step: Step, item: Prepared) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """ELECTRA by whole models: a generator of its own guesses, the text is written again, each token is judged."""
+    generator = step.objective.whole_generator(step.model).double()
+    generator.compute = torch.float64
+    at, ids = item.reads["lm"], item.source.ids.copy()
+    told = F.log_softmax(generator.logits(generator(one_row(ids)).last[0, at]), -1).numpy()
+    original = ids.copy()
+    original[at] = item.labels["lm"]
+    for n, place in enumerate(at):
+        ids[place] = int((np.exp(told[n]).cumsum() > item.labels["draw"][n]).argmax())
+    scores = step.model.heads["replaced"](step.model(one_row(ids)).last[0])[:, 0]
+    chances, other = torch.sigmoid(scores), torch.from_numpy(ids != original)
+    losses = -50 * torch.where(other, chances, 1 - chances).log()
+    guessed = -torch.from_numpy(told[np.arange(len(at)), item.labels["lm"]])
+    weights = {name: torch.from_numpy(item.weights[name]) for name in ("lm", "replaced")}
+    return {"main": (losses, weights["replaced"]), "lm": (guessed, weights["lm"])}
+
+
+@torch.no_grad()
+def contrast_loss(step: Step, items: Sequence) -> float:
+    """In numpy: the cosines of all texts with all pairs, over the temperature; equal pairs are no negatives."""
+    dense, texts, pairs = step.objective.dense, [], []
+    for item in items:
+        vectors = [np.tanh(dense(states[0, 0]).numpy()) for states, _ in alone(step, item)]
+        one, two = (vector / np.sqrt((vector**2).sum()) for vector in vectors)
+        texts.append(one)
+        pairs.append(two)
+    scores, names = np.array(texts) @ np.array(pairs).T / 0.05, [int(item.labels["text"][1]) for item in items]
+    total = 0.0
+    for i, row in enumerate(scores):
+        against = [score for j, score in enumerate(row) if j == i or names[j] != names[i]]
+        total += np.log(np.exp(against).sum()) - row[i]
+    return float(total / len(items))
+
+
+def one_row(ids: np.ndarray) -> Batch:
+    return collate([Prepared(0, source=Piece(ids))], Shape(64, packed=False))
+
+
+def boundary_losses(step: Step, item: Prepared, parts: list) -> tuple[torch.Tensor, torch.Tensor]:
+    """Joshi et al. 2020, section 3.2, token by token: the nearest tokens that were not chosen, and the place."""
+    states, hidden = parts[0][0][0], set(item.reads["lm"].tolist())
+    head, losses = step.model.heads["sbo"], []
+    for at, label in zip(item.reads["lm"].tolist(), item.labels["lm"].tolist(), strict=True):
+        left = next(place for place in range(at, -1, -1) if place not in hidden)
+        right = next(place for place in range(at, len(states)) if place not in hidden)
+        where = head.place[min(at - left - 1, len(head.place) - 1)]
+        x = torch.cat((states[left], states[right], where))
+        for dense, norm in ((head.first, head.first_norm), (head.second, head.second_norm)):
+            x = dense.weight @ x + dense.bias
+            x = x * (1 + torch.erf(x / 2**0.5)) / 2
+            x = (x - x.mean()) / (x.var(correction=0) + norm.eps).sqrt() * norm.weight + norm.bias
+        losses.append(-F.log_softmax(step.model.table @ x + head.bias, -1)[label])
+    return torch.stack(losses), torch.from_numpy(item.weights["sbo"])
 
 
 def tag_losses(case: Case, step: Step, scores: torch.Tensor, item: Prepared) -> torch.Tensor:

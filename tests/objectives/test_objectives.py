@@ -15,14 +15,17 @@ from objectives_small import (
     CASES,
     CLASS_WEIGHTS,
     CLS,
+    FORMS,
     MASK,
     SEP,
     VOCAB,
     build,
+    contrast,
     examples,
     labelled,
     plain_loss,
     ready,
+    replaced,
     run,
     tagged,
 )
@@ -34,10 +37,13 @@ from modeledge.objectives import (
     OBJECTIVES,
     CausalLM,
     Classify,
+    Denoise,
+    DenoisePrepare,
     Loss,
     MaskedLM,
     MaskedPrepare,
     Order,
+    RandomSpans,
     Rank,
     RankPrepare,
     Regress,
@@ -56,6 +62,7 @@ from modeledge.records import Example
 from modeledge.seed import Noise
 
 EVERY = list(CASES)
+APART = [name for name in EVERY if CASES[name].row != "contrast"]  # rows whose examples do not see each other
 
 
 def test_every_row_has_a_case():
@@ -106,7 +113,7 @@ def bounds(case, dtype):
     return tuple((10 if case.row == "choose" else 1) * bound for bound in BOUNDS[dtype])
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", APART)
 @pytest.mark.parametrize("dtype", BOUNDS)
 @settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=9), st.integers(0, 99))
@@ -123,7 +130,7 @@ def test_any_split_gives_one_loss_and_one_gradient(name, dtype, shares, seed):
     agree(run(step, [fill(items, [row], width) for row in rows]), together, *bounds(case, dtype), sizes)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", APART)
 @pytest.mark.parametrize("dtype", BOUNDS)
 def test_every_split_of_one_batch_is_within_the_promise(name, dtype):
     """1e-12 in float64 and 1e-6 in fp32 of each tensor's own norm, for all ways to cut twelve ragged examples."""
@@ -173,7 +180,7 @@ def test_weights_are_known_before_the_forward_pass(name):
     known = step.objective.weights(batch)
     loss = step(batch, Noise(0))
     assert known.keys() == loss.terms.keys()
-    assert not step.objective.couples
+    assert step.objective.couples is (name not in APART)
     for term, weight in known.items():
         assert torch.equal(weight, loss.terms[term].weight)
         assert weight.ndim == loss.terms[term].total.ndim == 0
@@ -213,7 +220,17 @@ def test_a_loss_is_divided_once_by_global_weights():
 def test_prepare_is_a_function_of_seed_epoch_and_index(name):
     case = CASES[name]
     objective = case.objective()
-    chosen = [replace(e, ids=np.resize(e.ids, 40)) for e in examples(case, 4)] if not case.pairs else examples(case, 4)
+    chosen = examples(case, 4)
+    if not case.pairs:
+        beside = ("words", "sentences")  # the channels that go with the ids
+        chosen = [
+            replace(
+                e,
+                ids=np.resize(e.ids, 40),
+                channels={k: np.resize(v, 40) if k in beside else v for k, v in e.channels.items()},
+            )
+            for e in chosen
+        ]
 
     def told(example, seed=3):
         item = prepared(objective, example, Noise(seed))
@@ -227,9 +244,12 @@ def test_prepare_is_a_function_of_seed_epoch_and_index(name):
     before = [example.ids.copy() for example in chosen]
     assert [told(example) for example in reversed(chosen)] == first[::-1]
     assert all(np.array_equal(e.ids, kept) for e, kept in zip(chosen, before, strict=True))
-    moved = (told(chosen[0], seed=4), told(replace(chosen[0], epoch=1)), told(replace(chosen[0], index=7)))
-    for other in moved:
-        assert (other == first[0]) is not objective.prepare.noisy
+    for moved in (
+        [told(e, seed=4) for e in chosen],
+        [told(replace(e, epoch=1)) for e in chosen],
+        [told(replace(e, index=e.index + 7)) for e in chosen],
+    ):
+        assert (moved == first) is not objective.prepare.noisy
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -329,16 +349,28 @@ def cycle(random):
 TOYS = {
     "causal": lambda random, i: Example(i, cycle(random)),
     "masked": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
+    "sentence": lambda random, i: paired(random, i),
+    "contrast": lambda random, i: Example(i, random.integers(4, VOCAB, 6)),
+    "replaced": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
+    "boundary": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB)), channels={"words": np.ones(12)}),
     "classify": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=i % 3),
     "regress": lambda random, i: Example(i, random.integers(4, VOCAB, 6), label=0.0),
     "several": lambda random, i: Example(i, random.integers(4, VOCAB, 6)),
     "ordinal": lambda random, i: Example(i, random.integers(4, VOCAB, 6)),
     "choose": lambda random, i: choices(random, i),
     "write": lambda random, i: Example(i, random.integers(4, VOCAB, 4)),
+    "denoise": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB - 1))),
+    "prefix": lambda random, i: Example(i, cycle(random)),
     "rank": lambda random, i: Example(i, random.integers(4, VOCAB, 5)),
     "token": lambda random, i: tagged(i, random.integers(4, VOCAB, 6), random),
     "span": lambda random, i: Example(i, random.integers(6, VOCAB, 1), bracketed(random)),
 }
+
+
+def paired(random, index):
+    """Each segment is one token over and over; the second one's kind is the label."""
+    first, second = random.integers(4, VOCAB, 2)
+    return Example(index, np.full(6, first), np.full(6, second), int(second % 2))
 
 
 def bracketed(random):
@@ -383,17 +415,23 @@ def toy(row, count, seed):
 OBJECTIVE_TOYS = {
     "causal": lambda: CausalLM(),
     "masked": lambda: MaskedLM(MaskedPrepare(VOCAB, MASK, (0, 1, 2, 3), cls=CLS, sep=SEP)),
+    "replaced": lambda: replaced(width=32),
+    "sentence": CASES["sentence"].objective,
+    "contrast": lambda: contrast(32),
+    "boundary": CASES["boundary"].objective,
     "classify": lambda: Classify(labelled("source", "class"), ClassHead(outputs=3)),
     "regress": lambda: Regress(labelled("target", "value"), ValueHead(pool="last")),
     "several": CASES["several"].objective,
     "ordinal": lambda: Order(labelled("source", "class"), OrdinalHead(start=(-2.0, 2.0))),
     "choose": CASES["choose"].objective,
     "write": lambda: Write(WritePrepare(SEP, 16, 6, start=(CLS,))),
+    "denoise": lambda: Denoise(DenoisePrepare(FORMS["both"], RandomSpans((VOCAB - 1,)))),
+    "prefix": CASES["prefix"].objective,
     "rank": lambda: Rank(RankPrepare(labelled("source", "class"))),
     "token": CASES["token-chain"].objective,
     "span": CASES["span"].objective,
 }
-SHAPE_OF = {**{row: row for row in OBJECTIVES}, "regress": "regress-decoder", "ordinal": "classify"}
+SHAPE_OF = {**{row: row for row in OBJECTIVES}, "denoise": "spans", "regress": "regress-decoder", "ordinal": "classify"}
 
 
 @pytest.mark.parametrize("row", OBJECTIVES)

@@ -13,8 +13,8 @@ import torch
 from test_use import TEXTS, TOKENIZER, refused
 
 import modeledge as me
-from modeledge.families import wrapped_folder
-from modeledge.families.wrap import HuggingFaceModel
+from modeledge.families.wrapped import folder as wrapped_folder
+from modeledge.families.wrapped.wrap import HuggingFaceModel
 from modeledge.recipes.models import save
 from modeledge.recipes.use import Model
 

@@ -210,6 +210,10 @@ def test_marks_of_classes_and_values(tokenizer: Tokenizer) -> None:
     marks = task.mark(told, examples)
     assert set(marks) == {"accuracy", "f1_macro", "matthews"}
     assert marks["accuracy"] == pytest.approx(4 / 6)
+    two = LabelTask(Labels("class", ("0", "1")), tokenizer, config("encoder", tokenizer.vocab_size), length=24)
+    data = [{"text": "a fox", "label": name} for name in "0011"]
+    marks = two.mark([Answer(i, v) for i, v in enumerate((1, 0, 1, 0))], two.encode(data))
+    assert (marks["f1"], marks["accuracy"]) == (0.5, 0.5)  # GLUE's MRPC and QQP: F1 of class 1
     value, _ = made("encoder", tokenizer, "value")
     data = [{"text": "a fox", "label": v} for v in (1.5, 2.5, 4.5)]
     marks = value.mark([Answer(2, 5.0), Answer(0, 1.0), Answer(1, 3.0)], value.encode(data))

@@ -2,10 +2,12 @@
 
     files → Document → filters, duplicates → tokenizer → shards → Stream[Example]
 
-`read` makes documents, `filter` and `dedup` choose among them, `pipeline` counts and tokenizes, `shard` keeps ids on
-disk, `pack` plans examples and rows, `stream` gives examples out in an order that is arithmetic.
+`read` makes documents, `filter` and `dedup` choose among them, `pipeline` counts and tokenizes, `channels` says where
+words, sentences and names begin, `shard` keeps ids on disk, `pack` plans examples and rows, `stream` gives examples out
+in an order that is arithmetic.
 """
 
+from modeledge.corpus.channels import CHANNELS
 from modeledge.corpus.dedup import exact_duplicates
 from modeledge.corpus.filter import FILTERS, STAGES, Filter, Stage, empty, longer_than, make_filters, shorter_than
 from modeledge.corpus.pack import (
@@ -21,6 +23,7 @@ from modeledge.corpus.shard import Shards, ShardWriter, TokenDocument, write_sha
 from modeledge.corpus.stream import IndexedStream, ListStream, Stream, TokenStream, window
 
 __all__ = [
+    "CHANNELS",
     "FILTERS",
     "STAGES",
     "Build",

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from modeledge.corpus.channels import Coded, check_channels, make_channels
 from modeledge.corpus.dedup import exact_duplicates, in_order
 from modeledge.corpus.filter import Filter, Stage, make_filters, make_stages, size
 from modeledge.corpus.shard import Shards, ShardWriter, TokenDocument
@@ -42,15 +43,21 @@ class Encoder(Protocol):
     @property
     def specials(self) -> Specials: ...
     def encode_batch(self, texts: Sequence[str]) -> Sequence[IntArray]: ...
+    def encode_spans_batch(self, texts: Sequence[str]) -> Sequence[tuple[IntArray, IntArray]]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """How a corpus is made. All fields but `batch` and `shard_tokens` can change what it holds."""
+    """How a corpus is made. All fields but `batch` and `shard_tokens` can change what it holds.
+
+    `channels` are what is kept of each token beside its id, as an objective's `Prepare.channels` asks: "words",
+    "sentences", "salient" (see `corpus.channels`).
+    """
 
     filters: Mapping[str, Any] = field(default_factory=lambda: {"empty": True})
     deduplicate: bool = True
     stages: Sequence[str] = ("nfc",)
+    channels: Iterable[str] = ()
     end: bool = True  # an end-of-text token after each document, where the tokenizer has one
     shard_tokens: int = 2**26
     batch: int = 1000
@@ -108,17 +115,20 @@ def build_corpus(
 
     The bytes depend on the set of documents, the tokenizer and `config`, not on the order of the inputs. Fills
     `ledger`, tokens included. Raises `E-OUTPUT` at once when `folder` exists, `E-NO-RECORDS` when nothing is kept,
-    `E-DUP-ID` when two records share an id, `E-VOCAB-SIZE` for an id outside the vocabulary.
+    `E-DUP-ID` when two records share an id, `E-VOCAB-SIZE` for an id outside the vocabulary, `E-CONFIG-VALUE` for a
+    channel that is not known.
     """
     config = config or Build()
+    channels = check_channels(config.channels)
     if folder.exists():
         raise ModeledgeError("E-OUTPUT", "the folder exists already", where=str(folder))
     manifest: dict[str, Any] = {}
     with committed_folder(folder, manifest) as temporary:
         kept = kept_documents(documents, config, ledger=ledger, folder=temporary)
-        writer = ShardWriter(temporary, tokenizer.vocab_size, tokenizer.fingerprint, shard_tokens=config.shard_tokens)
+        kinds, cut = dict.fromkeys(channels, "uint8"), config.shard_tokens
+        writer = ShardWriter(temporary, tokenizer.vocab_size, tokenizer.fingerprint, channels=kinds, shard_tokens=cut)
         with writer:
-            for document in tokenized(kept, tokenizer, batch=config.batch, end=config.end):
+            for document in tokenized(kept, tokenizer, batch=config.batch, end=config.end, channels=channels):
                 writer.add(document)
                 ledger.kept.tokens += len(document.ids)
             assert ledger.balanced(), f"the source did not fill ledger.read: {ledger.as_dict()}"
@@ -128,18 +138,32 @@ def build_corpus(
 
 
 def tokenized(
-    documents: Iterable[Document], tokenizer: Encoder, *, batch: int = 1000, end: bool = True
+    documents: Iterable[Document],
+    tokenizer: Encoder,
+    *,
+    batch: int = 1000,
+    end: bool = True,
+    channels: Sequence[str] = (),
 ) -> Iterator[TokenDocument]:
-    """Documents as ids, at most `batch` at a time; `end` adds the tokenizer's end-of-text id, where it has one.
+    """Documents as ids with their channels, at most `batch` at a time; `end` adds the tokenizer's end-of-text id, where
+    it has one.
 
     A batch also ends where it reaches `BATCH_CHARACTERS`: a document may be a whole book, and what a tokenizer keeps
     of a text while it works is many times the text.
     """
     eos = tokenizer.specials.eos if end else None
-    for texts in batches(documents, batch):
-        encoded = tokenizer.encode_batch([document.text for document in texts])
-        for document, ids in zip(texts, encoded, strict=True):
-            yield TokenDocument(np.append(ids, eos) if eos is not None else np.asarray(ids), document.id)
+    for held in batches(documents, batch):
+        texts = [document.text for document in held]
+        coded: list[tuple[IntArray, Coded | None]]
+        if channels:
+            pairs = zip(texts, tokenizer.encode_spans_batch(texts), strict=True)
+            coded = [(ids, Coded(text, spans)) for text, (ids, spans) in pairs]
+        else:
+            coded = [(ids, None) for ids in tokenizer.encode_batch(texts)]
+        for document, (ids, told) in zip(held, coded, strict=True):
+            beside = {} if told is None else make_channels(channels, told, end=eos is not None)
+            whole = np.append(ids, eos) if eos is not None else np.asarray(ids)
+            yield TokenDocument(whole, document.id, beside)
 
 
 def batches(documents: Iterable[Document], count: int) -> Iterator[list[Document]]:

@@ -1,7 +1,7 @@
 """Token shards: a tokenized corpus on disk, read by memory map, so that its size is the disk's and not the memory's.
 
     tokens-00000.bin …   the ids, little-endian uint16 (uint32 from 65,537 ids up), documents one after another
-    NAME-00000.bin …     a channel: one small number for each token ("words": which word it belongs to)
+    NAME-00000.bin …     a channel: one small number for each token ("words": 1 where a word begins)
     documents.bin        int64 [documents + 1]: where each document starts; the last number is the token count
     documents.jsonl      the documents' ids, one JSON string a line
     MANIFEST.json        schema, counts, dtype, the tokenizer's fingerprint, each file's size and SHA-256
@@ -208,9 +208,16 @@ class Shards:
 
     def channel(self, name: str, start: int = 0, stop: int | None = None) -> IntArray:
         """A channel's values beside the same tokens, in the dtype that it is stored in."""
-        if name not in self.channels:
-            raise ModeledgeError("E-MISSING-FIELD", f"the corpus has no channel {name!r}", where=str(self.folder))
+        self.need([name])
         return self._tapes[name].read(start, self._total if stop is None else stop)
+
+    def need(self, names: Iterable[str]) -> None:
+        """Refuse a corpus without one of these channels (`E-MISSING-FIELD`): asked before the first step."""
+        if lacking := sorted(set(names) - set(self.channels)):
+            wanted = ", ".join(f'"{name}"' for name in sorted({*lacking, *self.channels}))
+            remedy = f"build it again with corpus.channels = [{wanted}]"
+            what = f"the corpus has no channel {lacking[0]!r}"
+            raise ModeledgeError("E-MISSING-FIELD", what, where=str(self.folder), remedy=remedy)
 
     @cached_property
     def ids(self) -> list[str]:

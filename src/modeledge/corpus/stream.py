@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class IndexedStream(ABC):
             raise ModeledgeError("E-NO-RECORDS", "the stream has no example")
         if epochs is not None and epochs < 1:
             raise ModeledgeError("E-CONFIG-VALUE", f"epochs is {epochs}; it is at least 1, or none for endless")
-        self.fingerprint = _digest(fingerprint, seed if shuffle else None)
+        self.fingerprint = digest(fingerprint, seed if shuffle else None)
         self._length, self._seed, self._shuffle, self._epochs = length, seed, shuffle, epochs
         self._position = 0
         self._block: tuple[int, int] | None = None
@@ -102,11 +102,57 @@ class IndexedStream(ABC):
         self._position = position
 
 
-class TokenStream(IndexedStream):
-    """Examples cut from token shards: for pre-training.
+class ShardStream(IndexedStream):
+    """Examples that are ranges of tokens `ranges [n, 2]` (start, stop) in shards: for pre-training.
 
-    `index` is an example's number in the unshuffled corpus; `left_out` counts tokens that `shortest` leaves out
-    (see `cut_examples`). Examples carry all channels of the shards.
+    `index` is an example's number in the unshuffled corpus; `left_out` counts the tokens that no range covers.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        ranges: IntArray,
+        content: str,
+        seed: int,
+        *,
+        shuffle: bool = True,
+        epochs: int | None = None,
+    ) -> None:
+        self.shards, self.ranges, self.left_out = shards, ranges, left_out(shards.documents, ranges)
+        super().__init__(len(ranges), content, seed, shuffle=shuffle, epochs=epochs)
+
+    def example(self, index: int, epoch: int = 0) -> Example:
+        start, stop = (int(token) for token in self.ranges[index])
+        channels: dict[str, AnyArray] = {name: self.shards.channel(name, start, stop) for name in self.shards.channels}
+        ids = self.shards.tokens(start, stop)
+        return Example(index, ids, epoch=epoch, where=f"tokens {start}:{stop}", channels=channels)
+
+    @property
+    def note(self) -> str:
+        """What is said before the first step of tokens that no example shows; empty where there are none."""
+        return f"{self.left_out:,} of {len(self.shards):,} tokens stand in no example" if self.left_out else ""
+
+    def only(self, numbers: IntArray) -> Self:
+        """The stream of these examples alone, from its beginning: to hold some out. `index` counts among them."""
+        other = copy.copy(self)
+        name = hashlib.sha256(np.asarray(numbers, "<i8").tobytes()).hexdigest()
+        other.ranges, other.fingerprint = self.ranges[numbers], digest(self.fingerprint, name)
+        other._length, other._position, other._block = len(other.ranges), 0, None
+        if not other._length:
+            raise ModeledgeError("E-NO-RECORDS", "the stream has no example")
+        return other
+
+    def where(self, index: int) -> str:
+        """The documents that an example was cut from: for messages."""
+        start, stop = (int(token) for token in self.ranges[index])
+        first, last = self.shards.document_of(start), self.shards.document_of(stop - 1)
+        return first if first == last else f"{first} to {last}"
+
+
+class TokenStream(ShardStream):
+    """Examples cut from token shards every `length` tokens (see `cut_examples`), with all channels of the shards.
+
+    `left_out` counts the tokens that `shortest` leaves out.
     """
 
     def __init__(
@@ -120,33 +166,9 @@ class TokenStream(IndexedStream):
         epochs: int | None = None,
         shortest: int = 1,
     ) -> None:
-        self.shards = shards
-        self.ranges = cut_examples(shards.documents, length, how=how, shortest=shortest)
-        self.left_out = left_out(shards.documents, self.ranges)
-        content = _digest(shards.fingerprint, length, how, shortest)
-        super().__init__(len(self.ranges), content, seed, shuffle=shuffle, epochs=epochs)
-
-    def example(self, index: int, epoch: int = 0) -> Example:
-        start, stop = (int(token) for token in self.ranges[index])
-        channels: dict[str, AnyArray] = {name: self.shards.channel(name, start, stop) for name in self.shards.channels}
-        ids = self.shards.tokens(start, stop)
-        return Example(index, ids, epoch=epoch, where=f"tokens {start}:{stop}", channels=channels)
-
-    def only(self, numbers: IntArray) -> TokenStream:
-        """The stream of these examples alone, from its beginning: to hold some out. `index` counts among them."""
-        other = copy.copy(self)
-        name = hashlib.sha256(np.asarray(numbers, "<i8").tobytes()).hexdigest()
-        other.ranges, other.fingerprint = self.ranges[numbers], _digest(self.fingerprint, name)
-        other._length, other._position, other._block = len(other.ranges), 0, None
-        if not other._length:
-            raise ModeledgeError("E-NO-RECORDS", "the stream has no example")
-        return other
-
-    def where(self, index: int) -> str:
-        """The documents that an example was cut from: for messages."""
-        start, stop = (int(token) for token in self.ranges[index])
-        first, last = self.shards.document_of(start), self.shards.document_of(stop - 1)
-        return first if first == last else f"{first} to {last}"
+        ranges = cut_examples(shards.documents, length, how=how, shortest=shortest)
+        content = digest(shards.fingerprint, length, how, shortest)
+        super().__init__(shards, ranges, content, seed, shuffle=shuffle, epochs=epochs)
 
 
 class ListStream(IndexedStream):
@@ -162,7 +184,7 @@ class ListStream(IndexedStream):
                 places = f"{seen[example.index]} and {example.where}"
                 raise ModeledgeError("E-DUP-ID", f"two examples have the index {example.index}", where=places)
             seen[example.index] = example.where
-        content = _digest(*(_content(example) for example in self._examples))
+        content = digest(*(_content(example) for example in self._examples))
         super().__init__(len(self._examples), content, seed, shuffle=shuffle, epochs=epochs)
 
     def example(self, index: int, epoch: int = 0) -> Example:
@@ -195,7 +217,7 @@ def _plain(value: Any) -> Any:
     raise ModeledgeError("E-LABEL-TYPE", what, remedy="use numbers, strings, lists or dictionaries")
 
 
-def _digest(*parts: Any) -> str:
+def digest(*parts: Any) -> str:
     """32 hexadecimal digits that name these values."""
     state = hashlib.sha256()
     for part in parts:

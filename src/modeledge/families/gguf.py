@@ -29,8 +29,8 @@ from torch import Tensor
 from modeledge.errors import ModeledgeError, printable
 from modeledge.families.blocks import KINDS, Floats
 from modeledge.families.checkpoint import assemble
+from modeledge.families.decoders.llama import LLAMA
 from modeledge.families.folder import located
-from modeledge.families.llama import LLAMA
 from modeledge.model.transformer import Transformer
 
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}

@@ -12,6 +12,7 @@ from torch import nn
 
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.model.backbone import Backbone
+from modeledge.model.boundary import Boundary, BoundaryHead
 from modeledge.model.chain import Chain, ChainHead
 from modeledge.model.heads import (
     Activation,
@@ -38,6 +39,7 @@ KINDS: dict[str, type[Head]] = {
     "ordinal": OrdinalHead,
     "chain": ChainHead,
     "places": PlacesHead,
+    "boundary": BoundaryHead,
 }
 REQUIRED = ("outputs", "start")
 
@@ -49,7 +51,9 @@ def described(model: Backbone) -> dict[str, Head]:
 
 def _described(name: str, module: nn.Module) -> Head:
     match module:
-        case LanguageModelling() | Classification() | Value() | Tagging() | Ordering() | Chain() | Places():
+        case (
+            LanguageModelling() | Classification() | Value() | Tagging() | Ordering() | Chain() | Places() | Boundary()
+        ):
             return module.spec
     what = f"head {name!r} is a {type(module).__name__}, which no format here can say"
     raise ModeledgeError("E-OUTSIDE-FAMILY", what, remedy="save the model before it is packed or wrapped")
@@ -89,7 +93,7 @@ def _from_plain(value: Any, where: str) -> Head:
 
 
 def _fits(key: str, value: Any, kind: str) -> bool:
-    if key in ("outputs", "places"):
+    if key in ("outputs", "places", "place_width"):
         return type(value) is int and value >= 1
     if key == "start":
         return isinstance(value, list | tuple) and len(value) > 0 and all(map(_finite, value)) and _rises(value)

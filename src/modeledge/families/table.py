@@ -7,32 +7,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from modeledge.errors import ModeledgeError, nearest, printable
-from modeledge.families.albert import ALBERT
-from modeledge.families.bart import BART
-from modeledge.families.bert import BERT
-from modeledge.families.distilbert import DISTILBERT
-from modeledge.families.electra import ELECTRA
+from modeledge.families.decoders.gemma import GEMMA
+from modeledge.families.decoders.gemma2 import GEMMA2
+from modeledge.families.decoders.gemma3 import GEMMA3
+from modeledge.families.decoders.gpt1 import GPT1
+from modeledge.families.decoders.gpt2 import GPT2
+from modeledge.families.decoders.gpt_neox import GPT_NEOX
+from modeledge.families.decoders.llama import LLAMA
+from modeledge.families.decoders.mistral import MISTRAL
+from modeledge.families.decoders.olmo2 import OLMO2
+from modeledge.families.decoders.opt import OPT
+from modeledge.families.decoders.phi3 import PHI3
+from modeledge.families.decoders.qwen2 import QWEN2
+from modeledge.families.decoders.qwen3 import QWEN3
+from modeledge.families.decoders.smollm3 import SMOLLM3
+from modeledge.families.encoder_decoders.bart import BART
+from modeledge.families.encoder_decoders.mbart import MBART
+from modeledge.families.encoder_decoders.mt5 import MT5
+from modeledge.families.encoder_decoders.t5 import T5
+from modeledge.families.encoders.albert import ALBERT
+from modeledge.families.encoders.bert import BERT
+from modeledge.families.encoders.distilbert import DISTILBERT
+from modeledge.families.encoders.electra import ELECTRA
+from modeledge.families.encoders.modernbert import MODERNBERT
+from modeledge.families.encoders.roberta import ROBERTA, XLM_ROBERTA
 from modeledge.families.family import Family
-from modeledge.families.gemma import GEMMA
-from modeledge.families.gemma2 import GEMMA2
-from modeledge.families.gemma3 import GEMMA3
-from modeledge.families.gpt1 import GPT1
-from modeledge.families.gpt2 import GPT2
-from modeledge.families.gpt_neox import GPT_NEOX
-from modeledge.families.llama import LLAMA
-from modeledge.families.mbart import MBART
-from modeledge.families.mistral import MISTRAL
-from modeledge.families.modernbert import MODERNBERT
-from modeledge.families.mt5 import MT5
 from modeledge.families.native import NATIVE
-from modeledge.families.olmo2 import OLMO2
-from modeledge.families.opt import OPT
-from modeledge.families.phi3 import PHI3
-from modeledge.families.qwen2 import QWEN2
-from modeledge.families.qwen3 import QWEN3
-from modeledge.families.roberta import ROBERTA, XLM_ROBERTA
-from modeledge.families.smollm3 import SMOLLM3
-from modeledge.families.t5 import T5
 from modeledge.families.vit import DEIT, VIT
 
 FAMILIES: dict[str, Family] = {

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
-from modeledge.families.bert import named
+from modeledge.families.encoders.bert import named
 from modeledge.families.family import Extra, Family, respelled, unsayable
 from modeledge.families.keys import (
     ACTIVATIONS,

@@ -2,6 +2,7 @@
 
 from modeledge.model.backbone import Backbone, Keep, Start, States
 from modeledge.model.batch import Batch, Side
+from modeledge.model.boundary import BoundaryHead
 from modeledge.model.cache import Cache
 from modeledge.model.chain import ChainHead
 from modeledge.model.config import Attention, Dropout, FeedForward, Norm, Patches, Stack, Tokens, TransformerConfig
@@ -18,6 +19,7 @@ __all__ = [
     "Attention",
     "Backbone",
     "Batch",
+    "BoundaryHead",
     "Buckets",
     "Cache",
     "ChainHead",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from modeledge.errors import ModeledgeError
 from modeledge.model.batch import Batch
+from modeledge.model.boundary import BoundaryHead
 from modeledge.model.chain import ChainHead
 from modeledge.model.config import Patches
 from modeledge.model.draw import Draw, dropped
@@ -124,7 +125,7 @@ class OrdinalHead:
         return Ordering(self, config)
 
 
-Head: TypeAlias = LMHead | ClassHead | ValueHead | TokenHead | OrdinalHead | ChainHead | PlacesHead
+Head: TypeAlias = LMHead | ClassHead | ValueHead | TokenHead | OrdinalHead | ChainHead | PlacesHead | BoundaryHead
 
 
 class LanguageModelling(nn.Module):

@@ -170,8 +170,17 @@ class Transformer(Backbone):
         side, draw = batch.side, Draw.current(self.training)
         return self.tower.through(self._embed(side, draw), side, draw, range(layer))
 
+    def embedded(self, batch: Batch) -> Tensor:
+        """What the tables say of the batch's side, before it is projected: `[rows, seq, width of the table]`."""
+        return self._looked_up(batch.side, Draw.current(self.training))
+
     def _embed(self, side: Side, draw: Draw, *, target: bool = True) -> Tensor:
         """One side's embeddings; `target` is the side that the heads read."""
+        embedded = self._looked_up(side, draw, target=target)
+        return embedded if self.project is None else self.project(embedded)
+
+    def _looked_up(self, side: Side, draw: Draw, *, target: bool = True) -> Tensor:
+        """Tokens, types and positions summed, normed and dropped."""
         beyond = target and self.config.both  # the decoder's side of two
         tower = self.tower if target or self.source_tower is None else self.source_tower
         if self.patches is not None:
@@ -189,8 +198,7 @@ class Transformer(Backbone):
         norm = self.target_norm if beyond and not self.config.share_sides else self.embed_norm
         states = states if norm is None else norm(states)
         dropout = self.embed_dropout if target or self.source_dropout is None else self.source_dropout
-        embedded: Tensor = dropout(states.to(self.compute), draw)
-        return embedded if self.project is None else self.project(embedded)
+        return dropout(states.to(self.compute), draw)  # type: ignore[no-any-return]
 
     def _patched(self, side: Side) -> Tensor:
         """Patches `[rows, seq, channels · patch²]` → states; the leading positions are tokens of their own."""

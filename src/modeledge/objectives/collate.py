@@ -104,7 +104,7 @@ def _side(
         for first, last in pairwise((0, *piece.breaks, len(piece.ids))):
             members[row] += 1
             part = (row, slice(start + first, start + last))
-            segments[part], positions[part] = members[row], np.arange(last - first)
+            segments[part], positions[part] = members[row], piece.begins + np.arange(last - first)
         if piece.types is not None:
             types[where] = piece.types
         if piece.prefix is not None:

@@ -1,12 +1,18 @@
 """Masked language modelling: hide some tokens, guess them from both sides (Devlin et al. 2019, section 3.1).
 
+    L = −Σ log p(xᵢ | x with the chosen tokens disguised)      over the chosen tokens i
+
 Of the chosen tokens 80 % become the mask, 10 % a random token and 10 % stay, so that the model must keep a good state
-for every token. Masking is dynamic (Liu et al. 2019): a function of (seed, epoch, index), another one each epoch.
+for every token. What is chosen together is a `Unit`; by default each token's disguise is drawn by itself, as BERT does
+under whole-word masking too, and a SpanBERT span's as one. Masking is dynamic (Liu et al. 2019, section 4.1): a
+function of (seed, epoch, index), another one each epoch. With `masks=k` it is static: each example has k masks, which
+come again after k epochs (BERT trained 40 epochs on 10 of them).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import ClassVar
 
@@ -18,17 +24,19 @@ from modeledge.model.batch import Batch
 from modeledge.model.heads import Head, LMHead
 from modeledge.objectives.causal import vocabulary_term
 from modeledge.objectives.objective import Loss, Objective
+from modeledge.objectives.units import Chosen, Readable, Single, Unit
 from modeledge.records import Example, IntArray, Piece, Prepared
 from modeledge.seed import Noise
 
 
 @dataclass(frozen=True)
 class MaskedPrepare:
-    """Choose round(rate · n) tokens (at least one) that are not special, and disguise them 80/10/10.
+    """Choose `rate` of the tokens that are not special, unit by unit (at least one), and disguise them 80/10/10.
 
     `vocab` is the number of ids; `specials` (and `mask`, `cls`, `sep`, named there or not) are never chosen and never
-    drawn as random tokens. Where `cls` and `sep` are given the example is wrapped in them; the stream must then leave
-    two positions free.
+    drawn as random tokens. What is neither `as_mask` nor `as_random` stays as it is. Where `cls` and `sep` are given
+    the example is wrapped in them; the stream must then leave two positions free. Raises `E-CONFIG-VALUE` for a rate
+    that hides nothing or everything, and for shares that are none.
     """
 
     vocab: int
@@ -39,25 +47,50 @@ class MaskedPrepare:
     as_random: float = 0.1
     cls: int | None = None
     sep: int | None = None
-    channels: frozenset[str] = frozenset()
+    unit: Unit = field(default_factory=Single)
+    masks: int | None = None
     noisy: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < 1:
+            why = "nothing would be learned" if self.rate <= 0 else "nothing would be left to read"
+            raise ModeledgeError("E-CONFIG-VALUE", f"the mask rate is {self.rate}", where="rate", why=why)
+        if min(self.as_mask, self.as_random) < 0 or self.as_mask + self.as_random > 1 + 1e-9:
+            what = f"as_mask {self.as_mask} and as_random {self.as_random} are no shares of the chosen tokens"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where="as_mask", remedy="give two that sum to 1 at most")
+        if self.masks is not None and self.masks < 1:
+            what, remedy = f"masks is {self.masks}", "give the number of masks of an example, or none for a new one"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where="masks", remedy=f"{remedy} each epoch")
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """What shards must carry beside ids."""
+        return self.unit.channels
+
     def __call__(self, example: Example, noise: Noise) -> Prepared:
-        ids = self._wrapped(np.asarray(example.ids, dtype=np.int64))
-        random = noise.at("mask").generator()
-        candidates = np.flatnonzero(~np.isin(ids, self._special))
-        if not len(candidates):
-            raise ModeledgeError("E-NO-TARGET", "every token is special", where=f"example {example.index}")
-        count = max(1, round(self.rate * len(candidates)))
-        chosen = np.sort(random.choice(candidates, count, replace=False))
-        labels = ids[chosen]
+        ids, disguised, chosen = self.hide(example, noise)
         return Prepared(
             example.index,
-            source=Piece(self._disguised(ids, chosen, random)),
-            reads={"lm": chosen},
-            labels={"lm": labels},
-            weights={"lm": np.ones(count, dtype=np.float32)},
+            source=Piece(disguised),
+            reads={"lm": chosen.places},
+            labels={"lm": ids[chosen.places]},
+            weights={"lm": np.ones(len(chosen.places), dtype=np.float32)},
         )
+
+    def hide(self, example: Example, noise: Noise) -> tuple[IntArray, IntArray, Chosen]:
+        """The ids with their edges, the same in disguise, and what was chosen. Raises `E-NO-TARGET`."""
+        ids = self._wrapped(np.asarray(example.ids, dtype=np.int64))
+        random = noise.at("mask").generator()
+        places = np.flatnonzero(~np.isin(ids, self._special))
+        where = example.where or f"example {example.index}"
+        if not len(places):
+            raise ModeledgeError("E-NO-TARGET", "every token is special", where=f"example {example.index}")
+        first = 0 if self.cls is None else 1
+        channels: Mapping[str, IntArray] = {
+            name: example.channels[name][places - first] for name in self.channels & example.channels.keys()
+        }
+        chosen = self.unit.choose(Readable(places, channels, where), self.rate, random)
+        return ids, self._disguised(ids, chosen, random), chosen
 
     @property
     def _special(self) -> tuple[int, ...]:
@@ -68,15 +101,14 @@ class MaskedPrepare:
         after = [] if self.sep is None else [self.sep]
         return np.concatenate([before, ids, after]).astype(np.int64) if before or after else ids
 
-    def _disguised(self, ids: IntArray, chosen: IntArray, random: np.random.Generator) -> IntArray:
-        fate = random.random(len(chosen))
+    def _disguised(self, ids: IntArray, chosen: Chosen, random: np.random.Generator) -> IntArray:
+        count = len(chosen.places)
+        fate = random.random(int(chosen.units[-1]) + 1)[chosen.units] if self.unit.together else random.random(count)
         ordinary = _ordinary(self.vocab, self._special)
-        replacement = ordinary[random.integers(0, len(ordinary), len(chosen))]
-        new = np.where(
-            fate < self.as_mask, self.mask, np.where(fate < self.as_mask + self.as_random, replacement, ids[chosen])
-        )
+        replacement = ordinary[random.integers(0, len(ordinary), count)]
+        stay = np.where(fate < self.as_mask + self.as_random, replacement, ids[chosen.places])
         disguised = ids.copy()
-        disguised[chosen] = new
+        disguised[chosen.places] = np.where(fate < self.as_mask, self.mask, stay)
         return disguised
 
 
@@ -91,7 +123,7 @@ class MaskedLM(Objective):
 
     def __init__(self, prepare: MaskedPrepare, *, head: LMHead | None = None) -> None:
         super().__init__()
-        self.prepare = prepare
+        self.prepare, self.repeats = prepare, prepare.masks
         self.heads: dict[str, Head] = {"lm": head or LMHead(transform=True, bias=True)}
 
     def loss(self, model: Backbone, batch: Batch, noise: Noise) -> Loss:

@@ -63,7 +63,8 @@ class Objective(nn.Module):
     `heads` are added to the model where they are missing. `couples` says that examples see each other, so that a
     batch must not be split. `longest` is how many positions a part of an example may have, where that is less than
     a row holds (the alternatives of a choice stand side by side, each from position 0). Heads that it `continues`
-    are trained on where a model has them already. A reference model, a generator or a value model would be a
+    are trained on where a model has them already. The noise of an example comes again after `repeats` epochs (`None`:
+    never). A reference model, a generator or a value model would be a
     submodule here: moved, sharded, saved, and optimised where it requires a gradient, like the rest.
     """
 
@@ -72,6 +73,10 @@ class Objective(nn.Module):
     couples: bool = False
     longest: int | None = None
     continues: frozenset[str] = frozenset()
+    repeats: int | None = None
+
+    def draw(self, noise: Noise) -> None:
+        """Draw the weights of the objective's own modules, where it has any: once, where its step is made."""
 
     def loss(self, model: Backbone, batch: Batch, noise: Noise) -> Loss:
         """The terms for one micro-batch. The weight of each term must equal `batch.weights[term].sum()`."""
@@ -89,6 +94,7 @@ class Step(nn.Module):
         super().__init__()
         self.model, self.objective = model, objective
         model.add_heads(objective.heads, noise)
+        objective.draw(noise)
 
     def forward(self, batch: Batch, noise: Noise) -> Loss:
         """The loss of one micro-batch; `noise` is keyed by (seed, step, micro-batch, rank)."""
@@ -98,4 +104,5 @@ class Step(nn.Module):
 
 def prepared(objective: Objective, example: Example, noise: Noise) -> Prepared:
     """The example after its objective's noise, which depends on (seed, epoch, index) and on nothing else."""
-    return objective.prepare(example, noise.at("prepare", example.epoch, example.index))
+    epoch = example.epoch if objective.repeats is None else example.epoch % objective.repeats
+    return objective.prepare(example, noise.at("prepare", epoch, example.index))

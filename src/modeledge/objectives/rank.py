@@ -119,7 +119,11 @@ class Rank(Objective):
 
     def vectors(self, model: Backbone, batch: Batch) -> Tensor:
         """Unit vectors `[texts, width]` in fp32 or wider, in the order of `batch.labels["role"]`."""
+        return F.normalize(wide(self.pooled(model, batch)), dim=-1)
+
+    def pooled(self, model: Backbone, batch: Batch) -> Tensor:
+        """The vector of each text as the model reads it, `[texts, width]`."""
         states = model(batch).last
         first, last, seq = batch.reads["first"], batch.reads["last"], states.shape[1]
         spans = torch.stack([first // seq, first % seq, last % seq + 1], 1)
-        return F.normalize(wide(pooled(states, replace(batch, spans=spans), self.pool)), dim=-1)
+        return pooled(states, replace(batch, spans=spans), self.pool)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from modeledge.corpus.pipeline import Build, build_corpus
+from modeledge.corpus.pipeline import build_corpus
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
-from modeledge.recipes.pretrain import make_tokenizer
+from modeledge.recipes.pretrain import building, make_tokenizer
 from modeledge.recipes.recipe import CorpusRecipe, PretrainRecipe, TokenizerRecipe
 from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
 from modeledge.records import Ledger
@@ -29,10 +29,9 @@ def build_shards(corpus: CorpusRecipe, tokenizer: Path, out: Path, say: Callable
     """Filter, de-duplicate, tokenize and pack the corpus's files into the folder `out`."""
     fresh(out)
     ledger = Ledger()
-    config = Build(filters=corpus.filters, deduplicate=corpus.deduplicate)
     loaded = Tokenizer.load(tokenizer)
     documents = watch_specials(read(corpus, ledger), loaded, ledger)
-    shards = build_corpus(documents, loaded, out, config=config, ledger=ledger)
+    shards = build_corpus(documents, loaded, out, config=building(corpus), ledger=ledger)
     report_ledger(ledger, say)
     return shards
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modeledge import files
-from modeledge.corpus.stream import TokenStream
+from modeledge.corpus.stream import ShardStream
 from modeledge.errors import ModeledgeError
 from modeledge.preflight import Room, Split, Verdict, View, check_allowed, preflight, refusal, shown
 from modeledge.recipes.held import split_stream
@@ -67,13 +67,13 @@ def view_of_tuning(recipe: FinetuneRecipe, ready: Ready, parts: Parts, folder: P
 
 
 def view_of_training(
-    recipe: PretrainRecipe, trainer: Trainer, tokenizer: Tokenizer, all_of_it: TokenStream, folder: Path
+    recipe: PretrainRecipe, trainer: Trainer, tokenizer: Tokenizer, all_of_it: ShardStream, folder: Path
 ) -> View:
     """A pre-training as the checks see it; `all_of_it` is the stream before anything was held out."""
     start = recipe.model.start is not None
     held = split_stream(all_of_it, recipe.held_out, recipe.seed)[1] if recipe.held_out else []
     stream = trainer.stream
-    assert isinstance(stream, TokenStream)
+    assert isinstance(stream, ShardStream)
     # a corpus is read where it is compared with something held out, else its sample is enough
     learned = [stream.example(i) for i in range(min(len(stream), 2000))] if held else []
     return View(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
-from modeledge.corpus.stream import TokenStream
+from modeledge.corpus.stream import ShardStream
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.objectives import Shape, Step, collate, prepared
@@ -31,10 +31,11 @@ def every(recipe: PretrainRecipe) -> int:
     return recipe.train.judge_every or recipe.train.steps
 
 
-def split_stream(stream: TokenStream, share: float, seed: int) -> tuple[TokenStream, list[Example]]:
+def split_stream(stream: ShardStream, share: float, seed: int) -> tuple[ShardStream, list[Example]]:
     """The stream without a share of its examples, and those; which ones is a function of the seed and their number.
 
-    Raises `E-EMPTY-SPLIT` where one side would be empty.
+    The held-out examples are a stream of their own: what an example takes from another one (the second half of a pair)
+    never crosses. Raises `E-EMPTY-SPLIT` where one side would be empty.
     """
     total = len(stream)
     count = max(1, round(share * total))
@@ -43,7 +44,8 @@ def split_stream(stream: TokenStream, share: float, seed: int) -> tuple[TokenStr
         raise ModeledgeError("E-EMPTY-SPLIT", what, where="held_out")
     order = Noise(seed).at("held out").generator().permutation(total)
     held, kept = np.sort(order[:count]), np.sort(order[count:])
-    return stream.only(kept), [stream.example(int(number)) for number in held]
+    apart = stream.only(held)
+    return stream.only(kept), [apart.example(number) for number in range(count)]
 
 
 def loss_on(step: Step, examples: Sequence[Example], config: TrainConfig) -> Callable[[Backbone], Mapping[str, float]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from modeledge.errors import ModeledgeError
 from modeledge.families import FAMILIES, load_model, origin_of
 from modeledge.families.folder import CONFIG, MAX_CONFIG, check_folder, read_json_object
-from modeledge.families.wrap import HuggingFaceModel
+from modeledge.families.wrapped.wrap import HuggingFaceModel
 from modeledge.model.backbone import Backbone
 from modeledge.model.transformer import Transformer
 

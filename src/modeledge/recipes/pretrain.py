@@ -13,7 +13,7 @@ from modeledge import files
 from modeledge.config import to_toml
 from modeledge.corpus.pipeline import LEDGER, Build, build_corpus, kept_documents, reading
 from modeledge.corpus.shard import Shards
-from modeledge.corpus.stream import TokenStream
+from modeledge.corpus.stream import ShardStream
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.families import load_model, save_model
 from modeledge.model.backbone import Backbone
@@ -70,10 +70,14 @@ def pretrain(
         if resume:
             say(f"resumed after step {session.resume()}")
         else:
-            guard(recipe, view_of_training(recipe, trainer, tokenizer, stream_of(recipe, shards), folder), say)
+            stream = stream_of(recipe, shards)
+            if stream.note:
+                say(f"note: {stream.note}")
+            guard(recipe, view_of_training(recipe, trainer, tokenizer, stream, folder), say)
         session.run(listeners)
         session.take_best()
         assert isinstance(trainer.model, Transformer)
+        recipe.objective.beside(trainer.model, trainer.module.objective, tokenizer, folder)
         card = card_of(recipe, trainer, folder)
         return finish(trainer.model, tokenizer, folder / "model", recipe.family, card=card)
 
@@ -103,7 +107,7 @@ def prepare_corpus(
             watch_specials(source, tokenizer, ledger),
             tokenizer,
             where,
-            config=building(recipe.corpus),
+            config=building(recipe.corpus, recipe.objective.channels),
             ledger=ledger,
         )
         report_ledger(ledger, say)
@@ -175,9 +179,10 @@ def same_texts(documents: list[Document], folder: Path) -> list[Document]:
     return documents
 
 
-def building(corpus: CorpusRecipe) -> Build:
-    """What the recipe says of the way from documents to shards."""
-    return Build(filters=corpus.filters, deduplicate=corpus.deduplicate)
+def building(corpus: CorpusRecipe, channels: Iterable[str] = ()) -> Build:
+    """What the recipe says of the way from documents to shards; `channels` are those that its objective asks for."""
+    wanted = {*corpus.channels, *channels}
+    return Build(filters=corpus.filters, deduplicate=corpus.deduplicate, channels=sorted(wanted))
 
 
 def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) -> Trainer:
@@ -185,6 +190,7 @@ def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) 
     model = build_model(recipe, tokenizer)
     recipe.objective.check(model.config)
     objective = recipe.objective.build(tokenizer, model.config, recipe.train.length)
+    shards.need(objective.prepare.channels)
     stream = stream_of(recipe, shards)
     step = Step(model, objective, noise=Noise(recipe.seed))
     judge = None
@@ -223,7 +229,7 @@ def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> Transformer
     return PRESETS[preset](vocab)
 
 
-def stream_of(recipe: PretrainRecipe, shards: Shards) -> TokenStream:
+def stream_of(recipe: PretrainRecipe, shards: Shards) -> ShardStream:
     """The examples of a corpus, cut as the objective wants them."""
     return recipe.objective.stream(shards, recipe.train.length, recipe.seed)
 

@@ -22,7 +22,8 @@ MEMORY = "rows from memory"  # what stands in the place of a data file where row
 class CorpusRecipe(Settings):
     """Raw files, or shards built before. See `ReadConfig` for the fields that say how files are read.
 
-    A `.txt` file is one document; `split` makes each paragraph or line of it one.
+    A `.txt` file is one document; `split` makes each paragraph or line of it one. `channels` are kept of each token
+    beside those that the objective asks for ("words", "sentences", "salient"): for shards that others will train on.
     """
 
     paths: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class CorpusRecipe(Settings):
     allow_partial: bool = False
     filters: dict[str, Any] = Field(default_factory=lambda: {"empty": True})
     deduplicate: bool = True
+    channels: tuple[str, ...] = ()
 
 
 class TokenizerRecipe(Settings):

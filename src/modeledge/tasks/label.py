@@ -25,6 +25,7 @@ from modeledge.tasks.wording import WORDING, Worded, Wording, worded
 from modeledge.tokens import Tokenizer
 
 CLASS_METRICS, VALUE_METRICS = ("accuracy", "f1_macro", "matthews"), ("pearson", "spearman", "mean_squared_error")
+TWO_METRICS = ("accuracy", "f1", "f1_macro", "matthews")  # F1 of the second class, as MRPC and QQP are marked
 
 
 class LabelTask(Worded, Task):
@@ -156,8 +157,10 @@ class LabelTask(Worded, Task):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The names of the scores that `mark` gives."""
-        return CLASS_METRICS if self.labels.kind == "class" else VALUE_METRICS
+        """The names of the scores that `mark` gives; with two classes `f1` is that of the second name."""
+        if self.labels.kind == "value":
+            return VALUE_METRICS
+        return TWO_METRICS if len(self.labels.names) == 2 else CLASS_METRICS
 
     def sides(self, metric: str, answers: Sequence[Answer], examples: Sequence[Example]) -> tuple[Any, Any]:
         """Class numbers or values `[rows]` of answers and of labels."""

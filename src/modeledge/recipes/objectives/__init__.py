@@ -6,12 +6,34 @@ from pydantic import Field
 
 from modeledge.recipes.objectives.aim import Aim, Body, body_of
 from modeledge.recipes.objectives.causal import CausalAim
-from modeledge.recipes.objectives.masked import MaskedAim, masking
+from modeledge.recipes.objectives.masked import MaskedAim, SpanAim
+from modeledge.recipes.objectives.replaced import ElectraAim
+from modeledge.recipes.objectives.sentence import AlbertAim, BertAim, SimcseAim
 
 AIMS: dict[str, type[Aim]] = {
     "causal": CausalAim,
     "masked": MaskedAim,
+    "span": SpanAim,
+    "electra": ElectraAim,
+    "bert": BertAim,
+    "albert": AlbertAim,
+    "simcse": SimcseAim,
 }
-ObjectiveRecipe = Annotated[CausalAim | MaskedAim, Field(discriminator="kind")]
+ObjectiveRecipe = Annotated[
+    CausalAim | MaskedAim | SpanAim | ElectraAim | BertAim | AlbertAim | SimcseAim, Field(discriminator="kind")
+]
 
-__all__ = ["AIMS", "Aim", "Body", "CausalAim", "MaskedAim", "ObjectiveRecipe", "body_of", "masking"]
+__all__ = [
+    "AIMS",
+    "Aim",
+    "AlbertAim",
+    "BertAim",
+    "Body",
+    "CausalAim",
+    "ElectraAim",
+    "MaskedAim",
+    "ObjectiveRecipe",
+    "SimcseAim",
+    "SpanAim",
+    "body_of",
+]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from modeledge.config import Settings
 from modeledge.corpus.shard import Shards
-from modeledge.corpus.stream import TokenStream
+from modeledge.corpus.stream import ShardStream, TokenStream
 from modeledge.errors import ModeledgeError
 from modeledge.model.config import TransformerConfig
+from modeledge.model.transformer import Transformer
 from modeledge.objectives import Objective
 from modeledge.tokens import Tokenizer
 
@@ -35,6 +37,12 @@ class Aim(Settings, ABC):
     shortest: ClassVar[int] = 2
     kind: str
 
+    @property
+    def channels(self) -> frozenset[str]:
+        """What the corpus must say of each token beside its id, as the `Prepare` of the objective asks: see
+        `corpus.channels`. A corpus that is built for this objective gets them; ready shards must have them."""
+        return frozenset()
+
     @abstractmethod
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
         """The objective with this tokenizer's special tokens, for rows of `length`."""
@@ -43,9 +51,12 @@ class Aim(Settings, ABC):
         """How many tokens of a document make an example of `length`."""
         return length
 
-    def stream(self, shards: Shards, length: int, seed: int) -> TokenStream:
+    def stream(self, shards: Shards, length: int, seed: int) -> ShardStream:
         """The examples of a corpus in their order."""
         return TokenStream(shards, self.tokens(length), seed, shortest=self.shortest)
+
+    def beside(self, model: Transformer, objective: Objective, tokenizer: Tokenizer, folder: Path) -> None:
+        """Write into the run's folder what was trained beside the model; with most objectives that is nothing."""
 
     def check(self, config: TransformerConfig) -> None:
         """Refuse a model with other towers (`E-CONFIG`)."""

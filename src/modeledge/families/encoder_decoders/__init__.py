@@ -1,0 +1,1 @@
+"""Pages of encoder–decoders: T5 and BART, and their multilingual kin."""

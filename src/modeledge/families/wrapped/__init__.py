@@ -1,0 +1,1 @@
+"""An architecture that has no page here, wrapped whole behind the same contract."""

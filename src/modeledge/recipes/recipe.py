@@ -17,6 +17,7 @@ from modeledge.recipes.objectives import CausalAim, ObjectiveRecipe
 from modeledge.train.config import TrainConfig
 
 MEMORY = "rows from memory"  # what stands in the place of a data file where rows came as Python values
+PRESET = "preset:"  # how a `model` begins that is no folder: fresh weights of a shape by name
 
 
 class CorpusRecipe(Settings):
@@ -124,6 +125,7 @@ class FinetuneRecipe(Checked):
     `task` is a row of `TASKS`; `columns` names the column of each of its roles, and `text`, `pair` and `label` (which
     is what is learned) are short for three of them; `options` are those of the task. Its head is the one that the
     model's own class has, unless options ask for another. `bidirectional` and `decoder` are as in `ModelRecipe`.
+    A `model` "preset:NAME" is fresh weights of that shape, with a `tokenizer` that is trained on the training rows.
     """
 
     kind: Literal["finetune"] = "finetune"
@@ -147,6 +149,7 @@ class FinetuneRecipe(Checked):
     task: str = "auto"
     options: dict[str, Any] = Field(default_factory=dict)
     fresh: bool = False
+    tokenizer: TokenizerRecipe = TokenizerRecipe()
     dropout: float = Field(default=0.1, ge=0, lt=1)
     strategies: tuple[StrategyRecipe, ...] = ()
     epochs: float = Field(default=3.0, gt=0)
@@ -159,7 +162,14 @@ class FinetuneRecipe(Checked):
     def _consistent(self) -> FinetuneRecipe:
         if self.train.steps != TrainConfig().steps:
             raise ValueError("train.steps is not read when fine-tuning; set epochs")
+        if self.preset is None and self.tokenizer != TokenizerRecipe():
+            raise ValueError("tokenizer is of a preset alone; a model that was trained brings its own")
         return self
+
+    @property
+    def preset(self) -> str | None:
+        """The shape of fresh weights to start from, where `model` names one."""
+        return self.model.removeprefix(PRESET) if self.model.startswith(PRESET) else None
 
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -179,7 +189,8 @@ def absolute(recipe: R) -> R:
         data = recipe.data if recipe.data == MEMORY else _absolute(recipe.data)
         return recipe.model_copy(
             update={
-                "model": _named(recipe.model),
+                "model": recipe.model if recipe.preset is not None else _named(recipe.model),
+                "tokenizer": recipe.tokenizer.model_copy(update={"path": _absolute(recipe.tokenizer.path)}),
                 "data": data,
                 "test": recipe.test if recipe.test == MEMORY else _absolute(recipe.test),
                 "validation": _absolute(recipe.validation),

@@ -111,6 +111,7 @@ def tokenizer_train(
     vocab_size: int = 8192,
     min_frequency: int = 2,
     lowercase: bool = False,
+    sentinels: Annotated[int, typer.Option(help="Tokens <extra_id_0> … to reserve (T5: 100)")] = 0,
     text: str = "text",
     encoding: str = "utf-8",
     format: str = "auto",
@@ -128,6 +129,7 @@ def tokenizer_train(
         values={"paths": list(paths), "text": text, "encoding": encoding, "format": format},
     )
     values = {"kind": kind, "vocab_size": vocab_size, "min_frequency": min_frequency, "lowercase": lowercase}
+    values |= {"sentinels": sentinels}
     build_tokenizer(corpus, load_config(TokenizerRecipe, None, values=values), out, say)
 
 

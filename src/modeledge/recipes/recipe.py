@@ -46,13 +46,17 @@ class CorpusRecipe(Settings):
 
 
 class TokenizerRecipe(Settings):
-    """A tokenizer to be trained, or a `path` to one."""
+    """A tokenizer to be trained, or a `path` to one.
+
+    `sentinels` is how many tokens like `<extra_id_0>` it reserves; left out, as many as the objective asks for.
+    """
 
     path: str | None = None
     kind: Literal["bpe", "wordpiece", "unigram"] = "bpe"
     vocab_size: int = Field(default=8192, ge=2)
     min_frequency: int = Field(default=2, ge=1)
     lowercase: bool = False
+    sentinels: int | None = Field(default=None, ge=0, le=10_000)
 
 
 class ModelRecipe(Settings):

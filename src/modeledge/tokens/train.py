@@ -58,6 +58,7 @@ def train_tokenizer(
     min_frequency: int = LEAST_FREQUENCY,
     lowercase: bool = False,
     specials: Mapping[str, str] | None = None,
+    reserved: Sequence[str] = (),
 ) -> Tokenizer:
     """A tokenizer of at most `vocab_size` ids; `notes` of the result say where it is smaller.
 
@@ -67,7 +68,8 @@ def train_tokenizer(
     words share, whatever their number, so it has no `min_frequency`.
 
     `specials` maps roles (`pad, unk, cls, sep, mask, bos, eos`) to spellings, by default `SPECIALS`, without `unk`
-    for bpe; they have the first ids, in this order. WordPiece reads its texts twice, so it keeps an iterator's texts.
+    for bpe; they have the first ids, in this order, and the `reserved` tokens come behind them: special too, and of no
+    role (`sentinel_names`). WordPiece reads its texts twice, so it keeps an iterator's texts.
 
     Raises `E-VOCAB-CONFIG` where the size cannot hold the alphabet and the special tokens, or `min_frequency` removes
     every piece; `E-NO-RECORDS` without text; `E-SURROGATE`, `E-FIELD-TYPE` for what is no text.
@@ -78,7 +80,9 @@ def train_tokenizer(
         raise ModeledgeError("E-VOCAB-CONFIG", f"unknown kind {kind!r}", where="kind", remedy=nearest(kind, KINDS))
     method = KINDS[kind]
     roles = _roles(specials, method, kind)
-    names = list(dict.fromkeys(roles.values()))
+    for name in reserved:
+        _check_name(name, "reserved")
+    names = list(dict.fromkeys((*roles.values(), *reserved)))
     _check_numbers(kind, vocab_size, min_frequency, method.alphabet, len(names))
     kept = list(texts) if kind == "wordpiece" and not isinstance(texts, Sequence) else texts
     counted = _Counted(kept)
@@ -119,12 +123,16 @@ def _roles(asked: Mapping[str, str] | None, method: Method, kind: Kind) -> dict[
         if role not in ROLES:
             what = f"unknown role {role!r}"
             raise ModeledgeError("E-VOCAB-CONFIG", what, where="specials", remedy=nearest(role, ROLES))
-        if len(name) < 2 or any(c.isspace() for c in name):
-            what, remedy = f"{name!r} cannot be a special token", "use two or more characters and no white space"
-            raise ModeledgeError("E-VOCAB-CONFIG", what, where=f"specials.{role}", remedy=remedy)
+        _check_name(name, f"specials.{role}")
     if method.unknown and "unk" not in given:
         raise ModeledgeError("E-SPECIAL-TOKEN", f"{kind} needs an unk token", where="specials", remedy="name one")
     return {role: given[role] for role in ROLES if role in given}
+
+
+def _check_name(name: str, where: str) -> None:
+    if len(name) < 2 or any(c.isspace() for c in name):
+        what, remedy = f"{name!r} cannot be a special token", "use two or more characters and no white space"
+        raise ModeledgeError("E-VOCAB-CONFIG", what, where=where, remedy=remedy)
 
 
 def _check_numbers(kind: Kind, vocab_size: int, min_frequency: int, alphabet: int, specials: int) -> None:

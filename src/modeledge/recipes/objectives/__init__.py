@@ -6,6 +6,7 @@ from pydantic import Field
 
 from modeledge.recipes.objectives.aim import Aim, Body, body_of
 from modeledge.recipes.objectives.causal import CausalAim
+from modeledge.recipes.objectives.denoise import BartAim, DenoiseAim, PrefixAim, UL2Aim
 from modeledge.recipes.objectives.masked import MaskedAim, SpanAim
 from modeledge.recipes.objectives.replaced import ElectraAim
 from modeledge.recipes.objectives.sentence import AlbertAim, BertAim, SimcseAim
@@ -18,22 +19,30 @@ AIMS: dict[str, type[Aim]] = {
     "bert": BertAim,
     "albert": AlbertAim,
     "simcse": SimcseAim,
+    "denoise": DenoiseAim,
+    "bart": BartAim,
+    "ul2": UL2Aim,
+    "prefix": PrefixAim,
 }
-ObjectiveRecipe = Annotated[
-    CausalAim | MaskedAim | SpanAim | ElectraAim | BertAim | AlbertAim | SimcseAim, Field(discriminator="kind")
-]
+Encoders = MaskedAim | SpanAim | ElectraAim | BertAim | AlbertAim | SimcseAim
+Mendings = DenoiseAim | BartAim | UL2Aim | PrefixAim
+ObjectiveRecipe = Annotated[CausalAim | Encoders | Mendings, Field(discriminator="kind")]
 
 __all__ = [
     "AIMS",
     "Aim",
     "AlbertAim",
+    "BartAim",
     "BertAim",
     "Body",
     "CausalAim",
+    "DenoiseAim",
     "ElectraAim",
     "MaskedAim",
     "ObjectiveRecipe",
+    "PrefixAim",
     "SimcseAim",
     "SpanAim",
+    "UL2Aim",
     "body_of",
 ]

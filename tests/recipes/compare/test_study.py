@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies_small import generated, quiet, study, tree
+from studies_small import STACK, generated, quiet, study, tree
 
 from modeledge.config import load_config, to_toml
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.compare import StudyRecipe, load_study
 from modeledge.recipes.compare.grid import Unit, corpus_recipe, finetune_recipe, pretrain_recipe, selected, units
 from modeledge.recipes.compare.rows import chosen_rows, table_of, write_rows
+from modeledge.recipes.pretrain import reserved
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,22 @@ def test_a_cell_says_only_in_what_it_differs(data: Path, tmp_path: Path) -> None
     tuned = finetune_recipe(asked, Unit("hidden", 4, "tone"), tmp_path)
     assert tuned.model == str(tmp_path / "cells" / "hidden" / "seed-4" / "pretrain")
     assert (tuned.seed, tuned.epochs, tuned.task) == (4, 0.5, "classification")
-    assert corpus_recipe(asked).corpus.paths == (f"{data}/texts/*.txt",)
+    assert corpus_recipe(asked, tmp_path).corpus.paths == (f"{data}/texts/*.txt",)
+
+
+def test_the_shared_corpus_carries_what_any_cell_asks_for(data: Path, tmp_path: Path) -> None:
+    both = {"decoder": STACK, "encoder": STACK}
+    cells = {
+        **tree(data)["cells"],
+        "words": {
+            "pretrain": {"model": {"shape": {"encoder": STACK}}, "objective": {"kind": "masked", "unit": "word"}}
+        },
+        "spans": {"pretrain": {"model": {"shape": both}, "objective": {"kind": "denoise"}}},
+    }
+    built = corpus_recipe(study(data, cells=cells), tmp_path)
+    assert built.corpus.channels == ("words",)
+    assert "<extra_id_0>" in reserved(built)
+    assert reserved(corpus_recipe(study(data), tmp_path)) == ()
 
 
 def test_an_objective_of_another_kind_brings_none_of_the_others_keys(data: Path, tmp_path: Path) -> None:
@@ -133,7 +149,7 @@ def test_a_wrong_key_names_its_cell(data: Path, tmp_path: Path) -> None:
     bare = {**tree(data)["tasks"]["tone"], "finetune": {}}
     unnamed = study(data, tasks={"tone": bare})
     assert "no column" in refused("E-CONFIG", finetune_recipe, unnamed, Unit("next", 0, "tone"), tmp_path)
-    assert "no corpus" in refused("E-CONFIG", corpus_recipe, study(data).model_copy(update={"corpus": None}))
+    assert "no corpus" in refused("E-CONFIG", corpus_recipe, study(data, corpus="none"), tmp_path)
 
 
 # ---- the rows

@@ -121,7 +121,7 @@ def recipe_of(study: StudyRecipe, unit: Unit, folder: Path) -> Any:
 
 def shared_corpus(study: StudyRecipe, folder: Path, say: Say) -> tuple[Tokenizer, Shards]:
     """The tokenizer and the shards of all cells, built once."""
-    return prepare_corpus(absolute(corpus_recipe(study)), folder, None, say)
+    return prepare_corpus(absolute(corpus_recipe(study, folder.absolute())), folder, None, say)
 
 
 def attempt(study: StudyRecipe, unit: Unit, folder: Path, progress: Progress, say: Say) -> bool:

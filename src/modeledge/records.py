@@ -31,7 +31,9 @@ class Document:
 class Example:
     """One thing to learn from, already in token ids. `index` is its global number: noise, errors and replay name it.
 
-    `row` is the number of the row of data that it was cut from, where a row gives several examples.
+    `row` is the number of the row of data that it was cut from, where a row gives several examples. `place` is how many
+    examples the run has read before it: what a curriculum follows. It is `None` outside a run's order (held-out
+    examples), where a curriculum is at its end.
     """
 
     index: int
@@ -42,6 +44,7 @@ class Example:
     where: str = ""
     channels: Mapping[str, AnyArray] = field(default_factory=dict)
     row: int | None = None
+    place: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from modeledge.model import (
     BoundaryHead,
     ClassHead,
     FeedForward,
+    Keep,
     Learned,
     LMHead,
     Norm,
@@ -28,8 +29,10 @@ from modeledge.model import (
     ValueHead,
 )
 from modeledge.model import Tokens as TokenTable
+from modeledge.model.draw import NOTHING
 from modeledge.objectives import (
     Bart,
+    Blend,
     BoundaryLM,
     BoundaryPrepare,
     CausalLM,
@@ -42,13 +45,18 @@ from modeledge.objectives import (
     Damage,
     Denoise,
     DenoisePrepare,
+    DiffusionPrepare,
     Dropped,
+    FillMiddle,
     Form,
     Fragment,
     LabelPrepare,
     Masked,
+    MaskedDiffusion,
     MaskedLM,
     MaskedPrepare,
+    MiddlePrepare,
+    MultiToken,
     Objective,
     Order,
     PairPrepare,
@@ -56,6 +64,8 @@ from modeledge.objectives import (
     RandomSpans,
     Rank,
     RankPrepare,
+    ReadingLM,
+    ReadingPrepare,
     Regress,
     Replaced,
     ReplacedPrepare,
@@ -68,6 +78,7 @@ from modeledge.objectives import (
     Step,
     TagPrepare,
     TagTokens,
+    UniLM,
     Write,
     WritePrepare,
     collate,
@@ -143,8 +154,33 @@ def mending(damage: Damage, form: str = "both") -> Case:
     return Case("denoise", shape, lambda: Denoise(DenoisePrepare(FORMS[form], damage)))
 
 
+def middle() -> FillMiddle:
+    return FillMiddle(MiddlePrepare(PAD, CLS, MASK, SEP, rate=0.8))
+
+
+def together() -> Blend:
+    """Two objectives on each example: they stand side by side in a row."""
+    parts = {"masked": MaskedLM(masked()), "few": MaskedLM(replace(masked(), rate=0.1, as_mask=1.0, as_random=0.0))}
+    return Blend(parts, weights={"few": 0.25})
+
+
+def in_turn() -> Blend:
+    """One of three for each example; one of them is a blend, and one reads the example as a whole."""
+    head = ClassHead(outputs=3, hidden=True)
+    parts = {"masked": MaskedLM(masked()), "class": Classify(labelled("source", "class"), head), "both": together()}
+    return Blend(parts, weights={"class": 2.0}, chances={"masked": 0.3, "class": 0.4, "both": 0.3})
+
+
 CASES = {
     "causal": Case("causal", "decoder", CausalLM),
+    "causal-isolated": Case("causal", "decoder", lambda: CausalLM(isolate=7)),
+    "fim": Case("fim", "decoder", middle),
+    "multi-token": Case("multi-token", "decoder", lambda: MultiToken(config("decoder"), 3, weight=0.5)),
+    "reading": Case("reading", "decoder", lambda: ReadingLM(ReadingPrepare(masked(), "sequence", SEP))),
+    "unilm": Case("unilm", "decoder", lambda: UniLM(masked(), SEP, backwards=True)),
+    "diffusion": Case("diffusion", "encoder", lambda: MaskedDiffusion(DiffusionPrepare(MASK, cls=CLS, sep=SEP))),
+    "blend": Case("blend", "encoder", together),
+    "blend-in-turn": Case("blend", "encoder", in_turn),
     "causal-untied": Case("causal", "decoder", lambda: CausalLM(head=LMHead(tie=False, bias=True))),
     "masked": Case("masked", "encoder", lambda: MaskedLM(masked())),
     "sentence": Case("sentence", "encoder", lambda: SentencePairs(PairPrepare(masked())), pairs=True, lm=1.0),
@@ -298,6 +334,9 @@ def examples(case: Case, count: int, seed: int = 0) -> list[Example]:
         if case.row == "token":
             out.append(tagged(100 + index, ids, random))
             continue
+        if case.row == "blend":
+            out.append(Example(100 + index, ids, label=int(random.integers(3))))
+            continue
         label = answered(case, index, ids, pair, random) if case.row == "span" else label_of(case.row, random)
         out.append(Example(100 + index, ids, pair, label, channels=channels))
     return out
@@ -354,11 +393,11 @@ def plain_loss(case: Case, step: Step, items: Sequence) -> float:
     if case.row == "contrast":
         return contrast_loss(step, items)
     sums: dict[str, list[float]] = {}
+    if case.row in ("blend", "unilm", "multi-token"):
+        return terms_by_hand(step, items)
     for item in items:
         with torch.no_grad():
             parts = [] if case.row in WRITING else alone(step, item)
-            found = {"main": main_loss(case, step, item, parts)}
-            parts = [] if case.row == "write" else alone(step, item)
             found = replaced_losses(step, item) if case.row == "replaced" else {}
             found = found or {"main": main_loss(case, step, item, parts)}
             if case.row == "boundary":
@@ -373,6 +412,43 @@ def plain_loss(case: Case, step: Step, items: Sequence) -> float:
     if "sbo" in sums:
         value += sums["sbo"][0] / sums["sbo"][1]
     return value + case.lm * sums["lm"][0] / sums["lm"][1] if case.lm else value
+
+
+@torch.no_grad()
+def terms_by_hand(step: Step, items: Sequence[Prepared]) -> float:
+    """Each named term of an objective of several: Σ share · (Σ weight · loss / Σ weight) over all that it reads."""
+    sums: dict[str, list[float]] = {}
+    for item in items:
+        batch = collate([item], Shape(64, packed=False))
+        for name, weights in item.weights.items():
+            held = sums.setdefault(name, [0.0, 0.0])
+            held[1] += float(weights.sum())
+            if len(weights):
+                losses = term_losses(step, item, name, batch)
+                held[0] += float((losses * torch.from_numpy(weights).double()).sum())
+    return sum(share_of(step.objective, name) * total / max(weight, 1e-38) for name, (total, weight) in sums.items())
+
+
+def term_losses(step: Step, item: Prepared, name: str, batch: Batch) -> torch.Tensor:
+    """The losses of one term of an example that is alone in its row."""
+    states = step.model(batch, keep=Keep(layers=True))
+    last = states.last
+    if name.endswith(".class"):
+        scores = step.model.heads["class"](last, batch)
+        return F.cross_entropy(scores, torch.from_numpy(item.labels[name]), reduction="none")
+    if name.startswith("lm") and name != "lm":
+        layer = step.objective.layers[int(name[2:]) - 2]
+        last = layer(states.layers[-2], batch.side, NOTHING, None, None, None)
+    scores = step.model.logits(last)[0, torch.from_numpy(item.reads[name])]
+    return F.cross_entropy(scores, torch.from_numpy(item.labels[name]), reduction="none")
+
+
+def share_of(objective: Objective, name: str) -> float:
+    """The share of a term, by its name, in an objective of several."""
+    first, _, rest = name.partition(".")
+    if not isinstance(objective, Blend):
+        return objective.weight if isinstance(objective, MultiToken) and name != "lm" else 1.0
+    return objective.shares[first] * share_of(objective.parts[first], rest)
 
 
 def alone(step: Step, item: Prepared) -> list[tuple[torch.Tensor, Batch]]:
@@ -399,8 +475,16 @@ def main_loss(case: Case, step: Step, item: Prepared, parts: list) -> tuple[torc
         cosine = F.cosine_similarity(a, b, dim=0)
         return (cosine - float(item.labels["grade"][0])) ** 2, torch.from_numpy(item.weights["rank"])
     (last, batch), heads = parts[0], step.model.heads
-    if case.row in ("causal", "masked", "boundary"):
+    if case.row in ("causal", "masked", "boundary", "fim"):
         return token_losses(step, item, parts)
+    if case.row == "reading":
+        whole = collate([item], Shape(64, packed=False))
+        return token_losses(step, item, [(step.model(whole).last, whole)])
+    if case.row == "diffusion":
+        scores = step.model.logits(last[0])[torch.from_numpy(item.reads["elbo"])]
+        losses = F.cross_entropy(scores, torch.from_numpy(item.labels["elbo"]), reduction="none")
+        tokens = torch.from_numpy(item.weights["elbo"])
+        return (losses * torch.from_numpy(item.labels["elbo.scale"])).sum()[None] / tokens, tokens
     if case.row == "token":
         scores = heads["tags"](last[0, torch.from_numpy(item.reads["tags"])])
         return tag_losses(case, step, scores, item), torch.from_numpy(item.weights["tags"])

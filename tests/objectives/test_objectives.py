@@ -20,6 +20,7 @@ from objectives_small import (
     SEP,
     VOCAB,
     build,
+    config,
     contrast,
     examples,
     labelled,
@@ -39,9 +40,12 @@ from modeledge.objectives import (
     Classify,
     Denoise,
     DenoisePrepare,
+    FillMiddle,
     Loss,
     MaskedLM,
     MaskedPrepare,
+    MiddlePrepare,
+    MultiToken,
     Order,
     RandomSpans,
     Rank,
@@ -348,6 +352,12 @@ def cycle(random):
 
 TOYS = {
     "causal": lambda random, i: Example(i, cycle(random)),
+    "fim": lambda random, i: Example(i, np.full(40, 4 + i % 2)),  # how it is cut cannot be learned
+    "multi-token": lambda random, i: Example(i, cycle(random)),
+    "reading": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
+    "unilm": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
+    "diffusion": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB)), place=i),
+    "blend": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
     "masked": lambda random, i: Example(i, np.full(12, random.integers(4, VOCAB))),
     "sentence": lambda random, i: paired(random, i),
     "contrast": lambda random, i: Example(i, random.integers(4, VOCAB, 6)),
@@ -414,6 +424,12 @@ def toy(row, count, seed):
 
 OBJECTIVE_TOYS = {
     "causal": lambda: CausalLM(),
+    "fim": lambda: FillMiddle(MiddlePrepare(0, 1, 2, 3, rate=0.5)),
+    "multi-token": lambda: MultiToken(config("decoder", 32), 2),
+    "reading": CASES["reading"].objective,
+    "unilm": CASES["unilm"].objective,
+    "diffusion": CASES["diffusion"].objective,
+    "blend": CASES["blend"].objective,
     "masked": lambda: MaskedLM(MaskedPrepare(VOCAB, MASK, (0, 1, 2, 3), cls=CLS, sep=SEP)),
     "replaced": lambda: replaced(width=32),
     "sentence": CASES["sentence"].objective,

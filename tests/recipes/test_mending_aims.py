@@ -17,7 +17,7 @@ from modeledge.model import Transformer
 from modeledge.objectives import Bart, Form, PrefixLM, RandomSpans, Split
 from modeledge.recipes.objectives import AIMS
 from modeledge.recipes.objectives.mending import Mending
-from modeledge.recipes.pretrain import all_of, make_tokenizer, pretrain, reserved, shape
+from modeledge.recipes.pretrain import make_tokenizer, pretrain, shape, stream_of
 from modeledge.recipes.recipe import PretrainRecipe
 from modeledge.records import Document
 from modeledge.tokens import Tokenizer, sentinel_names, train_tokenizer
@@ -57,7 +57,7 @@ def raised(code: str, call: Any, *args: Any, **named: Any) -> ModeledgeError:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return train_tokenizer([text(60)], vocab_size=420, reserved=(*sentinel_names(30), "[R]", "[S]", "[X]"))
+    return train_tokenizer([text(60)], vocab_size=420, extra=(*sentinel_names(30), "[R]", "[S]", "[X]"))
 
 
 def model(body: str, vocab: int = 420) -> Transformer:
@@ -131,14 +131,14 @@ def test_fields_that_contradict_each_other_are_refused(fields: dict[str, Any]) -
 
 
 def test_a_tokenizer_reserves_what_its_objective_asks_for() -> None:
-    assert reserved(recipe(objective={"kind": "denoise"})) == sentinel_names(100)
-    assert reserved(recipe(objective={"kind": "denoise", "variant": "mask"})) == ()
-    assert reserved(recipe(objective={"kind": "ul2"})) == (*sentinel_names(100), "[R]", "[S]", "[X]")
+    assert recipe(objective={"kind": "denoise"}).reserved == sentinel_names(100)
+    assert recipe(objective={"kind": "denoise", "variant": "mask"}).reserved == ()
+    assert recipe(objective={"kind": "ul2"}).reserved == (*sentinel_names(100), "[R]", "[S]", "[X]")
     long = recipe(objective={"kind": "denoise"}, train={**TRAIN, "length": 4096})
-    assert len(reserved(long)) == 228  # round(0.15 · 4551) = 683 tokens in thirds: more than T5's hundred
+    assert len(long.reserved) == 228  # round(0.15 · 4551) = 683 tokens in thirds: more than T5's hundred
     few = {"vocab_size": 420, "sentinels": 7}
-    assert reserved(recipe(objective={"kind": "ul2"}, tokenizer=few)) == (*sentinel_names(7), "[R]", "[S]", "[X]")
-    assert reserved(recipe(objective={"kind": "prefix"}, tokenizer=few)) == sentinel_names(7)
+    assert recipe(objective={"kind": "ul2"}, tokenizer=few).reserved == (*sentinel_names(7), "[R]", "[S]", "[X]")
+    assert recipe(objective={"kind": "prefix"}, tokenizer=few).reserved == sentinel_names(7)
     trained = make_tokenizer(recipe(objective={"kind": "ul2"}, tokenizer=few), [Document(text(60), "a")])
     assert [trained.token(i) for i in trained.sentinels] == list(sentinel_names(7))
     assert trained.id("[R]") is not None
@@ -197,7 +197,7 @@ def test_each_kind_trains_through_every_check(case: tuple[str, dict[str, Any]], 
     assert all(2 < loss < 8 for loss in losses)
     known, kept = Tokenizer.load(out), Shards.open(tmp_path / "run" / "corpus")
     trained = load_model(out)
-    stream = all_of(asked, trained, known, kept)
+    stream = stream_of(asked, trained, known, kept)
     built = asked.objective.on(trained, known).build(known, trained.config, 48)
     longest = max(max(built.prepare(stream.example(i), _noise(i)).lengths()) for i in range(len(stream)))
     assert 30 < longest <= 48

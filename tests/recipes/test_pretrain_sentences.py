@@ -162,7 +162,7 @@ def test_shards_without_sentences_are_refused(tmp_path: Path) -> None:
     pretrain(recipe("electra"), tmp_path / "run", documents=texts(), say=quiet)
     corpus = {"shards": str(tmp_path / "run" / "corpus")}
     asked = recipe("bert", corpus=corpus, tokenizer={"path": str(tmp_path / "run" / "tokenizer")})
-    with pytest.raises(ModeledgeError, match="E-MISSING-FIELD: .*'sentences'"):
+    with pytest.raises(ModeledgeError, match=r"E-MISSING-FIELD: .*'sentences'"):
         pretrain(asked, tmp_path / "other", say=quiet)
 
 

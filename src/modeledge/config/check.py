@@ -114,7 +114,8 @@ class Check:
         there = [p for p, leaf in paths.items() if leaf in names and p != path]
         here = [prefix + f for f in difflib.get_close_matches(key, fields, n=1, cutoff=0.6)]
         found = there if key in names or not here else here
-        if model is not None and path in paths and "kind" in fields and not there:
+        elsewhere = [p for p in there if not p.startswith(prefix)]  # below it a blend may hold each kind again
+        if model is not None and path in paths and "kind" in fields and not elsewhere:
             kind = model.model_fields["kind"].default
             why, remedy = f"kind {kind!r} does not have it, another kind does", "choose that kind, or leave the key out"
             return ModeledgeError("E-CONFIG-KEY", f"unknown key {path!r}", where=self.name, why=why, remedy=remedy)

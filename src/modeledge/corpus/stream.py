@@ -76,16 +76,16 @@ class IndexedStream(ABC):
             yield example
 
     def at(self, position: int) -> Example:
-        """The example at a position of the global order; asking for it moves nothing."""
+        """The example at a position of the global order, which is its `place`; asking for it moves nothing."""
         epoch, place = divmod(position, self._length)
         if not self._shuffle:
-            return self.example(place, epoch)
+            return replace(self.example(place, epoch), place=position)
         block, offset = divmod(place, BLOCK)
         if self._block != (epoch, block):
             indices = np.arange(block * BLOCK, min((block + 1) * BLOCK, self._length))
             self._images = permuted_many(indices, self._length, Noise(self._seed).at("shuffle", epoch))
             self._block = (epoch, block)
-        return self.example(int(self._images[offset]), epoch)
+        return replace(self.example(int(self._images[offset]), epoch), place=position)
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the order, after the last example that was given out."""

@@ -8,6 +8,7 @@ from modeledge.generate.sample import Sampling
 from modeledge.generate.score import Scoring, score_choices
 from modeledge.generate.search import Beams, Found, beam_search
 from modeledge.generate.text import as_source, continue_text, fill_text
+from modeledge.generate.unmask import unmask
 
 __all__ = [
     "Beams",
@@ -25,5 +26,6 @@ __all__ = [
     "ready",
     "score_choices",
     "stream",
+    "unmask",
     "written",
 ]

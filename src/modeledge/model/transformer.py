@@ -217,6 +217,12 @@ class Transformer(Backbone):
             if tower is not None:
                 tower.checkpointing = on
 
+    def compile_blocks(self, backend: str = "inductor") -> None:
+        for tower in (self.tower, self.source_tower):
+            for block in () if tower is None else tower.blocks:
+                block.compile(backend=backend)
+        self.compiled = True
+
     def parts(self) -> Parts:
         """Embeddings (with positions and their norm), blocks (an encoder's before those of its decoder), last norms."""
         drops = tuple(drop for drop in (self.embed_dropout, self.source_dropout) if drop is not None)

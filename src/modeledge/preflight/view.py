@@ -188,7 +188,7 @@ class View:
 
     def outputs(self, name: str) -> int | None:
         """How many ids or classes the labels of this name can be, where one of them is learned by cross-entropy."""
-        if name == "lm":
+        if name.rpartition(".")[2] == "lm":  # a blend's terms bear the names of its parts
             return self.model.config.table.vocab
         head = self.objective.heads.get(name)
         chosen = isinstance(head, ClassHead) and isinstance(self.objective, Classify)

@@ -21,7 +21,7 @@ from modeledge.recipes.benchmark import stated
 from modeledge.recipes.finetune import make_ready
 from modeledge.recipes.gate import guard, view_of_training, view_of_tuning
 from modeledge.recipes.held import check_judging
-from modeledge.recipes.pretrain import all_of, build_trainer, prepare_corpus
+from modeledge.recipes.pretrain import build_trainer, prepare_corpus, stream_of
 from modeledge.recipes.recipe import MEMORY, FinetuneRecipe, PretrainRecipe, absolute
 from modeledge.recipes.rows import split_rows
 from modeledge.recipes.scratch import starting_model
@@ -77,7 +77,9 @@ def looked_at(recipe: PretrainRecipe | FinetuneRecipe, say: Say) -> Iterator[Vie
             texts = None if recipe.corpus.shards is not None else _first_texts(recipe, say)
             tokenizer, shards = prepare_corpus(recipe, folder, texts, lambda line: None)
             trainer = build_trainer(recipe, tokenizer, shards)
-            yield view_of_training(recipe, trainer, tokenizer, all_of(recipe, trainer.model, tokenizer, shards), folder)
+            yield view_of_training(
+                recipe, trainer, tokenizer, stream_of(recipe, trainer.model, tokenizer, shards), folder
+            )
 
 
 def _first_texts(recipe: PretrainRecipe, say: Say) -> list[Document]:

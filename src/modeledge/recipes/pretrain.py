@@ -32,7 +32,7 @@ from modeledge.recipes.reshaped import reshaped, tell
 from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
 from modeledge.records import Document, Ledger
 from modeledge.seed import Noise
-from modeledge.tokens import Tokenizer, sentinel_names, train_tokenizer
+from modeledge.tokens import Tokenizer, train_tokenizer
 from modeledge.train import Judge, Session, Trainer
 from modeledge.train.session import Listener, write_environment
 
@@ -70,7 +70,7 @@ def pretrain(
         if resume:
             say(f"resumed after step {session.resume()}")
         else:
-            stream = all_of(recipe, trainer.model, tokenizer, shards)
+            stream = stream_of(recipe, trainer.model, tokenizer, shards)
             if stream.note:
                 say(f"note: {stream.note}")
             guard(recipe, view_of_training(recipe, trainer, tokenizer, stream, folder), say)
@@ -136,17 +136,8 @@ def make_tokenizer(recipe: PretrainRecipe, documents: Sequence[Document] | None)
         vocab_size=wanted.vocab_size,
         min_frequency=wanted.min_frequency,
         lowercase=wanted.lowercase,
-        reserved=reserved(recipe),
+        extra=recipe.reserved,
     )
-
-
-def reserved(recipe: PretrainRecipe) -> tuple[str, ...]:
-    """The tokens that a tokenizer to be trained reserves: those of the objective, with as many sentinels as asked."""
-    names, asked = recipe.objective.reserves(recipe.train.length), recipe.tokenizer.sentinels
-    if asked is None:
-        return names
-    every = sentinel_names(max(asked, len(names)))
-    return (*every[:asked], *(name for name in names if name not in every))
 
 
 def given_tokenizer(recipe: PretrainRecipe) -> Tokenizer | None:
@@ -202,7 +193,8 @@ def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) 
     aim = recipe.objective.on(model, tokenizer)
     objective = aim.build(tokenizer, model.config, recipe.train.length)
     shards.need(objective.prepare.channels)
-    stream = aim.stream(shards, recipe.train.length, recipe.seed)
+    recipe.curriculum.apply(objective, recipe.train.batch, recipe.objective.shared)
+    stream: ShardStream = aim.stream(shards, recipe.train.length, recipe.seed)
     step = Step(model, objective, noise=Noise(recipe.seed))
     judge = None
     if recipe.held_out:
@@ -240,7 +232,7 @@ def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> Transformer
     return PRESETS[preset](vocab)
 
 
-def all_of(recipe: PretrainRecipe, model: Backbone, tokenizer: Tokenizer, shards: Shards) -> ShardStream:
+def stream_of(recipe: PretrainRecipe, model: Backbone, tokenizer: Tokenizer, shards: Shards) -> ShardStream:
     """The examples of a corpus, cut as the objective wants them, before any is held out."""
     return recipe.objective.on(model, tokenizer).stream(shards, recipe.train.length, recipe.seed)
 

@@ -13,7 +13,9 @@ from pydantic import Field, model_validator
 
 from modeledge.config import Settings
 from modeledge.model.reshape import Decoder
+from modeledge.recipes.curriculum import CurriculumRecipe
 from modeledge.recipes.objectives import CausalAim, ObjectiveRecipe
+from modeledge.tokens.sentinels import sentinel_names
 from modeledge.train.config import TrainConfig
 
 MEMORY = "rows from memory"  # what stands in the place of a data file where rows came as Python values
@@ -48,7 +50,8 @@ class CorpusRecipe(Settings):
 class TokenizerRecipe(Settings):
     """A tokenizer to be trained, or a `path` to one.
 
-    `sentinels` is how many tokens like `<extra_id_0>` it reserves; left out, as many as the objective asks for.
+    `sentinels` is how many tokens like `<extra_id_0>` it reserves; left out, as many as the objective asks for. `extra`
+    are special tokens beside those that the objective asks for: what later runs with this tokenizer will need.
     """
 
     path: str | None = None
@@ -57,6 +60,7 @@ class TokenizerRecipe(Settings):
     min_frequency: int = Field(default=2, ge=1)
     lowercase: bool = False
     sentinels: int | None = Field(default=None, ge=0, le=10_000)
+    extra: tuple[str, ...] = ()
 
 
 class ModelRecipe(Settings):
@@ -95,9 +99,20 @@ class PretrainRecipe(Checked):
     tokenizer: TokenizerRecipe = TokenizerRecipe()
     model: ModelRecipe = ModelRecipe()
     objective: ObjectiveRecipe = CausalAim()
+    curriculum: CurriculumRecipe = CurriculumRecipe()
     train: TrainConfig = TrainConfig()
     family: str | None = None
     license: str | None = None
+
+    @property
+    def reserved(self) -> tuple[str, ...]:
+        """The special tokens without a role that a tokenizer to be trained gets: those of the objective, with as many
+        sentinels as are asked for, and the tokenizer's `extra`."""
+        names, asked = self.objective.reserves(self.train.length), self.tokenizer.sentinels
+        if asked is not None:
+            every = sentinel_names(max(asked, len(names)))
+            names = (*every[:asked], *(name for name in names if name not in every))
+        return tuple(dict.fromkeys((*names, *self.tokenizer.extra)))
 
     @property
     def unused(self) -> str:
@@ -125,7 +140,8 @@ class FinetuneRecipe(Checked):
     """A model and labelled rows in, an adapted model and its marks out.
 
     Without a `test` file `test_share` of the rows is set aside. With `train.judge_every` the judge chooses the best
-    step by `metric` on the rows of `validation`, or on `validation_share` of the training rows: never on test rows.
+    step by `metric` on the rows of `validation`, or on `validation_share` of the training rows: never on test rows. The
+    same rows choose a threshold, or the temperature of confidences; a `validation` file does so without a judge too.
     `task` is a row of `TASKS`; `columns` names the column of each of its roles, and `text`, `pair` and `label` (which
     is what is learned) are short for three of them; `options` are those of the task. Its head is the one that the
     model's own class has, unless options ask for another. `bidirectional` and `decoder` are as in `ModelRecipe`.

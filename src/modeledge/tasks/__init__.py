@@ -4,6 +4,7 @@ from modeledge.tasks.ask import answers, judge_on
 from modeledge.tasks.choose import ChoiceTask
 from modeledge.tasks.cloze import Cloze, without_last_word
 from modeledge.tasks.code import Code
+from modeledge.tasks.confidence import Scaling
 from modeledge.tasks.dialogue import Dialogue, reference_lengths
 from modeledge.tasks.entities import EntityTask
 from modeledge.tasks.extract import ExtractTask
@@ -70,6 +71,7 @@ __all__ = [
     "RankTask",
     "RelationTask",
     "Request",
+    "Scaling",
     "Score",
     "SeveralTask",
     "SimilarityTask",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
@@ -19,6 +19,7 @@ from modeledge.model.heads import ClassHead, Pool, ValueHead
 from modeledge.objectives import Classify, Labelling, LabelPrepare, Regress
 from modeledge.records import Example
 from modeledge.tasks.columns import text_of, where_of
+from modeledge.tasks.confidence import Scaling, fitted
 from modeledge.tasks.labels import Labels, check_sizes, check_unseen, extended, infer
 from modeledge.tasks.task import Answer, Asked, Row, Say, Task, known_options, role_columns
 from modeledge.tasks.wording import WORDING, Worded, Wording, worded
@@ -61,7 +62,7 @@ class LabelTask(Worded, Task):
         lm: float = 0.0,
         wording: Wording = Wording(),  # noqa: B008
     ) -> None:
-        self.labels, self.tokenizer, self.wording = labels, tokenizer, wording
+        self.labels, self.tokenizer, self.wording, self.scaling = labels, tokenizer, wording, Scaling()
         self.columns = {"text": text, "label": label, **({} if pair is None else {"pair": pair})}
         prepare = shape_for(tokenizer, config, labels.kind, length, tuple(class_weights), start)
         prepare = replace(prepare, lm=checked_share(lm, config) > 0)
@@ -112,6 +113,7 @@ class LabelTask(Worded, Task):
             "pool": head.pool,
             "hidden": head.hidden,
             "start": self.prepare.start,
+            "scaling": asdict(self.scaling),
             **self.wording.described(),
         }
 
@@ -121,7 +123,9 @@ class LabelTask(Worded, Task):
         labels = Labels(said["kind"], tuple(said["names"]))
         names = ("length", "text", "pair", "label", "pool", "hidden")
         wording, start = Wording.of(said, labels.names), said.get("start")
-        return cls(labels, tokenizer, facts, wording=wording, start=start, **{name: said[name] for name in names})
+        task = cls(labels, tokenizer, facts, wording=wording, start=start, **{name: said[name] for name in names})
+        task.scaling = Scaling.of(said)
+        return task
 
     def encode(self, rows: Sequence[Row], *, labelled: bool = True) -> list[Example]:
         """Rows → examples. A missing column or an empty text is an error; rows keep their order."""
@@ -151,7 +155,7 @@ class LabelTask(Worded, Task):
             scores = self.objective.scores(model, batch).cpu()
         if self.labels.kind == "value":
             return [Answer(int(i), float(v)) for i, v in zip(batch.indices, scores, strict=True)]
-        shares = torch.softmax(scores, -1).tolist()
+        shares = self.scaling.shares(scores)
         best = scores.argmax(-1).tolist()
         return [Answer(int(i), b, tuple(s)) for i, b, s in zip(batch.indices, best, shares, strict=True)]
 
@@ -200,6 +204,13 @@ class LabelTask(Worded, Task):
     def unlabelled(self, example: Example) -> Example:
         """A label that nobody reads, where there is none."""
         return example if example.label is not None else replace(example, label=0)
+
+    def tune(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Sequence[str]:
+        """Fit the temperature of the confidences, where one class a row is scored by a softmax."""
+        if not isinstance(self.objective, Classify) or not answers:
+            return ()
+        self.scaling, words = fitted(answers, examples)
+        return [words]
 
     def finish(self, model: Backbone) -> None:
         """A regression's head learns to speak in the units of the labels."""

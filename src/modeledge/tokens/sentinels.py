@@ -1,7 +1,7 @@
 """Sentinels: tokens that stand for a stretch of text that was taken out (Raffel et al. 2020, section 3.1.4).
 
 T5 has a hundred, `<extra_id_0>` to `<extra_id_99>`. Each is used once a text, so that many spans can be taken out of
-one. A tokenizer is trained with them (`train_tokenizer(reserved=sentinel_names(100))`): they are no words of any text.
+one. A tokenizer is trained with them (`train_tokenizer(extra=sentinel_names(100))`): they are no words of any text.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def train_tokenizer(
     min_frequency: int = LEAST_FREQUENCY,
     lowercase: bool = False,
     specials: Mapping[str, str] | None = None,
-    reserved: Sequence[str] = (),
+    extra: Sequence[str] = (),
 ) -> Tokenizer:
     """A tokenizer of at most `vocab_size` ids; `notes` of the result say where it is smaller.
 
@@ -68,8 +68,8 @@ def train_tokenizer(
     words share, whatever their number, so it has no `min_frequency`.
 
     `specials` maps roles (`pad, unk, cls, sep, mask, bos, eos`) to spellings, by default `SPECIALS`, without `unk`
-    for bpe; they have the first ids, in this order, and the `reserved` tokens come behind them: special too, and of no
-    role (`sentinel_names`). WordPiece reads its texts twice, so it keeps an iterator's texts.
+    for bpe; they have the first ids, in this order, and behind them the `extra` special tokens that an objective asks
+    for. WordPiece reads its texts twice, so it keeps an iterator's texts.
 
     Raises `E-VOCAB-CONFIG` where the size cannot hold the alphabet and the special tokens, or `min_frequency` removes
     every piece; `E-NO-RECORDS` without text; `E-SURROGATE`, `E-FIELD-TYPE` for what is no text.
@@ -80,9 +80,9 @@ def train_tokenizer(
         raise ModeledgeError("E-VOCAB-CONFIG", f"unknown kind {kind!r}", where="kind", remedy=nearest(kind, KINDS))
     method = KINDS[kind]
     roles = _roles(specials, method, kind)
-    for name in reserved:
-        _check_name(name, "reserved")
-    names = list(dict.fromkeys((*roles.values(), *reserved)))
+    for number, name in enumerate(extra):
+        _check_name(name, f"extra[{number}]")
+    names = list(dict.fromkeys((*roles.values(), *extra)))
     _check_numbers(kind, vocab_size, min_frequency, method.alphabet, len(names))
     kept = list(texts) if kind == "wordpiece" and not isinstance(texts, Sequence) else texts
     counted = _Counted(kept)

@@ -42,6 +42,7 @@ class TrainConfig(Settings):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     recompute: bool = False
+    compile: bool = False
 
     save_every: int | None = Field(default=None, ge=1)
     keep_last: int = Field(default=2, ge=1)

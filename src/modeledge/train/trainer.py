@@ -34,7 +34,7 @@ CACHE = 2**30  # bytes that the states of a frozen body may take
 class StepRecord:
     """What one update did, and `of` how many are to be done.
 
-    `terms` and `logs` are means over the global batch; `seconds` is not reproducible.
+    `terms` and `logs` are means over the global batch, but for those that none of it has; `seconds` differ by run.
     """
 
     step: int
@@ -72,6 +72,8 @@ class Trainer:
         self.model = step.model
         self.model.compute = config.chosen_dtype()
         self.model.checkpoint_blocks(config.recompute)
+        if config.compile:
+            self.model.compile_blocks()
         self.model.check_length(config.length if step.objective.longest is None else step.objective.longest)
         for strategy in self.strategies:
             strategy.attach(self.model, self.noise)
@@ -136,7 +138,8 @@ class Trainer:
         rows, width = plan(ready, self.shape)
         parts = math.ceil(len(window) / (self.config.micro_batch or self.config.batch))
         shares = [share for share in deal(rows, parts) if share]
-        return [fill(ready, share, width, reserve=self.shape.reserve, place=place).to(self.device) for share in shares]
+        kept, tight = self.shape.reserve, self.shape.tight
+        return [fill(ready, s, width, reserve=kept, narrow=tight, place=place).to(self.device) for s in shares]
 
     def _weights(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
         """Each term's weight over the global batch: known before the first forward pass."""
@@ -193,13 +196,12 @@ class Trainer:
         norm: float,
         seconds: float,
     ) -> StepRecord:
-        terms = {
-            n: float(torch.stack([loss.terms[n].total for loss in losses]).sum() / weights[n]) for n in losses[0].terms
-        }
-        logs = {}
+        totals = {n: torch.stack([loss.terms[n].total for loss in losses]).sum() for n in losses[0].terms}
+        terms = {n: float(total / weights[n]) for n, total in totals.items() if weights[n] > 0}
+        logs: dict[str, float] = {}
         for name in losses[0].logs:
             total, weight = (float(torch.stack([loss.logs[name][i] for loss in losses]).sum()) for i in (0, 1))
-            logs[name] = total / max(weight, 1e-38)
+            logs |= {name: total / weight} if weight else {}
         tokens, examples = sum(b.tokens for b in batches), sum(len(b.indices) for b in batches)
         return StepRecord(self.done, value, terms, logs, rate, norm, tokens, examples, seconds, of=self.config.steps)
 

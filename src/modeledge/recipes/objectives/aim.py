@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from modeledge.config import Settings
+from modeledge.corpus.pack import How
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import ShardStream, TokenStream
 from modeledge.errors import ModeledgeError
@@ -32,11 +33,13 @@ class Aim(Settings, ABC):
 
     `bodies` are the towers that it can train. An example of the stream has `tokens(length)` tokens, so that what the
     objective makes of it fills a row of `length`; documents with fewer than `shortest` tokens left are counted and
-    left out.
+    left out. `shared` is how many tokens of the next part a part of a shortened example reads (`Shortened`); `None`
+    where examples of this kind cannot be read in parts.
     """
 
     bodies: ClassVar[frozenset[Body]]
     shortest: ClassVar[int] = 2
+    shared: ClassVar[int | None] = None
     kind: str
 
     @property
@@ -44,6 +47,11 @@ class Aim(Settings, ABC):
         """What the corpus must say of each token beside its id, as the `Prepare` of the objective asks: see
         `corpus.channels`. A corpus that is built for this objective gets them; ready shards must have them."""
         return frozenset()
+
+    @property
+    def cut(self) -> How:
+        """How the corpus is cut into examples: through its documents as if they were one, or each for itself."""
+        return "split"
 
     @abstractmethod
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
@@ -54,7 +62,8 @@ class Aim(Settings, ABC):
         return self
 
     def reserves(self, length: int) -> tuple[str, ...]:
-        """The tokens that a tokenizer trained for this objective reserves, beside those that have a role."""
+        """Special tokens beside those of the usual roles: a tokenizer that is trained for this objective, and rows of
+        `length`, gets them."""
         return ()
 
     def tokens(self, length: int) -> int:
@@ -63,7 +72,7 @@ class Aim(Settings, ABC):
 
     def stream(self, shards: Shards, length: int, seed: int) -> ShardStream:
         """The examples of a corpus in their order."""
-        return TokenStream(shards, self.tokens(length), seed, shortest=self.shortest)
+        return TokenStream(shards, self.tokens(length), seed, self.cut, shortest=self.shortest)
 
     def beside(self, model: Transformer, objective: Objective, tokenizer: Tokenizer, folder: Path) -> None:
         """Write into the run's folder what was trained beside the model; with most objectives that is nothing."""

@@ -1,0 +1,150 @@
+"""Curricula: a number, a length, the choice between objectives as a function of how far the run is.
+
+Noise is keyed by (seed, epoch, index), and a worker that prepares an example knows no step. What it knows is the
+example's `place`: how many examples the run has read before it. A step reads `batch` of them, so step s begins at place
+s · batch, and a schedule over places is a schedule over steps that is a pure function of the example: a run that
+resumes, or is read by other workers or ranks, sees the same values (docs/decisions/0012).
+Examples outside the order of a run (held out for the judge) have no place and get the last value, so that marks of
+different steps can be compared.
+
+Sequence length (Press et al. 2021, "Shortformer", arXiv 2012.15832): early steps read short texts, in the same number
+of tokens a step. `Shortened` cuts an example into parts that see nothing of each other, so nothing is dropped and rows
+stay full.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+
+from modeledge.corpus.pack import cut_examples
+from modeledge.errors import ModeledgeError, nearest
+from modeledge.objectives.join import join
+from modeledge.objectives.objective import Prepare
+from modeledge.records import Example, Prepared
+from modeledge.seed import Noise
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """From `start` to `end` in a straight line over `over` examples, beginning at place `begin`."""
+
+    start: float
+    end: float
+    over: int
+    begin: int = 0
+
+    def __post_init__(self) -> None:
+        if self.over < 1 or self.begin < 0:
+            what = f"a ramp over {self.over} examples from place {self.begin}"
+            raise ModeledgeError("E-CONFIG-VALUE", what, remedy="over is at least 1, begin at least 0")
+
+    def at(self, place: int | None) -> float:
+        """The value for the example at a place; the last one for `None`."""
+        done = 1.0 if place is None else min(max((place - self.begin) / self.over, 0.0), 1.0)
+        return self.start + (self.end - self.start) * done if done < 1 else self.end
+
+
+@dataclass(frozen=True)
+class Phases:
+    """`values[i]` from place `starts[i]` on; the first starts at 0."""
+
+    values: tuple[float, ...]
+    starts: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        rising = all(a < b for a, b in zip(self.starts, self.starts[1:], strict=False))
+        if len(self.values) != len(self.starts) or self.starts[:1] != (0,) or not rising:
+            what = f"{len(self.values)} phases start at {self.starts}"
+            raise ModeledgeError("E-CONFIG-VALUE", what, remedy="name a rising start for each value, the first 0")
+
+    def at(self, place: int | None) -> float:
+        """The value for the example at a place; the last one for `None`."""
+        if place is None:
+            return self.values[-1]
+        return self.values[int(np.searchsorted(self.starts, place, side="right")) - 1]
+
+
+Number: TypeAlias = float | Ramp | Phases
+
+
+def value_at(number: Number, place: int | None) -> float:
+    """A number that may follow the run, at a place."""
+    return number.at(place) if isinstance(number, Ramp | Phases) else number
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A `Prepare` whose numbers follow the run: a mask rate, a chance, a length.
+
+    `fields` names them with their schedules; a field that is a whole number stays one (rounded). Raises `E-CONFIG-KEY`
+    for a field that is not there, `E-CONFIG-VALUE` for one that is no number, or a value that `prepare` refuses.
+    """
+
+    prepare: Any
+    fields: tuple[tuple[str, Number], ...]
+    noisy: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        known = {f.name: getattr(self.prepare, f.name) for f in dataclasses.fields(self.prepare)}
+        for name, number in self.fields:
+            if name not in known:
+                what = f"{type(self.prepare).__name__} has no {name!r}"
+                raise ModeledgeError("E-CONFIG-KEY", what, where="schedule", remedy=nearest(name, known))
+            if isinstance(known[name], bool) or not isinstance(known[name], int | float):
+                raise ModeledgeError("E-CONFIG-VALUE", f"{name} is no number that could follow the run")
+            ends = number.values if isinstance(number, Phases) else (value_at(number, 0), value_at(number, None))
+            for value in ends:
+                self._with({name: value})
+
+    @property
+    def channels(self) -> frozenset[str]:
+        return self.prepare.channels  # type: ignore[no-any-return]
+
+    def __call__(self, example: Example, noise: Noise) -> Prepared:
+        now = self._with({name: value_at(number, example.place) for name, number in self.fields})
+        return now(example, noise)
+
+    def _with(self, values: Mapping[str, float]) -> Prepare:
+        typed = {n: round(v) if isinstance(getattr(self.prepare, n), int) else v for n, v in values.items()}
+        return replace(self.prepare, **typed)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Shortened:
+    """A `Prepare` that reads its examples in parts of `length` tokens, none of which sees another.
+
+    Each part also reads `shared` tokens of the next one: 1 for next-token prediction, whose parts then learn each label
+    of the whole example once, in rows as full as before. A `prepare` that adds tokens adds them to every part.
+    """
+
+    prepare: Prepare
+    length: Number
+    shared: int = 0
+    noisy: ClassVar[bool] = True
+
+    @property
+    def channels(self) -> frozenset[str]:
+        return self.prepare.channels
+
+    def __call__(self, example: Example, noise: Noise) -> Prepared:
+        length, count = round(value_at(self.length, example.place)), len(example.ids)
+        if length < 1:
+            raise ModeledgeError("E-CONFIG-VALUE", f"a length of {length} holds no token", where="schedule.length")
+        if length + self.shared >= count:
+            return self.prepare(example, noise)
+        if example.pair is not None:
+            what = "an example of two texts is not cut into parts"
+            raise ModeledgeError("E-CONFIG", what, where=f"example {example.index}")
+        cuts = cut_examples(np.array([0, count - self.shared]), length)
+        parts = [self._part(example, int(start), int(stop) + self.shared) for start, stop in cuts]
+        return join(example.index, [self.prepare(part, noise.at("part", n)) for n, part in enumerate(parts)])
+
+    def _part(self, example: Example, start: int, stop: int) -> Example:
+        whole = len(example.ids)
+        channels = {n: c[start:stop] if len(c) == whole else c for n, c in example.channels.items()}
+        return replace(example, ids=example.ids[start:stop], channels=channels)

@@ -1,0 +1,193 @@
+"""The kinds of `[objective]` that are variants of causal, blends and diffusion: built, run, resumed, refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_pretrain import STACK, quiet, recipe, sentences
+
+from modeledge.config import load_config, to_toml
+from modeledge.corpus.shard import Shards
+from modeledge.errors import ModeledgeError
+from modeledge.families import load_model
+from modeledge.objectives.middle import NAMES
+from modeledge.recipes.curriculum import Course
+from modeledge.recipes.objectives import AIMS
+from modeledge.recipes.pretrain import build_trainer, pretrain, stream_of
+from modeledge.recipes.recipe import PretrainRecipe
+from modeledge.tokens import Tokenizer, train_tokenizer
+
+LEARNED = {**STACK, "position": {"kind": "learned", "length": 40}}
+BODIES = {"decoder": {"width": 16, "decoder": STACK}, "encoder": {"width": 16, "encoder": LEARNED}}
+IN_TURN = {
+    "a": {"objective": {"kind": "masked"}},
+    "b": {"objective": {"kind": "diffusion"}, "weight": 0.5, "chance": 2.0},
+}
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "isolated": ("decoder", {"kind": "causal", "documents": "isolated"}),
+    "fim": ("decoder", {"kind": "fim", "rate": 0.9}),
+    "multi-token": ("decoder", {"kind": "multi-token", "ahead": 3}),
+    "diffusion": ("encoder", {"kind": "diffusion"}),
+    "unilm": ("decoder", {"kind": "unilm", "rate": 0.3, "backwards": True}),
+    "together": (
+        "decoder",
+        {"kind": "blend", "parts": {"next": {"objective": {"kind": "causal"}}, "fim": {"objective": {"kind": "fim"}}}},
+    ),
+    "in turn": ("encoder", {"kind": "blend", "mode": "in turn", "parts": IN_TURN}),
+}
+TERMS = {
+    "isolated": {"lm"},
+    "fim": {"lm"},
+    "multi-token": {"lm", "lm2", "lm3"},
+    "diffusion": {"elbo"},
+    "unilm": {"bidirectional.lm", "causal.lm", "backwards.lm", "sequence.lm"},
+    "together": {"next.lm", "fim.lm"},
+    "in turn": {"a.lm", "b.elbo"},
+}
+
+
+def asked(name: str, text: Path, **more: Any) -> PretrainRecipe:
+    body, objective = KINDS[name]
+    return recipe([str(text)], model={"shape": BODIES[body]}, objective=objective, held_out=0.1, **more)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("texts") / "a.txt"
+    path.write_text(sentences(120))
+    return path
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_runs_and_its_model_opens(name: str, text: Path, tmp_path: Path) -> None:
+    """Pre-flight included: a whole run of four steps, its terms, and the finished model."""
+    made = asked(name, text)
+    assert load_config(PretrainRecipe, None, values=json.loads(made.model_dump_json())) == made
+    assert to_toml(made)
+    folder = pretrain(made, tmp_path / "run", say=quiet)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    seen = {term for line in lines for term in line.get("terms", ())}
+    assert seen <= TERMS[name]
+    assert all(np.isfinite(value) for line in lines for value in line.get("terms", {}).values())
+    if name != "unilm":
+        assert seen == TERMS[name]
+    assert set(load_model(folder).heads) == {"lm"}
+
+
+def test_every_kind_of_this_page_is_in_the_table() -> None:
+    assert {kind["kind"] for _, kind in KINDS.values()} <= AIMS.keys()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_examples_fill_their_rows_and_no_more(name: str, text: Path, tmp_path: Path) -> None:
+    """A whole example of the stream, whatever is drawn for it, takes a row of `train.length` or nearly."""
+    made = asked(name, text, corpus={"paths": [str(text)]})
+    pretrain(made.model_copy(update={"train": made.train.model_copy(update={"steps": 1})}), tmp_path / "run", say=quiet)
+    tokenizer = Tokenizer.load(tmp_path / "run" / "tokenizer")
+    shards = Shards.open(tmp_path / "run" / "corpus")
+    trainer = build_trainer(made, tokenizer, shards)
+    stream, length = stream_of(made, trainer.model, tokenizer, shards), made.train.length
+    most = max(range(len(stream)), key=lambda i: len(stream.example(i).ids))
+    sizes = set()
+    for epoch in range(30):
+        item = trainer.module.objective.prepare(stream.example(most, epoch), trainer.noise.at("prepare", epoch, most))
+        sizes.add(max(item.lengths()))
+    assert max(sizes) <= length
+    assert max(sizes) >= length - (6 if name in ("together", "in turn", "fim") else 0)
+
+
+@pytest.mark.parametrize("name", ["multi-token", "in turn"])
+def test_a_stopped_run_goes_on_as_if_it_had_not(name: str, text: Path, tmp_path: Path) -> None:
+    """With weights of the objective's own, and with a curriculum: bit for bit the same model."""
+    more: dict[str, Any] = {}
+    if name == "in turn":
+        more["curriculum"] = {
+            "numbers": {"a.rate": {"values": [0.6, 0.2], "steps": [0, 4]}},
+            "chances": {"a": {"values": [1.0, 0.0], "steps": [0, 3], "jumps": True}},
+        }
+    made = asked(name, text, **more)
+
+    class Stop(Exception):
+        pass
+
+    def stopping(record: Any) -> None:
+        if record.step == 3:
+            raise Stop
+
+    whole = pretrain(made, tmp_path / "whole", say=quiet)
+    with pytest.raises(Stop):
+        pretrain(made, tmp_path / "run", say=quiet, listeners=[stopping])
+    pretrain(made, tmp_path / "run", say=quiet, resume=True)
+    for file in whole.glob("*.safetensors"):
+        assert file.read_bytes() == (tmp_path / "run" / "model" / file.name).read_bytes()
+    if name == "in turn":
+        lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+        assert [sorted(line["terms"]) for line in lines if "terms" in line][3] == ["b.elbo"]
+
+
+def test_texts_grow_longer(text: Path, tmp_path: Path) -> None:
+    """The same tokens a step, in parts of 8, then of 32."""
+    course = {"length": {"values": [8, 32], "steps": [0, 2], "jumps": True}}
+    made = recipe([str(text)], curriculum=course)
+    pretrain(made, tmp_path / "run", say=quiet)
+    plain = recipe([str(text)])
+    pretrain(plain, tmp_path / "plain", say=quiet)
+    rows = [
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("run", "plain")
+    ]
+    assert [line["tokens"] for line in rows[0]] == [line["tokens"] for line in rows[1]]
+    assert rows[0][0]["loss"] != rows[1][0]["loss"]
+    for objective, change, code in (
+        ({"kind": "multi-token"}, course, r"E-CONFIG: curriculum\.length"),
+        ({"kind": "causal"}, {"numbers": {"rate": {"values": [0.1, 0.2], "steps": [0, 2]}}}, "E-CONFIG-KEY"),
+        ({"kind": "causal"}, {"chances": {"a": {"values": [0.1, 0.2], "steps": [0, 2]}}}, r"E-CONFIG: curriculum\.ch"),
+        ({"kind": "causal"}, {"numbers": {"a.rate": {"values": [0.1, 0.2], "steps": [0, 2]}}}, "E-CONFIG-KEY: curric"),
+    ):
+        with pytest.raises(ModeledgeError, match=code):
+            pretrain(recipe([str(text)], objective=objective, curriculum=change), tmp_path / "x", say=quiet)
+
+
+def test_courses_that_are_none() -> None:
+    assert Course(values=(1.0, 0.0), steps=(0, 10)).number(8).at(40) == 0.5
+    for values, steps, jumps in (
+        ((1.0, 0.0), (5, 5), False),
+        ((1.0, 0.0), (1, 5), True),
+        ((1.0, 0.5, 0.0), (0, 1, 2), False),
+        ((1.0, 0.5), (0, 1, 2), True),
+    ):
+        with pytest.raises(ValueError, match=r"step|straight"):
+            Course(values=values, steps=steps, jumps=jumps)
+
+
+def test_a_tokenizer_without_the_middles_tokens_is_refused(text: Path, tmp_path: Path) -> None:
+    train_tokenizer([text.read_text()], vocab_size=300).save(tmp_path / "t")
+    made = asked("fim", text, tokenizer={"path": str(tmp_path / "t")})
+    with pytest.raises(
+        ModeledgeError, match=r"E-SPECIAL-TOKEN: objective\.kind: the tokenizer has no <\|fim_prefix\|>"
+    ):
+        pretrain(made, tmp_path / "run", say=quiet)
+    extra = recipe([str(text)], tokenizer={"vocab_size": 330, "extra": [*NAMES, "<|more|>"]})
+    pretrain(extra, tmp_path / "extra", say=quiet)
+    tokenizer = Tokenizer.load(tmp_path / "extra" / "tokenizer")
+    ids = [tokenizer.id(name) for name in (*NAMES, "<|more|>")]
+    assert None not in ids
+    assert tokenizer.encode("<|fim_prefix|>").tolist() != [ids[0]]
+
+
+def test_what_a_recipe_cannot_blend(text: Path, tmp_path: Path) -> None:
+    part = {"objective": {"kind": "causal"}}
+    for objective, code in (
+        ({"kind": "blend", "parts": {}}, "E-CONFIG-VALUE"),
+        ({"kind": "blend", "parts": {"a": {**part, "chance": 0.5}}}, "E-CONFIG-VALUE"),
+        ({"kind": "blend", "mode": "in turn", "parts": {"a": {**part, "chance": 0.0}}}, "E-CONFIG-VALUE"),
+        ({"kind": "blend", "parts": {"a": {"objective": {"kind": "masked"}}}}, "E-CONFIG: objective.kind"),
+        ({"kind": "blend", "parts": {f"p{i}": part for i in range(40)}}, "E-CONFIG-VALUE: train.length"),
+        ({"kind": "blend", "parts": {"a": {"objective": {"kind": "causal", "rat": 1}}}}, "E-CONFIG-KEY"),
+    ):
+        with pytest.raises(ModeledgeError, match=code):
+            pretrain(recipe([str(text)], objective=objective), tmp_path / "run", say=quiet)

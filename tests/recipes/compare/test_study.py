@@ -15,7 +15,6 @@ from modeledge.errors import ModeledgeError
 from modeledge.recipes.compare import StudyRecipe, load_study
 from modeledge.recipes.compare.grid import Unit, corpus_recipe, finetune_recipe, pretrain_recipe, selected, units
 from modeledge.recipes.compare.rows import chosen_rows, table_of, write_rows
-from modeledge.recipes.pretrain import reserved
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +104,8 @@ def test_the_shared_corpus_carries_what_any_cell_asks_for(data: Path, tmp_path: 
     }
     built = corpus_recipe(study(data, cells=cells), tmp_path)
     assert built.corpus.channels == ("words",)
-    assert "<extra_id_0>" in reserved(built)
-    assert reserved(corpus_recipe(study(data), tmp_path)) == ()
+    assert "<extra_id_0>" in built.reserved
+    assert corpus_recipe(study(data), tmp_path).reserved == ()
 
 
 def test_an_objective_of_another_kind_brings_none_of_the_others_keys(data: Path, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from modeledge.errors import ModeledgeError, nearest
 from modeledge.recipes.compare.rows import table_of
 from modeledge.recipes.compare.study import PRETRAIN, StudyRecipe
 from modeledge.recipes.folder import finished
-from modeledge.recipes.pretrain import reserved
 from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
 
 CELLS = "cells"
@@ -81,25 +80,21 @@ def selected(study: StudyRecipe, only: Sequence[str]) -> list[Unit]:
 
 def corpus_recipe(study: StudyRecipe, folder: Path) -> PretrainRecipe:
     """What builds the corpus and the tokenizer that all cells share: with every channel and every reserved token that
-    one of them asks for. Raises `E-CONFIG` where no corpus is named, or no cell reserves what another one needs.
+    one of them asks for. Raises `E-CONFIG` where no corpus is named.
     """
     if study.corpus is None:
         raise ModeledgeError("E-CONFIG", "cells are pre-trained, and no corpus is named", where="corpus.paths")
-    bodies = {unit.cell: pretrain_recipe(study, unit, folder) for unit in units(study) if unit.task is None}
-    channels = {*study.corpus.channels}.union(*(recipe.objective.channels for recipe in bodies.values()))
-    tokens = {cell: frozenset(reserved(recipe)) for cell, recipe in bodies.items()}
-    most = max(tokens, key=lambda cell: len(tokens[cell]))
-    for cell, names in tokens.items():
-        if names - tokens[most]:
-            what = f"{cell} reserves {min(names - tokens[most])!r}, which {most} does not"
-            remedy = "train one tokenizer with all of them, and name it: tokenizer.path"
-            raise ModeledgeError("E-CONFIG", what, where="tokenizer", remedy=remedy)
+    bodies = [pretrain_recipe(study, unit, folder) for unit in units(study) if unit.task is None]
+    channels = {*study.corpus.channels}.union(*(recipe.objective.channels for recipe in bodies))
     paths = tuple(study.place(path) for path in study.corpus.paths)
+    corpus = study.corpus.model_copy(update={"paths": paths, "channels": tuple(sorted(channels))})
     tokenizer = study.tokenizer
     if tokenizer.path is not None:
         tokenizer = tokenizer.model_copy(update={"path": study.place(tokenizer.path)})
-    corpus = study.corpus.model_copy(update={"paths": paths, "channels": tuple(sorted(channels))})
-    return bodies[most].model_copy(update={"corpus": corpus, "tokenizer": tokenizer})
+    else:
+        extra = dict.fromkeys(name for recipe in bodies for name in recipe.reserved)
+        tokenizer = tokenizer.model_copy(update={"extra": tuple(dict.fromkeys((*extra, *tokenizer.extra)))})
+    return PretrainRecipe(corpus=corpus, tokenizer=tokenizer)
 
 
 def pretrain_recipe(study: StudyRecipe, unit: Unit, folder: Path) -> PretrainRecipe:

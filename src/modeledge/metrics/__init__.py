@@ -42,6 +42,7 @@ from modeledge.metrics.multilabel import (
     multilabel_f1_samples,
 )
 from modeledge.metrics.ordinal import mean_absolute_error, weighted_kappa
+from modeledge.metrics.paired import Drawn, drawn, drawn_difference
 from modeledge.metrics.programs import pass_at, pass_chance
 from modeledge.metrics.ranking import average_precision, ndcg_at, recall_at, reciprocal_rank
 from modeledge.metrics.regress import mean_squared_error, pearson, spearman
@@ -150,6 +151,7 @@ def metric_named(name: str) -> Metric:
 
 __all__ = [
     "METRICS",
+    "Drawn",
     "Interval",
     "LeftOut",
     "Metric",
@@ -165,6 +167,8 @@ __all__ = [
     "by_type",
     "calibration_error",
     "distinct",
+    "drawn",
+    "drawn_difference",
     "entities",
     "entity",
     "f1_binary",

@@ -44,7 +44,7 @@ from modeledge.tokens import Tokenizer
 from modeledge.train.session import Listener, write_environment
 
 if TYPE_CHECKING:
-    from modeledge.train.trainer import StepRecord
+    from modeledge.train.record import StepRecord
 
 Say = Callable[[str], None]
 Progress = Callable[[str], AbstractContextManager[Listener]]

@@ -17,7 +17,7 @@ from modeledge.tasks.rank import RankTask, reading
 from modeledge.tasks.relate import RelationTask
 from modeledge.tasks.retrieve import Bm25, open_book
 from modeledge.tasks.several import SeveralTask
-from modeledge.tasks.shape import shape_for
+from modeledge.tasks.shapes import shape_for
 from modeledge.tasks.similarity import SimilarityTask
 from modeledge.tasks.split import set_aside
 from modeledge.tasks.tag import TagTask

@@ -20,7 +20,7 @@ from modeledge.records import Example
 from modeledge.tasks.columns import text_of, where_of
 from modeledge.tasks.confidence import Scaling, fitted
 from modeledge.tasks.labels import Labels, check_sizes, check_unseen, extended, infer
-from modeledge.tasks.shape import checked_share, plain_head, shape_for
+from modeledge.tasks.shapes import checked_share, plain_head, shape_for
 from modeledge.tasks.task import Answer, Asked, Row, Say, Task, known_options, role_columns
 from modeledge.tasks.wording import WORDING, Worded, Wording, worded
 from modeledge.tokens import Tokenizer

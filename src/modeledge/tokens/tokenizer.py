@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from itertools import groupby
+from functools import cached_property
+from itertools import count, groupby, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from modeledge.tokens.chat import CLOCK, Chat, ChatEncoder, Message, render
 from modeledge.tokens.frame import Frame, frame_of
 from modeledge.tokens.load import ADDED, FILES, ROLES, Reading, guess_names, read_tokenizer
 from modeledge.tokens.plain import plain_text_only
+from modeledge.tokens.sentinels import SPELLED
 
 REPLACEMENT = "\ufffd"  # Unicode's own sign for what cannot be shown
 
@@ -188,10 +190,34 @@ class Tokenizer:
             raise ModeledgeError("E-VOCAB-SIZE", f"id {id} is none of the {self.vocab_size} ids of the tokenizer")
         return str(self._core.id_to_token(id))
 
+    @cached_property
+    def byte_level(self) -> bool:
+        """Is each character of a piece one byte of text?"""
+        decoder = json.loads(self._core.to_str())["decoder"]
+        return decoder is not None and decoder["type"] == "ByteLevel"
+
+    def piece_bytes(self, id: int) -> int:
+        """The bytes of text that one id of a byte-level tokenizer stands for."""
+        assert self.byte_level, "pieces of other tokenizers have no bytes of their own"
+        added = self._added.get(id)
+        if added is not None:
+            return 0 if added.special else len(added.content.encode())
+        return len(self.token(id)) if id not in self.specials.ids() else 0
+
+    @cached_property
+    def _added(self) -> dict[int, tokenizers.AddedToken]:
+        return dict(self._core.get_added_tokens_decoder())
+
     def id(self, token: str) -> int | None:
         """The id of a piece, or `None`."""
         found = self._core.token_to_id(token)
         return None if found is None else int(found)
+
+    @property
+    def sentinels(self) -> tuple[int, ...]:
+        """The ids of `<extra_id_0>`, `<extra_id_1>` and so on, as many as there are without a gap."""
+        ids = (self.id(SPELLED.format(number)) for number in count())
+        return tuple(id for id in takewhile(lambda id: id is not None, ids) if id is not None)
 
     def need(self, role: str) -> int:
         """The id of a special token that must be there (`E-SPECIAL-TOKEN`)."""

@@ -128,7 +128,8 @@ class Trainer:
         rows, width = plan(ready, self.shape)
         parts = math.ceil(len(window) / (self.config.micro_batch or self.config.batch))
         shares = [share for share in deal(rows, parts) if share]
-        return [fill(ready, share, width, reserve=self.shape.reserve, place=place).to(self.device) for share in shares]
+        kept, tight = self.shape.reserve, self.shape.tight
+        return [fill(ready, s, width, reserve=kept, narrow=tight, place=place).to(self.device) for s in shares]
 
     def _weights(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
         """Each term's weight over the global batch: known before the first forward pass."""

@@ -1,4 +1,4 @@
-"""How a text that is to be labelled is put to a model: its special tokens, its head where the family has none."""
+"""The shape of a labelled text: the special tokens around it, the head that reads it, the share of its own loss."""
 
 from __future__ import annotations
 

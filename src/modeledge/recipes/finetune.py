@@ -176,7 +176,9 @@ def make_task(
     kind, roles = task_named(recipe)
     own, start = partial(own_head, model), start_of(model)
     asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options, own, start)
-    return kind.made(train, tokenizer, model.config, asked, say)
+    task = kind.made(train, tokenizer, model.config, asked, say)
+    task.check_model(model)
+    return task
 
 
 def build_trainer(

@@ -46,6 +46,10 @@ class BlendAim(Aim):
         return self
 
     @property
+    def channels(self) -> frozenset[str]:
+        return frozenset().union(*(part.objective.channels for part in self.parts.values()))
+
+    @property
     def cut(self) -> How:
         return "document" if any(part.objective.cut == "document" for part in self.parts.values()) else "split"
 
@@ -73,7 +77,10 @@ class BlendAim(Aim):
         return TokenStream(shards, self.tokens(length), seed, self.cut, shortest=shortest)
 
     def check(self, config: TransformerConfig) -> None:
-        for part in self.parts.values():
+        for name, part in self.parts.items():
+            if not part.objective.blends:
+                what = f"{part.objective.kind!r} writes its texts anew, and its body reads them and not those of others"
+                raise ModeledgeError("E-CONFIG", what, where=f"objective.parts.{name}", remedy="train it by itself")
             part.objective.check(config)
 
     def _room(self, length: int) -> int:

@@ -27,6 +27,22 @@ def test_shipped_recipes_are_recipes(path: Path) -> None:
     assert load_config(PretrainRecipe, path).train.steps > 0
 
 
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_shipped_recipes_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file as it is, but for two small steps; on sentences, which some objectives need."""
+    (tmp_path / "texts").mkdir()
+    lines = [
+        f"The {a} dog saw {b} red houses. It slept near the {a} river." for a in ("old", "lazy") for b in range(60)
+    ]
+    (tmp_path / "texts" / "a.txt").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    path = ROOT / "recipes" / f"{name}.toml"
+    small = ["train.steps=2", "train.batch=2", "train.length=64"]
+    done = CliRunner().invoke(app, ["pretrain", str(path), "--out", "run", *small])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+
+
 def test_the_recipe_in_the_readme_is_the_shipped_one() -> None:
     shipped = (ROOT / "recipes" / "causal.toml").read_text(encoding="utf-8")
     assert blocks("toml") == [shipped.split("\n", 1)[1]]

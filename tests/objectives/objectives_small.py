@@ -160,7 +160,7 @@ def middle() -> FillMiddle:
 
 def together() -> Blend:
     """Two objectives on each example: they stand side by side in a row."""
-    parts = {"masked": MaskedLM(masked()), "few": MaskedLM(replace(masked(), rate=0.1, as_mask=1.0))}
+    parts = {"masked": MaskedLM(masked()), "few": MaskedLM(replace(masked(), rate=0.1, as_mask=1.0, as_random=0.0))}
     return Blend(parts, weights={"few": 0.25})
 
 
@@ -398,8 +398,6 @@ def plain_loss(case: Case, step: Step, items: Sequence) -> float:
     for item in items:
         with torch.no_grad():
             parts = [] if case.row in WRITING else alone(step, item)
-            found = {"main": main_loss(case, step, item, parts)}
-            parts = [] if case.row == "write" else alone(step, item)
             found = replaced_losses(step, item) if case.row == "replaced" else {}
             found = found or {"main": main_loss(case, step, item, parts)}
             if case.row == "boundary":

@@ -90,7 +90,7 @@ def test_examples_fill_their_rows_and_no_more(name: str, text: Path, tmp_path: P
     tokenizer = Tokenizer.load(tmp_path / "run" / "tokenizer")
     shards = Shards.open(tmp_path / "run" / "corpus")
     trainer = build_trainer(made, tokenizer, shards)
-    stream, length = stream_of(made, shards), made.train.length
+    stream, length = stream_of(made, trainer.model, tokenizer, shards), made.train.length
     most = max(range(len(stream)), key=lambda i: len(stream.example(i).ids))
     sizes = set()
     for epoch in range(30):

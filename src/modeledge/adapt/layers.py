@@ -57,6 +57,9 @@ class AddedLayers(Neutral):
         if config.stack.share:
             what = "the model's layers are one block's weights; another layer would share them"
             raise ModeledgeError("E-CONFIG", what, where="strategies.layers")
+        if config.share_sides:
+            what = "the encoder is the decoder's weights; a layer on top of one would be one of both"
+            raise ModeledgeError("E-CONFIG", what, where="strategies.layers")
         stack = replace(config.stack, layers=old + self.count)
         for layer in range(old, stack.layers):
             block = Block(stack, config.width, layer, cross=config.both).to(model.device)

@@ -111,6 +111,7 @@ def tokenizer_train(
     vocab_size: int = 8192,
     min_frequency: int = 2,
     lowercase: bool = False,
+    sentinels: Annotated[int, typer.Option(help="Tokens <extra_id_0> … to reserve (T5: 100)")] = 0,
     text: str = "text",
     encoding: str = "utf-8",
     format: str = "auto",
@@ -128,6 +129,7 @@ def tokenizer_train(
         values={"paths": list(paths), "text": text, "encoding": encoding, "format": format},
     )
     values = {"kind": kind, "vocab_size": vocab_size, "min_frequency": min_frequency, "lowercase": lowercase}
+    values |= {"sentinels": sentinels}
     build_tokenizer(corpus, load_config(TokenizerRecipe, None, values=values), out, say)
 
 
@@ -165,7 +167,7 @@ def finetune(
     pair: Annotated[str | None, typer.Option(help="The column of the second text.")] = None,
     label: str | None = None,
     task: Annotated[str, typer.Option(help="A row of the tasks; auto looks at the labels.")] = "auto",
-    layout: Annotated[str | None, typer.Option(help="How a benchmark's files are laid out; else guessed.")] = None,
+    layout: judge.Layout = None,
     column: Annotated[list[str] | None, typer.Option(help="role=column, e.g. tokens=words")] = None,
     test: Annotated[str | None, typer.Option(help="A file of test rows; without one a fifth is held out.")] = None,
     strategy: Annotated[
@@ -203,19 +205,37 @@ def finetune(
 
 
 @app.command()
-def predict(model: ModelFolder, data: str, out: Out, revision: Revision = None, endpoint: Endpoint = None) -> None:
+def predict(
+    model: ModelFolder,
+    data: str,
+    out: Out,
+    layout: judge.Layout = None,
+    split: judge.SplitName = None,
+    revision: Revision = None,
+    endpoint: Endpoint = None,
+) -> None:
     """Answer each row of a file; writes csv (or jsonl): the row's own columns, then the label and the confidences."""
+    from modeledge.recipes.asked import Laid
     from modeledge.recipes.tables import ANSWERS, check_fresh, write_answers
 
     check_fresh(out, ANSWERS)
-    count = write_answers(opened(model, revision, endpoint), data, out, say)
+    count = write_answers(opened(model, revision, endpoint), data, out, say, laid=Laid(layout, split))
     say(f"{count} answers: {out}")
 
 
 @app.command()
-def evaluate(model: ModelFolder, data: str, revision: Revision = None, endpoint: Endpoint = None) -> None:
+def evaluate(
+    model: ModelFolder,
+    data: str,
+    layout: judge.Layout = None,
+    split: judge.SplitName = None,
+    revision: Revision = None,
+    endpoint: Endpoint = None,
+) -> None:
     """Mark a fine-tuned model on labelled rows; prints each score with its 95 % interval."""
-    show_scores(opened(model, revision, endpoint).evaluate(data, say=say))
+    from modeledge.recipes.asked import Laid
+
+    show_scores(opened(model, revision, endpoint).evaluate(data, laid=Laid(layout, split), say=say))
 
 
 @app.command()

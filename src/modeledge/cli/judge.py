@@ -9,31 +9,41 @@ import typer
 
 from modeledge.cli.terminal import columns_of, say, show_scores
 
+Layout = Annotated[str | None, typer.Option(help="How a benchmark's files are laid out; else guessed.")]
+SplitName = Annotated[str | None, typer.Option(help="The split of the layout to read; else the one to be marked on.")]
+
 
 def errors(
     model: Annotated[Path, typer.Argument(help="A fine-tuned model, or the run folder around it.")],
-    data: Annotated[str, typer.Argument(help="Labelled rows.")],
+    data: Annotated[str, typer.Argument(help="Labelled rows, or a benchmark's file or folder.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A fresh .html file.")] = Path("errors.html"),
+    layout: Layout = None,
+    split: SplitName = None,
     seed: int = 0,
 ) -> None:
     """Write a page that shows where a model is wrong: by class, by length, and where it was sure of it."""
+    from modeledge.recipes.asked import Laid
     from modeledge.recipes.mistakes import write_errors
     from modeledge.recipes.use import Model
 
-    write_errors(Model.load(model), data, out, title=f"Errors of {model.name}", seed=seed, say=say)
+    laid = Laid(layout, split)
+    write_errors(Model.load(model), data, out, title=f"Errors of {model.name}", laid=laid, seed=seed, say=say)
     say(f"errors: {out}")
 
 
 def ensemble(
     models: Annotated[list[Path], typer.Argument(help="Fine-tuned models of one task, or their run folders.")],
-    data: Annotated[str, typer.Option(help="Labelled rows.")],
+    data: Annotated[str, typer.Option(help="Labelled rows, or a benchmark's file or folder.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A fresh folder.")] = Path("runs/ensemble"),
+    layout: Layout = None,
+    split: SplitName = None,
     seed: int = 0,
 ) -> None:
     """Average the answers of several models (seeds, checkpoints); each alone and all together in one table."""
+    from modeledge.recipes.asked import Laid
     from modeledge.recipes.mistakes import run_ensemble
 
-    run_ensemble(models, data, out, seed=seed, say=say)
+    run_ensemble(models, data, out, laid=Laid(layout, split), seed=seed, say=say)
     say(f"report: {out / 'report.html'}")
 
 
@@ -58,12 +68,15 @@ def submit(
     data: Annotated[str, typer.Argument(help="The benchmark's test file.")],
     task: Annotated[str, typer.Option(help="cola, sst2, mrpc, stsb, qqp, mnli-m, mnli-mm, qnli, rte, wnli or ax")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A fresh .tsv file.")],
+    layout: Layout = None,
+    split: SplitName = None,
 ) -> None:
     """Write a model's answers as one file of a GLUE submission."""
+    from modeledge.recipes.asked import Laid
     from modeledge.recipes.mistakes import write_submission
     from modeledge.recipes.use import Model
 
-    write_submission(Model.load(model), data, out, task)
+    write_submission(Model.load(model), data, out, task, laid=Laid(layout, split), say=say)
     say(f"submission: {out}")
 
 
@@ -71,7 +84,7 @@ def prompt(
     model: Annotated[str, typer.Argument(help="A decoder that need not be fine-tuned.")],
     data: Annotated[str, typer.Argument(help="Labelled rows, or a benchmark's folder.")],
     task: Annotated[str, typer.Option(help="A row of the tasks; auto looks at the labels.")] = "auto",
-    layout: Annotated[str | None, typer.Option(help="How a benchmark's files are laid out; else guessed.")] = None,
+    layout: Layout = None,
     column: Annotated[list[str] | None, typer.Option(help="role=column, e.g. text=sentence")] = None,
     template: Annotated[str | None, typer.Option(help='The request, e.g. "{text}\\nIt was"')] = None,
     word: Annotated[list[str] | None, typer.Option(help="A word for each class, in the order of classes.")] = None,

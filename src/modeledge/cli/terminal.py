@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from modeledge.train.trainer import StepRecord
+    from modeledge.train.record import StepRecord
 
 
 def say(line: str) -> None:

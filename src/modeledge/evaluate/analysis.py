@@ -7,6 +7,7 @@ fare worse says what to do next. Everything here is counted from answers and lab
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.metrics import METRICS, bootstrap, calibration_error, reliability, wilson
 from modeledge.metrics.classify import confusion
 from modeledge.records import Example
-from modeledge.tasks import Answer, Task
+from modeledge.tasks import Answer, Scaling, Task
 
 Bools = npt.NDArray[np.bool_]
 LENGTH_GROUPS, SHOWN_MISTAKES, LARGEST_MATRIX = 5, 20, 40
@@ -52,17 +53,21 @@ def analyse(
         "confusion": confusion(guess, truth, len(names)).tolist() if len(names) <= LARGEST_MATRIX else None,
         "names": list(names),
         "by_length": right_by_length(guess == truth, lengths),
-        "calibration": calibrated(np.array([a.probabilities for a in answers]), truth),
+        "calibration": calibrated(np.array([a.probabilities for a in answers]), truth, getattr(task, "scaling", None)),
         "mistakes": confident_mistakes(task, answers, gold, rows, sure),
     }
 
 
-def calibrated(shares: npt.NDArray[Any], truth: npt.NDArray[Any]) -> dict[str, Any]:
-    """The expected calibration error, and what its diagram shows: a bin of confidences each."""
+def calibrated(shares: npt.NDArray[Any], truth: npt.NDArray[Any], scaling: Scaling | None = None) -> dict[str, Any]:
+    """The expected calibration error, and what its diagram shows: a bin of confidences each. Where a temperature was
+    fitted, "scaling" says it, and the error without it."""
     told = reliability(shares, truth)
     bins = zip(told.confidence, told.accuracy, told.count, strict=True)
     rows = [{"confidence": float(c), "accuracy": float(a), "count": int(n)} for c, a, n in bins if n]
-    return {"error": calibration_error(shares, truth), "bins": rows}
+    plain = {"error": calibration_error(shares, truth), "bins": rows}
+    if scaling is None or not scaling.rows:
+        return plain
+    return {**plain, "scaling": {**asdict(scaling), "unscaled": calibration_error(scaling.undone(shares), truth)}}
 
 
 def by_class(guess: npt.NDArray[Any], truth: npt.NDArray[Any], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -50,8 +50,9 @@ def own_head(model: Backbone, name: str, outputs: int, **fields: Any) -> Head | 
 
 
 def families_of(config: TransformerConfig, origin: Origin | None) -> Iterator[Family]:
-    """The families that a model can be written in: the one that it came from, or those that hold its body."""
-    if origin is not None and origin.family != OURS:
+    """The families that a model can be written in: the one that it came from, if that still holds its body, or those
+    that do."""
+    if origin is not None and origin.family != OURS and not FAMILIES[origin.family].lacks(config, {}):
         yield FAMILIES[origin.family]
         return
     for family in FAMILIES.values():
@@ -104,6 +105,8 @@ def inherited(model: Backbone, heads: Mapping[str, Head]) -> dict[str, Tensor]:
     if not isinstance(model, Transformer) or origin is None or origin.family == OURS:
         return {}
     family, config, state = FAMILIES[origin.family], model.config, model.state_dict()
+    if family.lacks(config, {}):  # its body is another one now
+        return {}
     held: dict[str, dict[str, Tensor]] = {name: dict(origin.kept) for name in heads}
     for other, spec in described(model).items():
         for rule in dense_rules(family, config, other, spec):

@@ -64,17 +64,20 @@ def attention(
 def _fused(
     query: Tensor, key: Tensor, value: Tensor, pattern: Pattern, scale: float, score: Tensor | None = None
 ) -> Tensor:
-    """torch's own kernel: no weights kept, no dropout. On a CPU it runs in fp32, where it is several times as fast."""
-    _, heads, queries, _ = query.shape
+    """torch's own kernel: no weights kept, no dropout. On a CPU it runs in fp32, where it is several times as fast; on
+    CUDA keys that queries share are repeated under a mask, which its grouped kernels do not take."""
+    heads, queries = query.shape[1:3]
     dtype = torch.float32 if query.device.type == "cpu" and query.dtype is torch.bfloat16 else query.dtype
     causal = pattern.causal and pattern.whole and pattern.window is None and queries == key.shape[2] and queries > 1
     causal = causal and pattern.queries.prefix is None and not pattern.shared and score is None
-    bias = None if causal else pattern.bias(dtype, heads)
-    if bias is not None:
-        bias = bias.view(-1, heads if len(bias) > 1 else 1, queries, key.shape[2])
+    bias = None if causal else pattern.bias(dtype, 1)
+    bias = None if bias is None else bias[:, None]
     if score is not None:
         bias = score.to(dtype) if bias is None else score.to(dtype) + bias
     grouped = key.shape[1] != heads
+    if grouped and bias is not None and query.device.type == "cuda":
+        key, value = (x.repeat_interleave(heads // x.shape[1], 1) for x in (key, value))
+        grouped = False
     states = F.scaled_dot_product_attention(
         query.to(dtype),
         key.to(dtype),

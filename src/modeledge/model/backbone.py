@@ -62,11 +62,12 @@ class Start:
 
 class Backbone(nn.Module):
     """A body that turns a batch into states, and named heads. `compute` is the dtype of the states and of all products;
-    the parameters stay fp32 masters."""
+    the parameters stay fp32 masters. `compiled` says that `compile_blocks` was called."""
 
     config: Facts
     compute: torch.dtype
     heads: nn.ModuleDict
+    compiled: bool = False
 
     def forward(
         self,
@@ -107,6 +108,14 @@ class Backbone(nn.Module):
     def checkpoint_blocks(self, on: bool = True) -> None:
         """Recompute each block in the backward pass instead of holding its inner states."""
         raise NotImplementedError
+
+    def compile_blocks(self) -> None:
+        """Let torch's compiler join the small operations of each block, and of the loss over a vocabulary.
+
+        A model that is wrapped is `E-USAGE`. The first batches of each shape are slow, and a C++ compiler is needed.
+        """
+        what = f"the blocks of a {type(self).__name__} are its own library's"
+        raise ModeledgeError("E-USAGE", what, where="train.compile", remedy="leave train.compile out")
 
     def encode(self, batch: Batch) -> Tensor:
         """The encoder's last states of the batch's source `[rows, seq, width]`; a decoder that reads it is not run."""

@@ -37,7 +37,8 @@ class Source:
 class Block(nn.Module):
     """Attention, attention over a source where there is one, and feed-forward, each added to the residual stream.
 
-    A norm stands before, after the sum, on the sub-layer's output, or before and on the output: see `Norm`.
+    A norm stands before, after the sum, on the sub-layer's output, or before and on the output: see `Norm`. A block
+    that also serves as an encoder's (`share_sides`) leaves the source out where it is given none.
     """
 
     def __init__(self, stack: Stack, width: int, layer: int, *, cross: bool = False) -> None:
@@ -64,7 +65,7 @@ class Block(nn.Module):
         states, weights = self.attention(self._before(x, self.attention_norm), way)
         x = self._added(x, states, self.attention_norm, self.attention_after, way, "hidden")
         over = None
-        if self.cross is not None:
+        if self.cross is not None and way.cross is not None:
             states, over = self.cross(self._before(x, self.cross_norm), way)
             x = self._added(x, states, self.cross_norm, self.cross_after, way, "cross")
         states = self.feedforward(self._before(x, self.feedforward_norm), way.draw)
@@ -103,7 +104,7 @@ class Tower(nn.Module):
     """A stack of blocks with its positions and a last norm where none stands after each sum.
 
     `width` is that of the states, `embed_width` that of the embeddings that its positions are added to. `cross` towers
-    read the states of another.
+    read the states of another; one of a model with `share_sides` reads the source itself before, `both_ways`.
     """
 
     def __init__(
@@ -135,6 +136,8 @@ class Tower(nn.Module):
         weights: list[Tensor] | None,
         first: int = 0,
         source: Source | None = None,
+        *,
+        both_ways: bool = False,
     ) -> Tensor:
         """Embedded tokens → last states `[rows, seq, width]`; `layers` and `weights` are filled where they are lists.
 
@@ -142,7 +145,7 @@ class Tower(nn.Module):
         """
         if layers is not None:
             layers.append(x)
-        x = self.through(x, side, draw, range(first, self.depth), cache, layers, weights, source)
+        x = self.through(x, side, draw, range(first, self.depth), cache, layers, weights, source, both_ways)
         if self.final_norm is not None:
             x = self.final_norm(x)
             x = dropped(x, draw.mask(x, self.rate, "last") if self.final_norm.training else None)
@@ -160,23 +163,24 @@ class Tower(nn.Module):
         layers: list[Tensor] | None = None,
         weights: list[Tensor] | None = None,
         source: Source | None = None,
+        both_ways: bool = False,
     ) -> Tensor:
         """States `[rows, seq, width]` through the blocks `numbers`, before the last norm.
 
         A block in eval mode drops nothing, also in a model that trains: frozen blocks give the same states each time.
         """
-        queries = Marks.of(side)
+        queries, causal = Marks.of(side), self.causal and not both_ways
         fresh = cache is None or cache.filled == side.ids.shape[1]  # a first reading sees itself alone, prefix and all
         keys, whole = (queries, side.whole) if cache is None or fresh else (cache.marks(), cache.whole)
         cross = None if source is None else source.pattern(queries, whole)
-        score = self.position.score(queries, keys, whole=whole, causal=self.causal)
+        score = self.position.score(queries, keys, whole=whole, causal=causal)
         far = self.position.far(queries, keys)
         patterns: dict[int | None, Pattern] = {}
         angles: dict[bool, Angles] = {}
         for number in numbers:
             block, window = self.block(number), self.windows[number % len(self.windows)]
             if window not in patterns:
-                patterns[window] = Pattern(self.causal, window, queries, keys, whole=whole)
+                patterns[window] = Pattern(causal, window, queries, keys, whole=whole)
             local, turns = window is not None, self.position.turns(number)
             if turns and local not in angles:
                 angles[local] = self.position.angles(side.positions, x.dtype, local=local, far=far)

@@ -144,8 +144,9 @@ class Stack:
 class TransformerConfig:
     """The whole model: BERT is an encoder, GPT a decoder, T5 both: then the decoder reads the encoder's states.
 
-    An encoder–decoder has one table of tokens for both sides, or a second one, `target_embed`. `init` is the standard
-    deviation of fresh weights.
+    An encoder–decoder has one table of tokens for both sides, or a second one, `target_embed`. With `share_sides` the
+    encoder's weights are the decoder's, which alone has attention over the source (Raffel et al. 2020, section 3.2.2).
+    `init` is the standard deviation of fresh weights.
     """
 
     width: int
@@ -153,6 +154,7 @@ class TransformerConfig:
     target_embed: Tokens | None = None
     encoder: Stack | None = None
     decoder: Stack | None = None
+    share_sides: bool = False
     init: float = 0.02
 
     def __post_init__(self) -> None:
@@ -167,6 +169,9 @@ class TransformerConfig:
         ):
             what = "a second table of tokens has no types, and is as wide as the first"
             raise ModeledgeError("E-CONFIG", what, where="model.target_embed")
+        if self.share_sides and (self.encoder is None or self.encoder != self.decoder or self.target_embed is not None):
+            what = "sides that share their weights are an encoder and a decoder of one shape, over one table of tokens"
+            raise ModeledgeError("E-CONFIG", what, where="model.share_sides")
         if isinstance(self.embed, Patches) and (
             self.decoder is not None or not isinstance(self.stack.position, Learned)
         ):

@@ -38,9 +38,9 @@ class EmbedDropout(nn.Module):
 class Transformer(Backbone):
     """An encoder, a decoder, or both, over token embeddings or image patches, with named heads.
 
-    `tower` is the stack whose states the heads read; `source_tower` is the encoder that a decoder reads. Parameters are
-    fp32 masters; `compute` is the dtype of the states and of all products. Fresh weights are a function of (seed,
-    parameter name).
+    `tower` is the stack whose states the heads read; `source_tower` is the encoder that a decoder reads, where it has
+    weights of its own: with `share_sides` the source runs through `tower` too. Parameters are fp32 masters; `compute`
+    is the dtype of the states and of all products. Fresh weights are a function of (seed, parameter name).
     """
 
     config: TransformerConfig
@@ -66,13 +66,14 @@ class Transformer(Backbone):
         if config.both:
             target = config.table
             self.target_tokens = None if config.target_embed is None else nn.Parameter(torch.empty(target.vocab, inner))
-            self.target_norm = build_norm(stack.norm, inner) if target.norm else None
+            self.target_norm = build_norm(stack.norm, inner) if target.norm and not config.share_sides else None
         self.embed_dropout = EmbedDropout(stack.dropout.embed)
         self.source_dropout = self.source_tower = None
         if config.both:
             assert config.encoder is not None
             self.source_dropout = EmbedDropout(config.encoder.dropout.embed)
-            self.source_tower = Tower(config.encoder, width, causal=False, embed_width=inner)
+            if not config.share_sides:
+                self.source_tower = Tower(config.encoder, width, causal=False, embed_width=inner)
         self.tower = Tower(stack, width, causal=config.decoder is not None, cross=config.both, embed_width=inner)
         self.heads = nn.ModuleDict()
         initialise(self, Noise(seed), std=config.init, layers=stack.layers)
@@ -102,7 +103,7 @@ class Transformer(Backbone):
         below: list[Tensor] | None = [] if keep.layers else None
         below_weights: list[Tensor] | None = [] if keep.attention else None
         source = None
-        if self.source_tower is not None:
+        if self.config.both:
             source, cache = self._source(batch, draw.at("source"), cache, below, below_weights)
         first = 0 if start is None else start.layer
         states = self._embed(side, draw) if start is None else start.states.to(self.compute)
@@ -127,7 +128,6 @@ class Transformer(Backbone):
         weights: list[Tensor] | None,
     ) -> tuple[Source, Cache | None]:
         """The encoder's states of the batch's source, or what a cache still knows of it."""
-        assert self.source_tower is not None
         if batch.source is None:
             if cache is None or cache.source is None:
                 what, remedy = "a decoder that reads an encoder is given no source", "give each example a source"
@@ -137,22 +137,28 @@ class Transformer(Backbone):
             what, remedy = "the decoder is given no token", "give each example a target"
             raise ModeledgeError("E-NO-TARGET", what, remedy=remedy)
         side = batch.source
-        states = self.source_tower(self._embed(side, draw, target=False), side, draw, None, layers, weights)
+        states = self._below(side, draw, layers, weights)
         marks = Marks.of(side)
         return Source(states, marks, side.whole), None if cache is None else cache.of_source(marks, side.whole)
 
+    def _below(
+        self, side: Side, draw: Draw, layers: list[Tensor] | None = None, weights: list[Tensor] | None = None
+    ) -> Tensor:
+        """The states of the encoder that the decoder reads; with shared sides the decoder's tower, read both ways."""
+        tower = self.tower if self.source_tower is None else self.source_tower
+        embedded = self._embed(side, draw, target=False)
+        return tower(embedded, side, draw, None, layers, weights, both_ways=True)  # type: ignore[no-any-return]
+
     def encode(self, batch: Batch) -> Tensor:
         assert batch.source is not None, "an encoder reads a source"
-        if self.source_tower is None:
+        if not self.config.both:
             return self(batch).last  # type: ignore[no-any-return]
-        draw = Draw.current(self.training).at("source")
-        embedded = self._embed(batch.source, draw, target=False)
-        return self.source_tower(embedded, batch.source, draw, None, None, None)  # type: ignore[no-any-return]
+        return self._below(batch.source, Draw.current(self.training).at("source"))
 
     @property
     def cuts(self) -> bool:
         """At every block, unless a decoder reads an encoder: its states depend on all below them."""
-        return self.source_tower is None
+        return not self.config.both
 
     def new_cache(self, rows: int, capacity: int) -> Cache:
         """An empty cache with room for `capacity` tokens a row, in the dtype of the products."""
@@ -160,7 +166,7 @@ class Transformer(Backbone):
 
     def states_at(self, batch: Batch, layer: int) -> Tensor:
         """The states that enter block `layer`, `[rows, seq, width]`; those of the last layer are not normed yet."""
-        assert self.source_tower is None, "the states of a decoder that reads an encoder depend on all below them"
+        assert not self.config.both, "the states of a decoder that reads an encoder depend on all below them"
         side, draw = batch.side, Draw.current(self.training)
         return self.tower.through(self._embed(side, draw), side, draw, range(layer))
 
@@ -175,7 +181,7 @@ class Transformer(Backbone):
 
     def _looked_up(self, side: Side, draw: Draw, *, target: bool = True) -> Tensor:
         """Tokens, types and positions summed, normed and dropped."""
-        beyond = target and self.source_tower is not None  # the decoder's side of two
+        beyond = target and self.config.both  # the decoder's side of two
         tower = self.tower if target or self.source_tower is None else self.source_tower
         if self.patches is not None:
             states = self._patched(side)
@@ -189,7 +195,7 @@ class Transformer(Backbone):
             if types is not None:
                 states = states + (types[0] if side.types is None else F.embedding(side.types, types))
         states = tower.position.embed(states, side.positions)
-        norm = self.target_norm if beyond else self.embed_norm
+        norm = self.target_norm if beyond and not self.config.share_sides else self.embed_norm
         states = states if norm is None else norm(states)
         dropout = self.embed_dropout if target or self.source_dropout is None else self.source_dropout
         return dropout(states.to(self.compute), draw)  # type: ignore[no-any-return]
@@ -210,6 +216,12 @@ class Transformer(Backbone):
         for tower in (self.tower, self.source_tower):
             if tower is not None:
                 tower.checkpointing = on
+
+    def compile_blocks(self, backend: str = "inductor") -> None:
+        for tower in (self.tower, self.source_tower):
+            for block in () if tower is None else tower.blocks:
+                block.compile(backend=backend)
+        self.compiled = True
 
     def parts(self) -> Parts:
         """Embeddings (with positions and their norm), blocks (an encoder's before those of its decoder), last norms."""

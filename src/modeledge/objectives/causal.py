@@ -100,5 +100,6 @@ def vocabulary_term(
         bias=reader.bias,
         smoothing=smoothing,
         softcap=reader.spec.softcap,
+        compiled=model.compiled,
     )
     return Term(total, weights.sum(), share)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modeledge.corpus.pack import choose_capacity, plan_rows
+from modeledge.corpus.pack import choose_capacity, plan_rows, plan_rows_two
 from modeledge.errors import ModeledgeError
 from modeledge.model.batch import Batch, Side
 from modeledge.records import AnyArray, Piece, Prepared
@@ -46,13 +46,16 @@ def plan(prepared: Sequence[Prepared], shape: Shape) -> tuple[list[list[int]], i
     if not shape.packed:
         return [[i] for i in range(len(prepared))], longest if shape.tight else shape.seq
     width = choose_capacity(lengths, shape.seq) if shape.tight else shape.seq
+    if all(p.source is not None and p.target is not None for p in prepared):
+        counts = [[p.lengths()[side] + shape.reserve for p in prepared] for side in (0, 1)]
+        return plan_rows_two(counts[0], counts[1], width, width), width
     return plan_rows(lengths, width), width
 
 
 def collate(prepared: Sequence[Prepared], shape: Shape, *, place: Mapping[str, Any] | None = None) -> Batch:
     """Fill rows with examples. Reads become flat positions (row · width + column) on the side that the heads read."""
     rows, width = plan(prepared, shape)
-    return fill(prepared, rows, width, reserve=shape.reserve, place=place)
+    return fill(prepared, rows, width, reserve=shape.reserve, narrow=shape.tight, place=place)
 
 
 def fill(
@@ -61,18 +64,25 @@ def fill(
     width: int,
     *,
     reserve: int = 0,
+    narrow: bool = False,
     place: Mapping[str, Any] | None = None,
 ) -> Batch:
-    """The batch of the named rows alone: a rank or a micro-batch collates its share of the plan."""
+    """The batch of the named rows alone: a rank or a micro-batch collates its share of the plan.
+
+    Where there are two sides, `narrow` makes each as wide as its own fullest row and not as the plan: of 512 inputs
+    T5's span corruption makes 114 targets.
+    """
     order = [(row, example) for row, members in enumerate(rows) for example in members]
     sources = [(row, prepared[i].source) for row, i in order]
     targets = [(row, prepared[i].target) for row, i in order]
-    source, source_starts = _side(sources, len(rows), width, reserve)
-    target, target_starts = _side(targets, len(rows), width, reserve)
+    two = narrow and all(p.source is not None and p.target is not None for p in (prepared[i] for _, i in order))
+    widths = [_fullest(side, len(rows), width, reserve) if two else width for side in (sources, targets)]
+    source, source_starts = _side(sources, len(rows), widths[0], reserve)
+    target, target_starts = _side(targets, len(rows), widths[1], reserve)
     starts, side = (target_starts, 1) if target is not None else (source_starts, 0)
     chosen = [prepared[i] for _, i in order]
     spans = [(row, s, s + p.lengths()[side]) for (row, _), s, p in zip(order, starts, chosen, strict=True)]
-    offsets = np.array([row * width + start for row, start, _ in spans], dtype=np.int64)
+    offsets = np.array([row * widths[side] + start for row, start, _ in spans], dtype=np.int64)
     reads: dict[str, Tensor] = {}
     for name in _names(chosen, "reads"):
         reads[name] = _joined([p.reads[name] + o for p, o in zip(chosen, offsets, strict=True)])
@@ -82,6 +92,14 @@ def fill(
     return Batch(
         source, target, torch.tensor(spans, dtype=torch.long), reads, labels, weights, indices, dict(place or {})
     )
+
+
+def _fullest(pieces: Sequence[tuple[int, Piece | None]], rows: int, width: int, reserve: int) -> int:
+    """The tokens of the fullest row, to the next multiple of 8 (kernels like it), at most `width`."""
+    used = [0] * rows
+    for row, piece in pieces:
+        used[row] += reserve + (0 if piece is None else len(piece.ids))
+    return min(-(-max(used) // 8) * 8, width)
 
 
 def _side(

@@ -20,7 +20,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.machine import peak_memory
 from modeledge.preflight.resources import checkpoint_bytes, disk_bytes, mib, parts_of_memory
 from modeledge.preflight.view import View
-from modeledge.train.trainer import StepRecord
+from modeledge.train.record import StepRecord
 
 STEPS, SECONDS = 24, 20.0  # at most so many steps, and no new one after so many seconds (two at least)
 

@@ -50,12 +50,16 @@ def local(address: str, endpoint: str | None = None) -> Path:
     return fetch_data(address, endpoint).path if is_address(address) else Path(address)
 
 
-def split_of(recipe: FinetuneRecipe, part: str) -> tuple[Any, str] | None:
-    """Where the rows of "train" or "test" are: a path and a split of the layout; `None` where they are set aside."""
+def split_of(recipe: FinetuneRecipe, part: str) -> tuple[Path, str] | None:
+    """Where the rows of "train", "test" or "validation" are: a path and a split of the layout; `None` where they are
+    set aside."""
     layout = layout_named(str(recipe.layout), LAYOUTS)
-    place = local(recipe.data if part == "train" or recipe.test is None else recipe.test, recipe.endpoint)
+    given = {"train": recipe.data, "test": recipe.test, "validation": recipe.validation}[part]
+    if given is None and part == "validation":
+        return None
+    place = local(given or recipe.data, recipe.endpoint)
     if not place.is_dir():
-        return None if part == "test" and recipe.test is None else (place, part if part in layout.files else "train")
+        return None if given is None else (place, "train")
     here = [s for s in splits_in(layout, place) if s not in layout.unlabelled]
     wanted = LEARNED if part == "train" else MARKED
     found = next((s for s in wanted if s in here), None)
@@ -67,15 +71,18 @@ def split_of(recipe: FinetuneRecipe, part: str) -> tuple[Any, str] | None:
 
 
 def benchmark_rows(recipe: FinetuneRecipe, part: str, say: Say) -> list[dict[str, Any]] | None:
-    """The rows of "train" or "test" with every record accounted for; `None` where the test rows are to be set aside."""
+    """The rows of a part with every record accounted for; `None` where they are to be set aside."""
     found = split_of(recipe, part)
-    if found is None:
-        return None
+    return None if found is None else read_said(str(recipe.layout), *found, part, say)
+
+
+def read_said(layout: str, place: Path, split: str, part: str, say: Say) -> list[dict[str, Any]]:
+    """The rows of one split by a layout; what was left out, and what is odd, is said."""
     ledger = Ledger()
-    rows = read_layout(str(recipe.layout), found[0], found[1], ledger=ledger)
+    rows = read_layout(layout, place, split, ledger=ledger)
     lost = {**ledger.filtered, **ledger.quarantined}
     gone = "".join(f", {count.records:,} left out ({reason})" for reason, count in lost.items())
-    say(f"{part}: {len(rows):,} rows of split {found[1]!r}{gone}")
+    say(f"{part}: {len(rows):,} rows of split {split!r}{gone}")
     for note in ledger.notes:
         say(f"note: {note}")
     return rows

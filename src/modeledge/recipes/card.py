@@ -20,6 +20,7 @@ from modeledge import __version__, files
 from modeledge.errors import printable
 from modeledge.families import origin_of
 from modeledge.model.backbone import Backbone
+from modeledge.recipes.recipe import PRESET
 
 CARD = "README.md"
 MARK = "<!-- written by modeledge; remove this line to keep your own text -->"
@@ -140,7 +141,8 @@ def _kind(model: Backbone) -> str:
 
 def _base(card: Card) -> list[str]:
     if not card.base:
-        return ["None: the weights were drawn." if card.verb == "pretrain" else "Unknown."]
+        drawn = str(card.recipe.get("model")).startswith(PRESET)
+        return ["None: the weights were drawn." if card.verb == "pretrain" or drawn else "Unknown."]
     rows = [f"- name: {plain(card.base['name'])}", f"- revision: {plain(card.base.get('revision') or 'unknown')}"]
     return [*rows, *([f"- fetched from: {plain(card.base['endpoint'])}"] if card.base.get("endpoint") else [])]
 

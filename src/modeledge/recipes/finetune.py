@@ -30,7 +30,9 @@ from modeledge.recipes.hub import Found, find_model, remember_source
 from modeledge.recipes.open import open_model, renewed
 from modeledge.recipes.pretrain import finish
 from modeledge.recipes.recipe import FinetuneRecipe, absolute
+from modeledge.recipes.reshaped import reshaped, tell
 from modeledge.recipes.rows import Parts, Rows, split_rows, task_named
+from modeledge.recipes.scratch import check_preset, starting_model
 from modeledge.recipes.strategy import make_strategy
 from modeledge.records import Example
 from modeledge.seed import Noise
@@ -83,10 +85,12 @@ def finetune(
     """
     recipe = stated(absolute(recipe), say) if rows is None else absolute(recipe)
     parts = split_rows(recipe, rows, test_rows, say=say)
-    found = find_model(recipe.model, recipe.revision, recipe.endpoint)
-    if found.source:  # a run goes on with the commit that it began with
-        recipe = recipe.model_copy(update=found.pins(recipe.endpoint))
+    check_preset(recipe)
+    there = None if recipe.preset is not None else find_model(recipe.model, recipe.revision, recipe.endpoint)
+    if there is not None and there.source:  # a run goes on with the commit that it began with
+        recipe = recipe.model_copy(update=there.pins(recipe.endpoint))
     with run_folder(folder, to_toml(recipe), resume=resume):
+        found = there or starting_model(recipe, parts.train, folder)
         ready = make_ready(recipe, parts, found, say)
         tokenizer, model, task, trainer = ready.tokenizer, ready.model, ready.task, ready.trainer
         write_environment(folder, recipe.seed, found.source)
@@ -96,7 +100,7 @@ def finetune(
         else:
             guard(recipe, view_of_tuning(recipe, ready, parts, folder), say)
         session.run(listeners)
-        session.take_best()
+        session.conclude()
         for strategy in trainer.strategies:
             if strategy.mergeable:
                 strategy.merge(model)
@@ -120,8 +124,11 @@ def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable
     """Model, task, examples and trainer of a recipe; what was inferred and what is cut is said."""
     tokenizer, model = Tokenizer.load(found.folder), open_model(found.folder, say)
     remember_source(model, found.source)
-    base = {} if recipe.fresh else base_of(recipe.model, model)
+    base = {} if recipe.fresh or recipe.preset is not None else base_of(recipe.model, model)
     model = renewed(model, recipe.seed) if recipe.fresh else model
+    if recipe.bidirectional or recipe.decoder is not None:
+        model = reshaped(model, bidirectional=recipe.bidirectional, decoder=recipe.decoder, seed=recipe.seed)
+        tell(model, recipe.family, say)
     before = dict(model.heads)
     task = make_task(recipe, parts.train, tokenizer, model, say)
     task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)

@@ -54,7 +54,7 @@ def view_of_tuning(recipe: FinetuneRecipe, ready: Ready, parts: Parts, folder: P
         ready.trainer,
         ready.tokenizer,
         Split(ready.examples, parts.train),
-        {name: Split(*split) for name, split in others.items() if name == "test" or recipe.train.judge_every},
+        {name: Split(*split) for name, split in others.items() if name == "test" or split[1]},
         inputs=[column for role, column in task.columns.items() if role != task.target],
         target=task.columns[task.target],
         names=_names(task.described()),

@@ -21,10 +21,10 @@ from modeledge.recipes.benchmark import stated
 from modeledge.recipes.finetune import make_ready
 from modeledge.recipes.gate import guard, view_of_training, view_of_tuning
 from modeledge.recipes.held import check_judging
-from modeledge.recipes.hub import find_model
 from modeledge.recipes.pretrain import build_trainer, prepare_corpus, stream_of
 from modeledge.recipes.recipe import MEMORY, FinetuneRecipe, PretrainRecipe, absolute
 from modeledge.recipes.rows import split_rows
+from modeledge.recipes.scratch import starting_model
 from modeledge.recipes.source import read
 from modeledge.records import Document, Ledger
 
@@ -68,7 +68,8 @@ def looked_at(recipe: PretrainRecipe | FinetuneRecipe, say: Say) -> Iterator[Vie
             if recipe.data == MEMORY:
                 raise ModeledgeError("E-USAGE", "this run read rows from memory", where="data", remedy="name a file")
             recipe = stated(recipe, say)
-            parts, found = split_rows(recipe, say=say), find_model(recipe.model, recipe.revision, recipe.endpoint)
+            parts = split_rows(recipe, say=say)
+            found = starting_model(recipe, parts.train, folder)
             yield view_of_tuning(recipe, make_ready(recipe, parts, found, say), parts, folder)
         else:
             recipe = absolute(recipe)
@@ -76,7 +77,9 @@ def looked_at(recipe: PretrainRecipe | FinetuneRecipe, say: Say) -> Iterator[Vie
             texts = None if recipe.corpus.shards is not None else _first_texts(recipe, say)
             tokenizer, shards = prepare_corpus(recipe, folder, texts, lambda line: None)
             trainer = build_trainer(recipe, tokenizer, shards)
-            yield view_of_training(recipe, trainer, tokenizer, stream_of(recipe, shards), folder)
+            yield view_of_training(
+                recipe, trainer, tokenizer, stream_of(recipe, trainer.model, tokenizer, shards), folder
+            )
 
 
 def _first_texts(recipe: PretrainRecipe, say: Say) -> list[Document]:

@@ -9,6 +9,7 @@ from typing import Any
 from modeledge import files
 from modeledge.errors import ModeledgeError
 from modeledge.evaluate import analyse, ensemble, glue_file
+from modeledge.recipes.asked import GUESSED, Laid
 from modeledge.recipes.build import fresh
 from modeledge.recipes.finetune import marks
 from modeledge.recipes.tables import check_fresh, write_rows
@@ -19,10 +20,16 @@ from modeledge.tasks import Answer, Task, answers
 Say = Callable[[str], None]
 
 
-def write_errors(model: Model, data: Any, out: Path, *, title: str = "", seed: int = 0, say: Say = print) -> None:
+def quiet(line: str) -> None:
+    """Says nothing: the same rows were spoken of before."""
+
+
+def write_errors(
+    model: Model, data: Any, out: Path, *, title: str = "", laid: Laid = GUESSED, seed: int = 0, say: Say = print
+) -> None:
     """An HTML page: scores, classes, who was taken for whom, lengths, and confident mistakes with their text."""
     check_fresh(out, (".html",))
-    task, rows = model.needed_task(), model.rows(data, labelled=True)
+    task, rows = model.needed_task(), model.rows(data, labelled=True, laid=laid, say=say)
     examples = task.encode(rows)
     told = answers(task, model.transformer, examples)
     scores = marks(task, told, examples, seed)["scores"]
@@ -31,7 +38,7 @@ def write_errors(model: Model, data: Any, out: Path, *, title: str = "", seed: i
 
 
 def run_ensemble(
-    models: Sequence[Path], data: Any, out: Path, *, seed: int = 0, say: Say = print
+    models: Sequence[Path], data: Any, out: Path, *, laid: Laid = GUESSED, seed: int = 0, say: Say = print
 ) -> dict[str, dict[str, Any]]:
     """Each model alone and all together on the same rows: scores by name, and a folder with answers and report.
 
@@ -46,7 +53,7 @@ def run_ensemble(
         task = model.needed_task()
         first = first or task
         check_same(first, task, folder)
-        rows = model.rows(data, labelled=True)
+        rows = model.rows(data, labelled=True, laid=laid, say=quiet if told else say)
         examples = task.encode(rows)
         told.append(answers(task, model.transformer, examples))
         scores[str(folder)] = marks(task, told[-1], examples, seed)["scores"]
@@ -101,10 +108,10 @@ def ensemble_page(scores: Mapping[str, Mapping[str, Any]], rows: int) -> Page:
     return Page("Single models and their ensemble", f"{rows:,} rows", [Section("Scores", [table])], head)
 
 
-def write_submission(model: Model, data: Any, out: Path, task: str) -> None:
+def write_submission(model: Model, data: Any, out: Path, task: str, *, laid: Laid = GUESSED, say: Say = print) -> None:
     """One file of a GLUE submission: the model's answers to a test file, in its order."""
     check_fresh(out, (".tsv",))
     asked = model.needed_task()
-    examples = asked.encode(model.rows(data, labelled=False), labelled=False)
+    examples = asked.encode(model.rows(data, labelled=False, laid=laid, say=say), labelled=False)
     names = getattr(getattr(asked, "labels", None), "names", ())
     files.write_text(out, glue_file(task, answers(asked, model.transformer, examples), names))

@@ -17,6 +17,7 @@ from modeledge.model.backbone import Backbone
 from modeledge.model.transformer import Transformer
 from modeledge.recipes.card import Card, write_card
 from modeledge.recipes.hub import find_model, remember_source
+from modeledge.recipes.reshaped import reshaped, tell
 from modeledge.recipes.use import Model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -28,17 +29,24 @@ def load(
     revision: str | None = None,
     endpoint: str | None = None,
     *,
+    bidirectional: bool = False,
     say: Callable[[str], None] = print,
 ) -> Model:
     """A model from a folder, from a run folder, or by its name on a hub, `org/name`.
 
     `revision` is a branch, a tag or a commit; the commit that it led to is remembered. `endpoint` names a mirror, as
     the variable `HF_ENDPOINT` does. Without a network what is in the cache is used, else `E-OFFLINE` says what to do.
+    With `bidirectional` a decoder is read both ways, as an encoder of the same weights (LLM2Vec); another body is
+    `E-USAGE`.
     """
     found = find_model(source, revision, endpoint)
     model = Model.load(found.folder, say=say)
     remember_source(model.transformer, found.source)
-    return model
+    if not bidirectional:
+        return model
+    turned = reshaped(model.transformer, bidirectional=True, decoder=None, seed=0)
+    tell(turned, None, say)
+    return Model(turned, model.tokenizer)
 
 
 def save(

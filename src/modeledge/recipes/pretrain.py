@@ -26,8 +26,9 @@ from modeledge.recipes.folder import finished, run_folder
 from modeledge.recipes.gate import guard, view_of_training
 from modeledge.recipes.held import check_judging, every, loss_on, split_stream
 from modeledge.recipes.hub import find_model, remember_source, source_of
-from modeledge.recipes.presets import PRESETS
+from modeledge.recipes.presets import HEADS, PRESETS
 from modeledge.recipes.recipe import CorpusRecipe, PretrainRecipe, absolute, is_name
+from modeledge.recipes.reshaped import reshaped, tell
 from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
 from modeledge.records import Document, Ledger
 from modeledge.seed import Noise
@@ -62,17 +63,19 @@ def pretrain(
             return folder / "model"
         tokenizer, shards = prepare_corpus(recipe, folder, documents, say)
         trainer = build_trainer(recipe, tokenizer, shards)
+        if recipe.model.bidirectional or recipe.model.decoder is not None:
+            tell(trainer.model, recipe.family, say)
         write_environment(folder, recipe.seed, source_of(trainer.model))
         session = Session(folder, trainer, say=say)
         if resume:
             say(f"resumed after step {session.resume()}")
         else:
-            stream = stream_of(recipe, shards)
+            stream = stream_of(recipe, trainer.model, tokenizer, shards)
             if stream.note:
                 say(f"note: {stream.note}")
             guard(recipe, view_of_training(recipe, trainer, tokenizer, stream, folder), say)
         session.run(listeners)
-        session.take_best()
+        session.conclude()
         assert isinstance(trainer.model, Transformer)
         recipe.objective.beside(trainer.model, trainer.module.objective, tokenizer, folder)
         card = card_of(recipe, trainer, folder)
@@ -133,7 +136,7 @@ def make_tokenizer(recipe: PretrainRecipe, documents: Sequence[Document] | None)
         vocab_size=wanted.vocab_size,
         min_frequency=wanted.min_frequency,
         lowercase=wanted.lowercase,
-        extra=tuple(dict.fromkeys((*recipe.objective.reserved, *wanted.extra))),
+        extra=recipe.reserved,
     )
 
 
@@ -187,10 +190,11 @@ def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) 
     """Model, objective and stream of a recipe under one trainer."""
     model = build_model(recipe, tokenizer)
     recipe.objective.check(model.config)
-    objective = recipe.objective.build(tokenizer, model.config, recipe.train.length)
+    aim = recipe.objective.on(model, tokenizer)
+    objective = aim.build(tokenizer, model.config, recipe.train.length)
     shards.need(objective.prepare.channels)
     recipe.curriculum.apply(objective, recipe.train.batch, recipe.objective.shared)
-    stream = stream_of(recipe, shards)
+    stream: ShardStream = aim.stream(shards, recipe.train.length, recipe.seed)
     step = Step(model, objective, noise=Noise(recipe.seed))
     judge = None
     if recipe.held_out:
@@ -208,8 +212,14 @@ def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
         if tokenizer.vocab_size > model.config.table.vocab:
             what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.table.vocab} rows"
             raise ModeledgeError("E-VOCAB-SIZE", what)
-        return model
-    return Transformer(shape(recipe.model.preset, recipe.model.shape, tokenizer.vocab_size), seed=recipe.seed)
+        asked = recipe.model
+        turned = reshaped(model, bidirectional=asked.bidirectional, decoder=asked.decoder, seed=recipe.seed)
+        assert isinstance(turned, Transformer)
+        return turned
+    preset, fields = recipe.model.preset, recipe.model.shape
+    fresh = Transformer(shape(preset, fields, tokenizer.vocab_size), seed=recipe.seed)
+    fresh.add_heads({} if fields else HEADS.get(str(preset), {}), Noise(recipe.seed))
+    return fresh
 
 
 def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> TransformerConfig:
@@ -222,16 +232,18 @@ def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> Transformer
     return PRESETS[preset](vocab)
 
 
-def stream_of(recipe: PretrainRecipe, shards: Shards) -> ShardStream:
-    """The examples of a corpus, cut as the objective wants them."""
-    return recipe.objective.stream(shards, recipe.train.length, recipe.seed)
+def stream_of(recipe: PretrainRecipe, model: Backbone, tokenizer: Tokenizer, shards: Shards) -> ShardStream:
+    """The examples of a corpus, cut as the objective wants them, before any is held out."""
+    return recipe.objective.on(model, tokenizer).stream(shards, recipe.train.length, recipe.seed)
 
 
 def pinned(recipe: PretrainRecipe) -> PretrainRecipe:
     """The recipe with the commit that the name of its start model led to: a run goes on with what it began with."""
     model = recipe.model
-    if model.start is None and (model.revision or model.endpoint):
-        what = f"there is no model to start from, whose {'revision' if model.revision else 'endpoint'} this could be"
+    asked = {name: getattr(model, name) for name in ("revision", "endpoint", "bidirectional", "decoder")}
+    if model.start is None and any(asked.values()):
+        named = next(name for name, value in asked.items() if value)
+        what = f"{named} is said of a model to start from, and there is none"
         raise ModeledgeError("E-CONFIG", what, where="model.start", remedy='name one: model.start = "org/name"')
     if model.start is None or not is_name(model.start):
         return recipe

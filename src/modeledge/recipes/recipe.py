@@ -12,11 +12,14 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from modeledge.config import Settings
+from modeledge.model.reshape import Decoder
 from modeledge.recipes.curriculum import CurriculumRecipe
 from modeledge.recipes.objectives import CausalAim, ObjectiveRecipe
+from modeledge.tokens.sentinels import sentinel_names
 from modeledge.train.config import TrainConfig
 
 MEMORY = "rows from memory"  # what stands in the place of a data file where rows came as Python values
+PRESET = "preset:"  # how a `model` begins that is no folder: fresh weights of a shape by name
 
 
 class CorpusRecipe(Settings):
@@ -45,14 +48,18 @@ class CorpusRecipe(Settings):
 
 
 class TokenizerRecipe(Settings):
-    """A tokenizer to be trained, or a `path` to one. `extra` are special tokens beside those that the objective asks
-    for: what later runs with this tokenizer will need."""
+    """A tokenizer to be trained, or a `path` to one.
+
+    `sentinels` is how many tokens like `<extra_id_0>` it reserves; left out, as many as the objective asks for. `extra`
+    are special tokens beside those that the objective asks for: what later runs with this tokenizer will need.
+    """
 
     path: str | None = None
     kind: Literal["bpe", "wordpiece", "unigram"] = "bpe"
     vocab_size: int = Field(default=8192, ge=2)
     min_frequency: int = Field(default=2, ge=1)
     lowercase: bool = False
+    sentinels: int | None = Field(default=None, ge=0, le=10_000)
     extra: tuple[str, ...] = ()
 
 
@@ -60,11 +67,15 @@ class ModelRecipe(Settings):
     """A model to start from, or a shape to be drawn afresh: a `preset`, or the fields of `TransformerConfig`.
 
     `start` is a folder, or a name on a hub with a `revision` (a commit stays what it is) and a mirror's `endpoint`.
+    What is there may become another architecture: a decoder that is read both ways (`bidirectional`), or an encoder
+    with a `decoder` that is a copy of it, drawn afresh, or the same weights.
     """
 
     start: str | None = None
     revision: str | None = None
     endpoint: str | None = None
+    bidirectional: bool = False
+    decoder: Decoder | None = None
     preset: str | None = "decoder-small"
     shape: dict[str, Any] = Field(default_factory=dict)
 
@@ -94,6 +105,16 @@ class PretrainRecipe(Checked):
     license: str | None = None
 
     @property
+    def reserved(self) -> tuple[str, ...]:
+        """The special tokens without a role that a tokenizer to be trained gets: those of the objective, with as many
+        sentinels as are asked for, and the tokenizer's `extra`."""
+        names, asked = self.objective.reserves(self.train.length), self.tokenizer.sentinels
+        if asked is not None:
+            every = sentinel_names(max(asked, len(names)))
+            names = (*every[:asked], *(name for name in names if name not in every))
+        return tuple(dict.fromkeys((*names, *self.tokenizer.extra)))
+
+    @property
     def unused(self) -> str:
         """What is said of a tokenizer to be trained where one is given, and none is trained; empty if nothing is."""
         given = "tokenizer.path" if self.tokenizer.path else "model.start" if self.model.start else ""
@@ -119,10 +140,12 @@ class FinetuneRecipe(Checked):
     """A model and labelled rows in, an adapted model and its marks out.
 
     Without a `test` file `test_share` of the rows is set aside. With `train.judge_every` the judge chooses the best
-    step by `metric` on the rows of `validation`, or on `validation_share` of the training rows: never on test rows.
+    step by `metric` on the rows of `validation`, or on `validation_share` of the training rows: never on test rows. The
+    same rows choose a threshold, or the temperature of confidences; a `validation` file does so without a judge too.
     `task` is a row of `TASKS`; `columns` names the column of each of its roles, and `text`, `pair` and `label` (which
     is what is learned) are short for three of them; `options` are those of the task. Its head is the one that the
-    model's own class has, unless options ask for another.
+    model's own class has, unless options ask for another. `bidirectional` and `decoder` are as in `ModelRecipe`.
+    A `model` "preset:NAME" is fresh weights of that shape, with a `tokenizer` that is trained on the training rows.
     """
 
     kind: Literal["finetune"] = "finetune"
@@ -130,6 +153,8 @@ class FinetuneRecipe(Checked):
     model: str
     revision: str | None = None
     endpoint: str | None = None
+    bidirectional: bool = False
+    decoder: Decoder | None = None
     data: str
     layout: str | None = None
     test: str | None = None
@@ -144,6 +169,7 @@ class FinetuneRecipe(Checked):
     task: str = "auto"
     options: dict[str, Any] = Field(default_factory=dict)
     fresh: bool = False
+    tokenizer: TokenizerRecipe = TokenizerRecipe()
     dropout: float = Field(default=0.1, ge=0, lt=1)
     strategies: tuple[StrategyRecipe, ...] = ()
     epochs: float = Field(default=3.0, gt=0)
@@ -156,7 +182,14 @@ class FinetuneRecipe(Checked):
     def _consistent(self) -> FinetuneRecipe:
         if self.train.steps != TrainConfig().steps:
             raise ValueError("train.steps is not read when fine-tuning; set epochs")
+        if self.preset is None and self.tokenizer != TokenizerRecipe():
+            raise ValueError("tokenizer is of a preset alone; a model that was trained brings its own")
         return self
+
+    @property
+    def preset(self) -> str | None:
+        """The shape of fresh weights to start from, where `model` names one."""
+        return self.model.removeprefix(PRESET) if self.model.startswith(PRESET) else None
 
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -176,7 +209,8 @@ def absolute(recipe: R) -> R:
         data = recipe.data if recipe.data == MEMORY else _absolute(recipe.data)
         return recipe.model_copy(
             update={
-                "model": _named(recipe.model),
+                "model": recipe.model if recipe.preset is not None else _named(recipe.model),
+                "tokenizer": recipe.tokenizer.model_copy(update={"path": _absolute(recipe.tokenizer.path)}),
                 "data": data,
                 "test": recipe.test if recipe.test == MEMORY else _absolute(recipe.test),
                 "validation": _absolute(recipe.validation),

@@ -18,7 +18,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Parts:
-    """The rows of a run: to learn from, for the judge to choose by (none without a judge), to be marked on."""
+    """The rows of a run: to learn from, to choose by (a judge, a threshold, a temperature), to be marked on."""
 
     train: Rows
     validation: Rows
@@ -69,12 +69,12 @@ def split_rows(
     test = given if given is not None else []
     if given is None:
         train, test = aside(train, recipe.test_share, "test")
-    if recipe.train.judge_every is not None:
-        if recipe.validation is not None:
-            validation = located(recipe.validation, columns)
-        else:
-            train, validation = aside(train, recipe.validation_share, "validation")
-    for other in (test, *([validation] if recipe.train.judge_every is not None else [])):
+    chosen = recipe.train.judge_every is not None or recipe.validation is not None
+    if recipe.validation is not None:
+        validation = benchmark_rows(recipe, "validation", say) or [] if layout else located(recipe.validation, columns)
+    elif chosen:
+        train, validation = aside(train, recipe.validation_share, "validation")
+    for other in (test, *([validation] if chosen else [])):
         if not other or not recipe.allow_leak:
             check_splits(train, other, inputs)
     return Parts(train, validation, test)

@@ -15,6 +15,7 @@ import numpy as np
 
 from modeledge import files
 from modeledge.errors import ModeledgeError
+from modeledge.recipes.asked import GUESSED, Laid
 from modeledge.recipes.rows import located
 from modeledge.recipes.use import Model, check_pool
 from modeledge.tasks.columns import text_of
@@ -52,10 +53,12 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], *, last: Sequence[
     files.write_text(path, buffer.getvalue())
 
 
-def write_answers(model: Model, data: str, path: Path, say: Callable[[str], None] = print) -> int:
+def write_answers(
+    model: Model, data: str, path: Path, say: Callable[[str], None] = print, *, laid: Laid = GUESSED
+) -> int:
     """The rows of `data` with the model's answers behind their own columns; returns their number."""
     check_fresh(path, ANSWERS)
-    rows = model.predict(data, keep=True, say=say)
+    rows = model.predict(data, keep=True, laid=laid, say=say)
     assert model.task is not None
     write_rows(path, rows, last=model.task.answered)
     return len(rows)

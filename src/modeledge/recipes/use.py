@@ -20,10 +20,10 @@ from modeledge.metrics import bits_per_byte, perplexity
 from modeledge.model.backbone import Backbone
 from modeledge.model.heads import Pool, pooled
 from modeledge.objectives import Objective, Shape, Step, collate, prepared
+from modeledge.recipes.asked import GUESSED, Laid, asked_rows
 from modeledge.recipes.finetune import TASK_FILE, marks, restored
 from modeledge.recipes.folder import model_folder
 from modeledge.recipes.open import open_model
-from modeledge.recipes.rows import located
 from modeledge.records import Example, FloatArray, Prepared
 from modeledge.seed import Noise
 from modeledge.tasks import Task, answers, reading
@@ -45,15 +45,18 @@ class Model:
         task = None if tokenizer is None else _task(path / TASK_FILE, tokenizer, transformer)
         return Model(transformer, tokenizer, task)
 
-    def predict(self, rows: Any, *, keep: bool = False, say: Callable[[str], None] = print) -> list[dict[str, Any]]:
+    def predict(
+        self, rows: Any, *, keep: bool = False, laid: Laid = GUESSED, say: Callable[[str], None] = print
+    ) -> list[dict[str, Any]]:
         """One row out for each row in: the label and the confidence of each class (or the value).
 
-        `rows` is a path, a list of dicts, a data frame, or, where the task reads one text, a list of texts; `say` is
-        told how many were cut. With `keep` each row begins with the fields that came in; one that is called as an
-        answer is (`prediction`) is `E-USAGE`.
+        `rows` is a path (a table, or a benchmark's file or folder, whose layout and split `laid` names), a list of
+        dicts, a data frame, or, where the task reads one text, a list of texts; `say` is told how it was read and how
+        many were cut. With `keep` each row begins with the fields that came in; one that is called as an answer is
+        (`prediction`) is `E-USAGE`.
         """
         task = self.needed_task()
-        data = self.rows(self._named(rows), labelled=False)
+        data = self.rows(self._named(rows), labelled=False, laid=laid, say=say)
         kept = [{k: v for k, v in row.items() if k != "__where__"} if keep else {} for row in data]
         taken = [name for name in task.answered if any(name in row for row in kept)]
         if taken:
@@ -66,10 +69,12 @@ class Model:
         told = answers(task, self.transformer, examples)
         return [{**row, **task.shown(answer)} for row, answer in zip(kept, told, strict=True)]
 
-    def evaluate(self, rows: Any, *, seed: int = 0, say: Callable[[str], None] = print) -> dict[str, Any]:
-        """Scores on labelled rows, each with its 95 % interval; `say` is told how many texts were cut."""
+    def evaluate(
+        self, rows: Any, *, seed: int = 0, laid: Laid = GUESSED, say: Callable[[str], None] = print
+    ) -> dict[str, Any]:
+        """Scores on labelled rows (see `predict`), each with its 95 % interval; `say` is told how many were cut."""
         task = self.needed_task()
-        examples = task.encode(self.rows(rows, labelled=True))
+        examples = task.encode(self.rows(rows, labelled=True, laid=laid, say=say))
         _say_cut(say, task.truncated(examples), len(examples), task.length)
         for remark in task.remarks(examples):
             say(remark)
@@ -179,11 +184,11 @@ class Model:
             )
         return self.task
 
-    def rows(self, rows: Any, *, labelled: bool) -> list[Mapping[str, Any]]:
-        """Rows with the columns that the task reads, and their places under `__where__`."""
-        task = self.needed_task()
-        wanted = {role: column for role, column in task.columns.items() if labelled or role != task.target}
-        return list(located(rows, task.reads(wanted)))
+    def rows(
+        self, rows: Any, *, labelled: bool, laid: Laid = GUESSED, say: Callable[[str], None] = print
+    ) -> list[Mapping[str, Any]]:
+        """Rows with the columns that the task reads, and their places under `__where__`; see `asked_rows`."""
+        return list(asked_rows(rows, self.needed_task(), laid, say, labelled=labelled))
 
 
 def _say_cut(say: Callable[[str], None], cut: int, count: int, length: int) -> None:
@@ -209,7 +214,7 @@ def held_out_loss(
         for number, example in enumerate(stream):
             chunk.append(example)
             if len(chunk) == 32 or number == len(stream) - 1:
-                batch = collate([prepared(objective, e, noise) for e in chunk], Shape(length))
+                batch = collate([prepared(objective, e, noise) for e in chunk], Shape(length)).to(model.device)
                 term = step(batch, noise).terms["lm"]
                 total, weight, chunk = total + float(term.total), weight + float(term.weight), []
     mean = total / weight

@@ -78,13 +78,14 @@ def length_blocks(groups: Sequence[Plain], metric: str) -> list[Block]:
 
 
 def calibration_blocks(told: Plain | None) -> list[Block]:
-    """The reliability diagram, and what one temperature would change."""
+    """The reliability diagram, and what the fitted temperature has changed."""
     if not told:
         return []
-    scaled = told.get("scaled")
+    scaling = told.get("scaling")
     words = f"Expected calibration error {told['error']:.3f}"
-    if scaled:
-        words += f"; {scaled['error']:.3f} with the temperature {scaled['temperature']:.2f}, fitted on {scaled['on']}"
+    if scaling:
+        fitted = f"the temperature {scaling['temperature']:.3g}, fitted on {scaling['rows']:,} validation rows"
+        words += f", {scaling['unscaled']:.3f} without {fitted}"
     return [Figure(reliability_plot(told["bins"]), f"{words}. A calibrated model lies on the line.")]
 
 

@@ -23,7 +23,7 @@ from modeledge.objectives import ChoicePrepare, Choose
 from modeledge.records import Example
 from modeledge.tasks.alternatives import Numbering, alternatives_of, columns_of, numbering
 from modeledge.tasks.columns import text_of, where_of
-from modeledge.tasks.label import checked_share, shape_for
+from modeledge.tasks.shapes import checked_share, shape_for
 from modeledge.tasks.task import Answer, Asked, Request, Row, Say, Score, Task, known_options, role_columns
 from modeledge.tasks.wording import Wording, shares_of
 from modeledge.tokens import Tokenizer

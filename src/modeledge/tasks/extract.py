@@ -10,7 +10,7 @@ score is above the best span's by more than a threshold, which validation rows c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,8 +25,9 @@ from modeledge.model.heads import TokenHead
 from modeledge.objectives import NOT_HERE, UNKNOWN, Span, SpanPrepare
 from modeledge.records import Example, IntArray
 from modeledge.tasks.columns import text_of, where_of
+from modeledge.tasks.found import Found, found_answer, joined_answer
 from modeledge.tasks.gold import Gold, gold_of, pairs_of, truth_of
-from modeledge.tasks.label import shape_for
+from modeledge.tasks.shapes import shape_for
 from modeledge.tasks.spans import Best, Search, Told, best_of_rows, best_threshold
 from modeledge.tasks.task import Answer, Asked, Generate, Request, Row, Say, Task, known_options, role_columns
 from modeledge.tasks.windows import tokens_of, trimmed, windows
@@ -34,14 +35,6 @@ from modeledge.tokens import Tokenizer
 
 NO_ANSWER = "unanswerable"  # how a prompted model says it
 CUT, PLACES, LOST, LONG = range(4)  # what `counts` holds: see `ExtractTask.encode`
-
-
-@dataclass(frozen=True)
-class Found:
-    """The text of the best span of a row, whether or not it is given as the answer, and how sure it is."""
-
-    text: str
-    best: Best
 
 
 class ExtractTask(Task):
@@ -234,9 +227,14 @@ class ExtractTask(Task):
     def _answer(self, example: Example, best: Best) -> Answer:
         """The answer of one row, and what `tune` must know to choose the other way."""
         number = example.index if example.row is None else example.row
-        text = "" if best.place is None else example.channels["context"].item()[slice(*best.place)]
-        silent = self.impossible and best.margin > self.search.null_threshold
-        return Answer(number, "" if silent else text, details=Found(text, best))
+        threshold = self.search.null_threshold if self.impossible else None
+        return found_answer(number, best, threshold, example.channels["context"].item())
+
+    def joined(self, answers: Sequence[Answer]) -> Answer:
+        """The span with the largest mean share; see `modeledge.tasks.found`. A text that was written has none."""
+        if not all(isinstance(answer.details, Found) for answer in answers):
+            return super().joined(answers)
+        return joined_answer(answers[0].index, [answer.details for answer in answers])
 
     @property
     def metrics(self) -> tuple[str, ...]:

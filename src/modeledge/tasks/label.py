@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
@@ -13,13 +13,14 @@ import torch
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
-from modeledge.model.config import Tokens
 from modeledge.model.facts import Facts
 from modeledge.model.heads import ClassHead, Pool, ValueHead
-from modeledge.objectives import Classify, Labelling, LabelPrepare, Regress
+from modeledge.objectives import Classify, Labelling, Regress
 from modeledge.records import Example
 from modeledge.tasks.columns import text_of, where_of
+from modeledge.tasks.confidence import Scaling, fitted
 from modeledge.tasks.labels import Labels, check_sizes, check_unseen, extended, infer
+from modeledge.tasks.shapes import checked_share, plain_head, shape_for
 from modeledge.tasks.task import Answer, Asked, Row, Say, Task, known_options, role_columns
 from modeledge.tasks.wording import WORDING, Worded, Wording, worded
 from modeledge.tokens import Tokenizer
@@ -61,7 +62,7 @@ class LabelTask(Worded, Task):
         lm: float = 0.0,
         wording: Wording = Wording(),  # noqa: B008
     ) -> None:
-        self.labels, self.tokenizer, self.wording = labels, tokenizer, wording
+        self.labels, self.tokenizer, self.wording, self.scaling = labels, tokenizer, wording, Scaling()
         self.columns = {"text": text, "label": label, **({} if pair is None else {"pair": pair})}
         prepare = shape_for(tokenizer, config, labels.kind, length, tuple(class_weights), start)
         prepare = replace(prepare, lm=checked_share(lm, config) > 0)
@@ -112,6 +113,7 @@ class LabelTask(Worded, Task):
             "pool": head.pool,
             "hidden": head.hidden,
             "start": self.prepare.start,
+            "scaling": asdict(self.scaling),
             **self.wording.described(),
         }
 
@@ -121,7 +123,9 @@ class LabelTask(Worded, Task):
         labels = Labels(said["kind"], tuple(said["names"]))
         names = ("length", "text", "pair", "label", "pool", "hidden")
         wording, start = Wording.of(said, labels.names), said.get("start")
-        return cls(labels, tokenizer, facts, wording=wording, start=start, **{name: said[name] for name in names})
+        task = cls(labels, tokenizer, facts, wording=wording, start=start, **{name: said[name] for name in names})
+        task.scaling = Scaling.of(said)
+        return task
 
     def encode(self, rows: Sequence[Row], *, labelled: bool = True) -> list[Example]:
         """Rows → examples. A missing column or an empty text is an error; rows keep their order."""
@@ -151,7 +155,7 @@ class LabelTask(Worded, Task):
             scores = self.objective.scores(model, batch).cpu()
         if self.labels.kind == "value":
             return [Answer(int(i), float(v)) for i, v in zip(batch.indices, scores, strict=True)]
-        shares = torch.softmax(scores, -1).tolist()
+        shares = self.scaling.shares(scores)
         best = scores.argmax(-1).tolist()
         return [Answer(int(i), b, tuple(s)) for i, b, s in zip(batch.indices, best, shares, strict=True)]
 
@@ -201,6 +205,13 @@ class LabelTask(Worded, Task):
         """A label that nobody reads, where there is none."""
         return example if example.label is not None else replace(example, label=0)
 
+    def tune(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Sequence[str]:
+        """Fit the temperature of the confidences, where one class a row is scored by a softmax."""
+        if not isinstance(self.objective, Classify) or not answers:
+            return ()
+        self.scaling, words = fitted(answers, examples)
+        return [words]
+
     def finish(self, model: Backbone) -> None:
         """A regression's head learns to speak in the units of the labels."""
         if isinstance(self.objective, Regress):
@@ -229,62 +240,3 @@ class ValueTask(LabelTask):
     kind: ClassVar[str] = "regression"
     labelling: ClassVar[Literal["class", "value", "auto"]] = "value"
     stratified: ClassVar[bool] = False
-
-
-def checked_share(lm: Any, config: Facts) -> float:
-    """The share of the auxiliary language modelling (`E-CONFIG-VALUE` where a model or a number has none)."""
-    if isinstance(lm, bool) or not isinstance(lm, int | float) or not 0 <= lm < math.inf:
-        raise ModeledgeError("E-CONFIG-VALUE", f"{lm!r} is no share", where="options.lm", remedy="0.5, as GPT has it")
-    if lm and config.encoder is not None:
-        what = "a model that reads both ways has no next token to learn"
-        raise ModeledgeError("E-CONFIG-VALUE", what, where="options.lm", remedy="take a decoder, or leave it out")
-    return float(lm)
-
-
-def plain_head(
-    labels: Labels, config: Facts, pool: Pool | None = None, hidden: bool | None = None, dropout: float = 0.0
-) -> ClassHead | ValueHead:
-    """A head for a model of no family: behind a dense layer at the first token of an encoder, at the last one of a
-    decoder."""
-    encoder = config.decoder is None
-    pool = pool or ("first" if encoder else "last")
-    hidden = encoder if hidden is None else hidden
-    if labels.kind == "class":
-        return ClassHead(outputs=len(labels.names), pool=pool, hidden=hidden, dropout=dropout)
-    return ValueHead(pool=pool, hidden=hidden, dropout=dropout)
-
-
-def shape_for(
-    tokenizer: Tokenizer,
-    config: Facts,
-    kind: Literal["class", "value"],
-    length: int,
-    class_weights: tuple[float, ...] = (),
-    start: int | None = None,
-) -> LabelPrepare:
-    """The special tokens around texts: `[CLS] a [SEP] b [SEP]` for an encoder, `a [SEP] b [CLS]` for a decoder, whose
-    last token has read everything; where a tokenizer has no such tokens, its end-of-text stands in.
-
-    A decoder that reads an encoder is given the same text on both sides, one token later (Lewis et al. 2020, figure
-    3a); it begins with `start`, without which it is `E-CONFIG`.
-    """
-    if tokenizer.vocab_size > config.table.vocab:
-        what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {config.table.vocab} rows"
-        raise ModeledgeError("E-VOCAB-SIZE", what)
-    specials = tokenizer.specials
-    limit = config.positions
-    if limit is not None and length > limit:
-        raise ModeledgeError("E-POSITION", f"length {length} is beyond the model's {limit} positions")
-    if config.both:
-        if start is None:
-            what, remedy = "nothing says which token the decoder begins with", "add decoder_start_token_id to its file"
-            raise ModeledgeError("E-CONFIG", what, where="config.json", remedy=remedy)
-        ends = specials.sep if specials.sep is not None else tokenizer.need("eos")
-        types = config.embed.types > 1 if isinstance(config.embed, Tokens) else False
-        return LabelPrepare("both", length, kind, specials.cls, ends, ends, types, class_weights, start)
-    if config.encoder is not None:
-        cls, sep = tokenizer.need("cls"), tokenizer.need("sep")
-        return LabelPrepare("source", length, kind, cls, sep, sep, config.table.types > 1, class_weights)
-    between = specials.sep if specials.sep is not None else specials.eos
-    last = specials.cls if specials.cls is not None else specials.eos
-    return LabelPrepare("target", length, kind, specials.bos, between, last, class_weights=class_weights)

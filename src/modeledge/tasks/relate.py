@@ -10,7 +10,7 @@ arXiv 2102.01373, who find them no worse).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, cast
 
@@ -22,6 +22,7 @@ from modeledge.model.places import PlacesHead
 from modeledge.objectives import Classify, MarkedPrepare
 from modeledge.records import Example, IntArray
 from modeledge.tasks.columns import field_of, text_of, texts_of, where_of
+from modeledge.tasks.confidence import Scaling
 from modeledge.tasks.decode import softmax
 from modeledge.tasks.label import ClassTask
 from modeledge.tasks.labels import Labels
@@ -100,13 +101,16 @@ class RelationTask(ClassTask):
         shape = {name: getattr(head, name, None) for name in ("pool", "hidden")}
         columns = {name: self.columns[name] for name in ("text", "head", "tail", "label")}
         told = {"length": self.length, "markers": self.markers, "read": self.read}
-        return {"names": list(self.labels.names), **columns, **told, **shape}
+        return {"names": list(self.labels.names), "scaling": asdict(self.scaling), **columns, **told, **shape}
 
     @classmethod
     def restored(cls, said: Mapping[str, Any], tokenizer: Tokenizer, facts: Facts) -> RelationTask:
         """The inverse of `described`."""
         names = ("length", "text", "label", "pool", "hidden", "head", "tail", "markers", "read")
-        return cls(Labels("class", tuple(said["names"])), tokenizer, facts, **{name: said[name] for name in names})
+        labels, more = Labels("class", tuple(said["names"])), {name: said[name] for name in names}
+        task = cls(labels, tokenizer, facts, **more)
+        task.scaling = Scaling.of(said)
+        return task
 
     def encode(self, rows: Sequence[Row], *, labelled: bool = True) -> list[Example]:
         """Rows → examples; of a text that is too long the part around both entities stays (`E-TOO-LONG`: they are

@@ -9,8 +9,11 @@ reference scripts do.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
@@ -57,12 +60,14 @@ class Told:
 @dataclass(frozen=True)
 class Best:
     """The best span of a row: its characters (`None` where there is none), its share among the n best and "no answer",
-    that of "no answer" (0 where there always is one), and by how much "no answer" scores above the span."""
+    that of "no answer" (0 where there always is one), and by how much "no answer" scores above the span. `among` are
+    the n best with their shares, best first."""
 
     place: tuple[int, int] | None
     share: float
     null: float
     margin: float
+    among: tuple[tuple[tuple[int, int], float], ...] = ()
 
 
 def best_of_rows(told: Told, search: Search, *, impossible: bool) -> list[Best]:
@@ -86,10 +91,33 @@ def best_of_rows(told: Told, search: Search, *, impossible: bool) -> list[Best]:
         whole = nothing + np.bincount(rows, np.exp(found - top[rows]), count)
         shares, nothing, margins = np.exp(best - top) / whole, nothing / whole, null - best
     out = [Best(None, 0.0, float(impossible), float("inf"))] * count
-    for n in np.flatnonzero(place_within(rows) == 0):
-        row, place = int(rows[n]), (int(places[n, 0]), int(places[n, 1]))
-        out[row] = Best(place, float(shares[row]), float(nothing[row]), float(margins[row]))
+    spread = (np.exp(found - top[rows]) / whole[rows]).tolist()
+    firsts = np.flatnonzero(place_within(rows) == 0).tolist()
+    for a, b in pairwise([*firsts, len(rows)]):
+        row, spans_of_row = int(rows[a]), [(int(start), int(end)) for start, end in places[a:b]]
+        among = tuple(zip(spans_of_row, spread[a:b], strict=True))
+        out[row] = Best(spans_of_row[0], float(shares[row]), float(nothing[row]), float(margins[row]), among)
     return out
+
+
+def joined_best(told: Sequence[Best]) -> Best:
+    """What several models say together of one row: the mean of their shares of each span, and of "no answer".
+
+    Spans are known by their characters, so models may cut the text into other tokens and windows. A span that is not
+    among the n best of a model has no share of it. Equal shares: the earlier, then the shorter span.
+    """
+    shares = defaultdict[tuple[int, int], float](float)
+    for best in told:
+        for place, share in best.among:
+            shares[place] += share / len(told)
+    null = fmean(best.null for best in told)
+    if not shares:
+        return Best(None, 0.0, null, float("inf"))
+    among = tuple(sorted(shares.items(), key=lambda one: (-one[1], one[0])))
+    place, share = among[0]
+    with np.errstate(divide="ignore"):
+        margin = float(np.log(null) - np.log(share)) if share else float("inf")
+    return Best(place, share, null, margin, among)
 
 
 @dataclass(frozen=True)

@@ -113,13 +113,10 @@ def shape_of(tokenizer: Tokenizer, facts: Facts, writing: Writing, length: int) 
     if tokenizer.vocab_size > facts.table.vocab:
         what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {facts.table.vocab} rows"
         raise ModeledgeError("E-VOCAB-SIZE", what)
-    framed, behind = framing(tokenizer)
+    framed, behind = around(tokenizer, facts.both, writing.delimiter)
     if facts.both:
         assert writing.start, "the tokens that the decoder begins with are settled before"
         check_ids(writing.start, facts.table.vocab)
-    else:
-        behind = delimiting(tokenizer, writing.delimiter)
-        framed = framed if tokenizer.specials.cls not in framed else ()
     kept = len(tokenizer.encode(writing.prefix.rstrip())) if writing.prefix else 0
     prepare = WritePrepare(
         eos=end_of(tokenizer),
@@ -137,6 +134,15 @@ def shape_of(tokenizer: Tokenizer, facts: Facts, writing: Writing, length: int) 
         what = f"length {prepare.seq} is beyond the model's {facts.positions} positions"
         raise ModeledgeError("E-POSITION", what, remedy="lower the length or max_target")
     return prepare
+
+
+def around(tokenizer: Tokenizer, both: bool, delimiter: str | None = None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What stands before and behind a source: its family's frame for the encoder of two; before a decoder's delimiter
+    its frame too, but for a token that belongs to encoders."""
+    framed, behind = framing(tokenizer)
+    if both:
+        return framed, behind
+    return framed if tokenizer.specials.cls not in framed else (), delimiting(tokenizer, delimiter)
 
 
 def framing(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -3,6 +3,7 @@
 from modeledge.tokens.chat import Chat
 from modeledge.tokens.frame import Frame, Slot
 from modeledge.tokens.measure import Measure, measure
+from modeledge.tokens.sentinels import sentinel_names
 from modeledge.tokens.tokenizer import Specials, Tokenizer
 from modeledge.tokens.train import KINDS, SPECIALS, Kind, train_tokenizer
 
@@ -17,5 +18,6 @@ __all__ = [
     "Specials",
     "Tokenizer",
     "measure",
+    "sentinel_names",
     "train_tokenizer",
 ]

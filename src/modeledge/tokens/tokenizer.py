@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from itertools import groupby
+from itertools import count, groupby, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from modeledge.errors import ModeledgeError, printable
 from modeledge.records import IntArray
 from modeledge.tokens.chat import CLOCK, Chat, ChatEncoder, Message, render
 from modeledge.tokens.frame import Frame, frame_of
-from modeledge.tokens.load import ROLES, Reading, guess_names, read_tokenizer
+from modeledge.tokens.load import ADDED, FILES, ROLES, Reading, guess_names, read_tokenizer
 from modeledge.tokens.plain import plain_text_only
+from modeledge.tokens.sentinels import SPELLED
 
 REPLACEMENT = "\ufffd"  # Unicode's own sign for what cannot be shown
 
@@ -106,6 +107,15 @@ class Tokenizer:
             config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **names}
             files.write_json(folder / "tokenizer_config.json", config)
 
+    def pipeline(self) -> str:
+        """The whole pipeline as canonical JSON."""
+        return self._json()
+
+    def with_pipeline(self, core: tokenizers.Tokenizer) -> Tokenizer:
+        """Another pipeline under the same names, templates and settings; files of the old vocabulary are let go."""
+        kept = {name: data for name, data in self._kept.items() if name not in (*FILES, "merges.txt", ADDED)}
+        return Tokenizer(core, self.names, self.notes, templates=self.templates, kept=kept)
+
     def encode(self, text: str) -> IntArray:
         """The ids of a text `[n]`, without special tokens.
 
@@ -183,6 +193,12 @@ class Tokenizer:
         """The id of a piece, or `None`."""
         found = self._core.token_to_id(token)
         return None if found is None else int(found)
+
+    @property
+    def sentinels(self) -> tuple[int, ...]:
+        """The ids of `<extra_id_0>`, `<extra_id_1>` and so on, as many as there are without a gap."""
+        ids = (self.id(SPELLED.format(number)) for number in count())
+        return tuple(id for id in takewhile(lambda id: id is not None, ids) if id is not None)
 
     def need(self, role: str) -> int:
         """The id of a special token that must be there (`E-SPECIAL-TOKEN`)."""

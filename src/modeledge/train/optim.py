@@ -91,4 +91,5 @@ class Optimizer:
         self.kernel.state.clear()
         for key, value in tensors.items():
             name, _, part = key.rpartition("|")
-            self.kernel.state[self.parameters[name]][part] = value.clone()
+            parameter = self.parameters[name]
+            self.kernel.state[parameter][part] = value.to(parameter.device, copy=True)

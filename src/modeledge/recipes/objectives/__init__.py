@@ -7,6 +7,7 @@ from pydantic import Field
 from modeledge.recipes.objectives.aim import Aim, Body, body_of
 from modeledge.recipes.objectives.blend import BlendAim, PartRecipe
 from modeledge.recipes.objectives.causal import CausalAim, MiddleAim, MultiTokenAim
+from modeledge.recipes.objectives.denoise import BartAim, DenoiseAim, PrefixAim, UL2Aim
 from modeledge.recipes.objectives.diffusion import DiffusionAim, UniLMAim
 from modeledge.recipes.objectives.masked import MaskedAim, SpanAim
 from modeledge.recipes.objectives.replaced import ElectraAim
@@ -22,6 +23,10 @@ AIMS: dict[str, type[Aim]] = {
     "bert": BertAim,
     "albert": AlbertAim,
     "simcse": SimcseAim,
+    "denoise": DenoiseAim,
+    "bart": BartAim,
+    "ul2": UL2Aim,
+    "prefix": PrefixAim,
     "diffusion": DiffusionAim,
     "unilm": UniLMAim,
     "blend": BlendAim,
@@ -36,6 +41,10 @@ ObjectiveRecipe = Annotated[
     | BertAim
     | AlbertAim
     | SimcseAim
+    | DenoiseAim
+    | BartAim
+    | UL2Aim
+    | PrefixAim
     | DiffusionAim
     | UniLMAim
     | BlendAim,
@@ -48,10 +57,12 @@ __all__ = [
     "AIMS",
     "Aim",
     "AlbertAim",
+    "BartAim",
     "BertAim",
     "BlendAim",
     "Body",
     "CausalAim",
+    "DenoiseAim",
     "DiffusionAim",
     "ElectraAim",
     "MaskedAim",
@@ -59,8 +70,10 @@ __all__ = [
     "MultiTokenAim",
     "ObjectiveRecipe",
     "PartRecipe",
+    "PrefixAim",
     "SimcseAim",
     "SpanAim",
+    "UL2Aim",
     "UniLMAim",
     "body_of",
 ]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from modeledge.config import Settings
 from modeledge.corpus.pack import How
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import ShardStream, TokenStream
 from modeledge.errors import ModeledgeError
+from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
+from modeledge.model.facts import Facts
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import Objective
 from modeledge.tokens import Tokenizer
@@ -19,7 +21,7 @@ from modeledge.tokens import Tokenizer
 Body = Literal["encoder", "decoder", "encoder-decoder"]
 
 
-def body_of(config: TransformerConfig) -> Body:
+def body_of(config: Facts) -> Body:
     """Which towers a model has."""
     if config.both:
         return "encoder-decoder"
@@ -52,14 +54,18 @@ class Aim(Settings, ABC):
         """How the corpus is cut into examples: through its documents as if they were one, or each for itself."""
         return "split"
 
-    @property
-    def reserved(self) -> tuple[str, ...]:
-        """Special tokens beside those of the usual roles: a tokenizer that is trained for this objective gets them."""
-        return ()
-
     @abstractmethod
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
         """The objective with this tokenizer's special tokens, for rows of `length`."""
+
+    def on(self, model: Backbone, tokenizer: Tokenizer) -> Self:
+        """The aim for this model and tokenizer, where it must know them before it cuts the stream."""
+        return self
+
+    def reserves(self, length: int) -> tuple[str, ...]:
+        """Special tokens beside those of the usual roles: a tokenizer that is trained for this objective, and rows of
+        `length`, gets them."""
+        return ()
 
     def tokens(self, length: int) -> int:
         """How many tokens of a document make an example of `length`."""

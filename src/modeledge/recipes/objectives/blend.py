@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -11,7 +12,9 @@ from modeledge.corpus.pack import How
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
+from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
+from modeledge.model.transformer import Transformer
 from modeledge.objectives import Blend, Objective
 from modeledge.recipes.objectives.aim import Aim, Body
 from modeledge.tokens import Tokenizer
@@ -47,15 +50,21 @@ class BlendAim(Aim):
 
     @property
     def channels(self) -> frozenset[str]:
-        return frozenset().union(*(part.objective.channels for part in self.parts.values()))
+        return frozenset[str]().union(*(part.objective.channels for part in self.parts.values()))
 
     @property
     def cut(self) -> How:
         return "document" if any(part.objective.cut == "document" for part in self.parts.values()) else "split"
 
-    @property
-    def reserved(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(name for part in self.parts.values() for name in part.objective.reserved))
+    def reserves(self, length: int) -> tuple[str, ...]:
+        names = (name for part in self.parts.values() for name in part.objective.reserves(length))
+        return tuple(dict.fromkeys(names))
+
+    def on(self, model: Backbone, tokenizer: Tokenizer) -> BlendAim:
+        """Each part for this model: some must know it."""
+        told = {name: part.objective.on(model, tokenizer) for name, part in self.parts.items()}
+        parts = {name: part.model_copy(update={"objective": told[name]}) for name, part in self.parts.items()}
+        return self.model_copy(update={"parts": parts})
 
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
         room = self._room(length)
@@ -75,6 +84,11 @@ class BlendAim(Aim):
                 raise ModeledgeError("E-CONFIG", what, where=f"objective.parts.{name}", remedy="train it by itself")
         shortest = max(part.objective.shortest for part in self.parts.values())
         return TokenStream(shards, self.tokens(length), seed, self.cut, shortest=shortest)
+
+    def beside(self, model: Transformer, objective: Objective, tokenizer: Tokenizer, folder: Path) -> None:
+        assert isinstance(objective, Blend)
+        for name, part in objective.each().items():
+            self.parts[name].objective.beside(model, part, tokenizer, folder)
 
     def check(self, config: TransformerConfig) -> None:
         for name, part in self.parts.items():

@@ -47,8 +47,7 @@ class MiddleAim(Aim):
     def cut(self) -> How:
         return "document"
 
-    @property
-    def reserved(self) -> tuple[str, ...]:
+    def reserves(self, length: int) -> tuple[str, ...]:
         return NAMES
 
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:

@@ -1,0 +1,113 @@
+"""What all kinds of pre-training say that damage a text and learn to mend it: the form, and how much of a text fits."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from modeledge.errors import ModeledgeError
+from modeledge.families import start_of
+from modeledge.model.backbone import Backbone
+from modeledge.model.config import TransformerConfig
+from modeledge.objectives import Damage, Denoise, DenoisePrepare, Form, Objective, most_tokens
+from modeledge.objectives.form import Kind
+from modeledge.recipes.objectives.aim import Aim, Body, body_of
+from modeledge.tasks.writing import around, end_of, starting
+from modeledge.tokens import Tokenizer, sentinel_names
+from modeledge.tokens.sentinels import USUAL
+
+
+@dataclass(frozen=True)
+class Signs:
+    """The ids that a damage needs of a tokenizer; the default is for counting alone."""
+
+    sentinels: tuple[int, ...] = ()
+    mask: int = 0
+    modes: tuple[int | None, ...] = ()
+    vocab: int = 2
+    specials: tuple[int, ...] = ()
+
+
+class Mending(Aim):
+    """The three forms of one objective, by the model's body.
+
+    An encoder–decoder reads the inputs and writes the targets. A decoder reads both in one piece: by default as a
+    prefix LM, with `form = "causal"` from left to right, which may learn the inputs too (`whole`). `start` is the id
+    that the decoder of two begins with, where neither the model's file nor the tokenizer should say. Special tokens
+    stand where fine-tuning puts them.
+    """
+
+    form: Kind | None = None
+    whole: bool = False
+    start: int | None = Field(default=None, ge=0)
+    bodies: ClassVar[frozenset[Body]] = frozenset({"decoder", "encoder-decoder"})
+    _form: Form | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _both_ways(self) -> Self:
+        if self.whole and self.form != "causal":
+            raise ValueError('whole is for form = "causal": what is read both ways is seen where it would be guessed')
+        return self
+
+    @abstractmethod
+    def damage(self, signs: Signs) -> Damage:
+        """The noise, with these ids."""
+
+    def signs(self, tokenizer: Tokenizer) -> Signs:
+        """The ids that the noise needs, of this tokenizer (`E-SPECIAL-TOKEN`)."""
+        sentinels = tokenizer.sentinels
+        specials = (*tokenizer.specials.ids(), *sentinels)
+        return Signs(sentinels, vocab=tokenizer.vocab_size, specials=specials)
+
+    def laid(self, model: Backbone, tokenizer: Tokenizer, kind: Kind) -> Form:
+        """How an example is laid out for this model."""
+        both = kind == "encoder-decoder"
+        named = self.start if self.start is not None else start_of(model)
+        start = starting(tokenizer, named) if both else ()
+        first, between = around(tokenizer, both)
+        return Form(kind, start, first, between, (end_of(tokenizer),), self.whole)
+
+    def on(self, model: Backbone, tokenizer: Tokenizer) -> Self:
+        body = body_of(model.config)
+        kind: Kind = self.form or ("encoder-decoder" if body == "encoder-decoder" else "prefix")
+        if (kind == "encoder-decoder") != (body == "encoder-decoder"):
+            what, remedy = f"form {kind!r} does not fit this model: it has the towers of {body}", "leave the form out"
+            raise ModeledgeError("E-CONFIG", what, where="objective.form", remedy=remedy)
+        known = self.model_copy()
+        known._form = self.laid(model, tokenizer, kind)
+        return known
+
+    def tokens(self, length: int) -> int:
+        assert self._form is not None, "how much of a text fits depends on the model and the tokenizer: ask on() first"
+        return most_tokens(self.damage(Signs()).sizes, self._form, length)
+
+    def reserves(self, length: int) -> tuple[str, ...]:
+        """Sentinels, T5's hundred or what the longest example may need."""
+        damage = self.damage(Signs())
+        needed = damage.needs(most_tokens(damage.sizes, Form("encoder-decoder", (0,)), length))
+        return sentinel_names(max(needed, USUAL)) if needed else ()
+
+    def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
+        assert self._form is not None, "the form depends on the model: ask on() first"
+        damage = self.damage(self.signs(tokenizer))
+        self._enough(damage.needs(self.tokens(length)), len(tokenizer.sentinels))
+        return Denoise(DenoisePrepare(self._form, damage))
+
+    def _enough(self, needed: int, there: int) -> None:
+        """Refuse a tokenizer with too few sentinels (`E-SPECIAL-TOKEN`)."""
+        if needed > there:
+            what = f"objective {self.kind!r} may need {needed} sentinels <extra_id_0> …, the tokenizer has {there}"
+            remedy = f"train one with tokenizer.sentinels = {needed}"
+            if there:
+                remedy += ", shorten train.length, or hide fewer spans"
+            raise ModeledgeError("E-SPECIAL-TOKEN", what, where="tokenizer", remedy=remedy)
+
+
+def mask_of(tokenizer: Tokenizer) -> int:
+    """The mask, or where there is none the first sentinel, as T5 has it (`E-SPECIAL-TOKEN`)."""
+    if tokenizer.specials.mask is None and tokenizer.sentinels:
+        return tokenizer.sentinels[0]
+    return tokenizer.need("mask")

@@ -114,6 +114,10 @@ class Blend(Objective):
         """The objectives by name."""
         return {name: cast(Objective, part) for name, part in self.parts.items()}
 
+    def draw(self, noise: Noise) -> None:
+        for name, part in self.each().items():
+            part.draw(noise.at("blend", name))
+
     def weights(self, batch: Batch) -> dict[str, Tensor]:
         out: dict[str, Tensor] = {}
         for number, (name, part) in enumerate(self.each().items()):

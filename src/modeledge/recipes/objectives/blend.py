@@ -91,7 +91,10 @@ class BlendAim(Aim):
             self.parts[name].objective.beside(model, part, tokenizer, folder)
 
     def check(self, config: TransformerConfig) -> None:
-        for part in self.parts.values():
+        for name, part in self.parts.items():
+            if not part.objective.blends:
+                what = f"{part.objective.kind!r} writes its texts anew, and its body reads them and not those of others"
+                raise ModeledgeError("E-CONFIG", what, where=f"objective.parts.{name}", remedy="train it by itself")
             part.objective.check(config)
 
     def _room(self, length: int) -> int:

@@ -55,6 +55,11 @@ def test_a_resume_goes_on(stop: int) -> None:
     assert ids(second, 100 - stop) == told[stop:]
 
 
+def test_an_example_knows_its_place_in_the_whole() -> None:
+    mixed = MixedStream([listed(9, 0), listed(4, 100)], [0.7, 0.3])
+    assert [example.place for example in islice(iter(mixed), 30)] == list(range(30))  # what a curriculum goes by
+
+
 def test_indices_are_one_count() -> None:
     mixed = MixedStream([listed(9, 0), listed(4, 100)], [0.5, 0.5])
     seen = {example.index: int(example.ids[0]) for example in islice(iter(mixed), 60)}

@@ -160,12 +160,13 @@ def test_replay_takes_its_share_and_never_what_is_held_out(ground: Path, tmp_pat
     tokenizer, shards = prepare_corpus(asked, tmp_path, None, quiet)
     general = replay_shards(asked, tmp_path, tokenizer, quiet)
     assert general is not None
-    stream = build_trainer(asked, tokenizer, shards, general).stream
+    trainer = build_trainer(asked, tokenizer, shards, general)
+    stream = trainer.stream
     assert isinstance(stream, MixedStream)
     seen = [stream.at(k) for k in range(80)]
     assert sum(e.index >= stream.offsets[1] for e in seen) == 20
     assert all("myo" not in tokenizer.decode(e.ids) for e in seen if e.index >= stream.offsets[1])
-    held = {e.where for e in split_stream(stream_of(asked, general), 0.1, 0)[1]}
+    held = {e.where for e in split_stream(stream_of(asked, trainer.model, tokenizer, general), 0.1, 0)[1]}
     replayed = {stream.streams[1].example(i).where for i in range(len(stream.streams[1]))}
     assert held
     assert not held & replayed

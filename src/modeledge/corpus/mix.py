@@ -20,7 +20,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from modeledge.corpus.stream import IndexedStream
+from modeledge.corpus.stream import IndexedStream, position_in
 from modeledge.errors import ModeledgeError
 from modeledge.records import Example
 
@@ -69,10 +69,10 @@ class MixedStream:
         return len(self.shares) - 1, position
 
     def at(self, position: int) -> Example:
-        """The example at a position; asking for it moves nothing."""
+        """The example at a position, which is its `place`; asking for it moves nothing."""
         number, place = self.place(position)
         example = self.streams[number].at(place)
-        return replace(example, index=example.index + self.offsets[number])
+        return replace(example, index=example.index + self.offsets[number], place=position)
 
     def example(self, index: int, epoch: int = 0) -> Example:
         """The example with a number, counted through all streams."""
@@ -86,10 +86,4 @@ class MixedStream:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state; that of another stream is `E-RESUME`."""
-        theirs, position = state.get("fingerprint"), state.get("position")
-        if theirs != self.fingerprint:
-            what = f"the state belongs to stream {theirs}, this is stream {self.fingerprint}"
-            raise ModeledgeError("E-RESUME", what, why="a corpus, its share, its order or its cutting changed")
-        if type(position) is not int or position < 0:
-            raise ModeledgeError("E-RESUME", f"{position!r} is not a position in a stream")
-        self._position = position
+        self._position = position_in(state, self.fingerprint)

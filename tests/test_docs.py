@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from modeledge.cli import app
 from modeledge.config import load_config
+from modeledge.recipes.objectives import AIMS
 from modeledge.recipes.recipe import PretrainRecipe
 
 ROOT = Path(__file__).parents[1]
@@ -80,3 +81,10 @@ def test_every_family_is_in_the_table_of_the_readme() -> None:
 
     table = README[README.index("| family (`model_type`)") :]
     assert [name for name in FAMILIES if name != "modeledge" and f"`{name}`" not in table] == []
+
+
+def test_every_kind_of_pretraining_is_in_its_page() -> None:
+    page = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \| (?:encoder|decoder|that of its parts)", page, re.M)
+    assert set(rows) == set(AIMS)
+    assert len(AIMS) == 16, "the README says sixteen"

@@ -106,10 +106,6 @@ class Blend(Objective):
         parts = tuple(part.prepare for part in self.each().values())
         self.prepare = BlendPrepare(tuple(self.parts), parts, tuple(self.chances.values()))
 
-    def draw(self, noise: Noise) -> None:
-        for part in self.each().values():
-            part.draw(noise)
-
     def each(self) -> dict[str, Objective]:
         """The objectives by name."""
         return {name: cast(Objective, part) for name, part in self.parts.items()}

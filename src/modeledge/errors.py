@@ -129,6 +129,8 @@ CATALOGUE: dict[str, Entry] = {
     "E-EXTRA": Entry(USAGE, "an optional dependency is not installed", "install the named extra"),
     "E-USAGE": Entry(USAGE, "the command's arguments do not fit", "see --help"),
     "E-WARNING": Entry(DATA, "a warning is refused, as strictness was asked for", "mend it, or allow it by name"),
+    "E-BUDGET": Entry(CONFIG, "a run of a study takes longer than its budget", "raise minutes, or lower its steps"),
+    "E-STUDY": Entry(DATA, "runs of a study failed", "mend what their errors name, and resume the study"),
     "E-RUN-FOLDER": Entry(DATA, "the run folder cannot be read", "name a folder written by modeledge"),
 }
 

@@ -87,8 +87,8 @@ def test_chances_within_three_sigma():
 
 def test_static_masks_stay_static_in_a_blend():
     def blend(**masks):
-        parts = {name: MaskedLM(replace(masked(), masks=k)) for name, k in masks.items()}
-        return Blend({"plain": CausalLM(), **parts} if len(masks) == 1 else parts)
+        parts = {name: MaskedLM(replace(masked(), masks=k), head=LMHead()) for name, k in masks.items()}
+        return Blend({"plain": CausalLM(), **parts} if len(parts) == 1 else parts)  # plain has no noise, and no say
 
     def told(objective, epoch):
         return prepared(objective, Example(3, IDS, epoch=epoch), Noise(1)).reads["one.lm"].tolist()

@@ -67,6 +67,7 @@ def test_a_longer_run_begins_like_a_shorter_one_where_no_end_is_looked_at() -> N
         ({"mean_of_last": 2, "save_every": 5, "ema": 0.9}, "ema"),
         ({"mean_of_last": 2, "save_every": 5, "judge_every": 5}, "judge_every"),
         ({"ema": 1.0}, "ema"),
+        ({"base_width": 8, "optimizer": "sgd"}, "adamw"),
     ],
 )
 def test_averages_that_contradict_are_refused(fields: dict[str, object], says: str) -> None:

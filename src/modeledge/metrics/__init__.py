@@ -28,7 +28,7 @@ from modeledge.metrics.calibrate import (
     negative_log_likelihood,
     reliability,
 )
-from modeledge.metrics.classify import accuracy, f1_binary, f1_macro, f1_micro, matthews
+from modeledge.metrics.classify import accuracy, f1_binary, f1_macro, f1_micro, matthews, relation_f1
 from modeledge.metrics.dialogue import word_f1
 from modeledge.metrics.diversity import distinct, self_repetition, type_token
 from modeledge.metrics.glue import glue_average, glue_score
@@ -42,6 +42,7 @@ from modeledge.metrics.multilabel import (
     multilabel_f1_samples,
 )
 from modeledge.metrics.ordinal import mean_absolute_error, weighted_kappa
+from modeledge.metrics.paired import Drawn, drawn, drawn_difference
 from modeledge.metrics.programs import pass_at, pass_chance
 from modeledge.metrics.ranking import average_precision, ndcg_at, recall_at, reciprocal_rank
 from modeledge.metrics.regress import mean_squared_error, pearson, spearman
@@ -74,6 +75,7 @@ ROWS: tuple[Metric, ...] = (
     Metric("f1_macro", f1_macro, greater_is_better=True, needs="labels"),
     Metric("f1_micro", f1_micro, greater_is_better=True, needs="labels"),
     Metric("matthews", matthews, greater_is_better=True, needs="labels"),
+    counted("relation_f1", relation_f1, "labels"),
     # classes in an order
     counted("mean_absolute_error", mean_absolute_error, "labels", greater_is_better=False),
     counted("quadratic_kappa", weighted_kappa, "labels"),
@@ -150,6 +152,7 @@ def metric_named(name: str) -> Metric:
 
 __all__ = [
     "METRICS",
+    "Drawn",
     "Interval",
     "LeftOut",
     "Metric",
@@ -165,6 +168,8 @@ __all__ = [
     "by_type",
     "calibration_error",
     "distinct",
+    "drawn",
+    "drawn_difference",
     "entities",
     "entity",
     "f1_binary",
@@ -189,6 +194,7 @@ __all__ = [
     "perplexity_per_word",
     "perplexity_renormalised",
     "recall_at",
+    "relation_f1",
     "reliability",
     "rouge",
     "score_of",

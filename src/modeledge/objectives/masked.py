@@ -23,7 +23,7 @@ from modeledge.model.batch import Batch
 from modeledge.model.heads import Head, LMHead
 from modeledge.objectives.causal import vocabulary_term
 from modeledge.objectives.damage import ordinary
-from modeledge.objectives.objective import Loss, Objective
+from modeledge.objectives.objective import Loss, Measure, Objective
 from modeledge.objectives.units import Chosen, Readable, Single, Unit
 from modeledge.records import Example, IntArray, Piece, Prepared
 from modeledge.seed import Noise
@@ -114,6 +114,8 @@ class MaskedPrepare:
 
 class MaskedLM(Objective):
     """Guess the chosen tokens; the head sees them alone."""
+
+    measure: ClassVar[Measure] = "pseudo"
 
     def __init__(self, prepare: MaskedPrepare, *, head: LMHead | None = None) -> None:
         super().__init__()

@@ -49,6 +49,7 @@ from modeledge.train import Judge, Session, Trainer
 from modeledge.train.session import Listener, write_environment
 
 TASK_FILE = "task.json"
+ANSWERS = "answers.json"
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def finetune(
         analysis = analyse(task, told, ready.held, seed=recipe.seed)
         results = {**marks(task, told, ready.held, recipe.seed), "rows": counts, "analysis": analysis, "form": form}
         files.write_json(folder / "results.json", results)
+        files.write_json(folder / ANSWERS, answered(task, told, ready.held))
         card = card_of(recipe, ready.base, results, task.card)
         words, beside = words_of(task, model), {TASK_FILE: described(task)}
         finish(model, tokenizer, folder / "model", recipe.family, beside, card, words)
@@ -174,7 +176,9 @@ def make_task(
     kind, roles = task_named(recipe)
     own, start = partial(own_head, model), start_of(model)
     asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options, own, start)
-    return kind.made(train, tokenizer, model.config, asked, say)
+    task = kind.made(train, tokenizer, model.config, asked, say)
+    task.check_model(model)
+    return task
 
 
 def build_trainer(
@@ -222,6 +226,20 @@ def marks(task: Task, told: Sequence[Answer], held: Sequence[Example], seed: int
             "greater_is_better": METRICS[name].greater_is_better,
         }
     return {"scores": scores}
+
+
+def answered(task: Task, told: Sequence[Answer], held: Sequence[Example]) -> list[dict[str, Any]]:
+    """What was said of each test row beside what is right, as the metrics read it: two runs on the same rows can be
+    compared by it item by item. Metrics that read the same stand together."""
+    gold, found = task.rows_of(held), list[dict[str, Any]]()
+    for name in task.metrics:
+        sides = [json.loads(json.dumps(side, default=lambda v: v.tolist())) for side in task.sides(name, told, gold)]
+        same = next((f for f in found if [f["predictions"], f["labels"]] == sides), None)
+        if same is None:
+            found.append({"metrics": [name], "predictions": sides[0], "labels": sides[1]})
+        else:
+            same["metrics"].append(name)
+    return found
 
 
 def described(task: Task) -> dict[str, Any]:

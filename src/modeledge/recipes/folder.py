@@ -15,7 +15,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.families.folder import check_folder
 
 RECIPE = "run.toml"
-RESUMABLE = ("pretrain", "finetune")
+RESUMABLE = ("pretrain", "finetune", "study")
 
 
 def model_folder(path: str | Path) -> Path:
@@ -63,7 +63,8 @@ def _occupied(folder: Path, present: list[str]) -> ModeledgeError:
     return ModeledgeError("E-OUTPUT", what, where=str(folder), remedy=remedy)
 
 
-def _empty(folder: Path) -> None:
+def empty(folder: Path) -> None:
+    """Remove what is in a folder, but its lock."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
@@ -105,7 +106,7 @@ def run_folder(folder: Path, recipe: str, *, resume: bool = False) -> Iterator[P
             yield folder
         except BaseException:
             if not resume and not _trained(folder):
-                _empty(folder)  # nothing was trained: the name stays free for the corrected command
+                empty(folder)  # nothing was trained: the name stays free for the corrected command
             raise
     finally:
         os.close(lock)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from modeledge.config import load_config
 from modeledge.errors import ModeledgeError
+from modeledge.recipes.compare import StudyRecipe
+from modeledge.recipes.compare.table import finish_study
 from modeledge.recipes.finetune import finetune
 from modeledge.recipes.folder import RECIPE, RESUMABLE, finished, kind_of
 from modeledge.recipes.pretrain import TEXTS, pretrain
@@ -26,6 +28,8 @@ def resume(folder: Path, *, listeners: Sequence[Listener] = (), say: Callable[[s
         raise ModeledgeError("E-USAGE", f"a run of kind {kind!r} cannot be resumed", where=str(folder), remedy=remedy)
     if finished(folder):
         say("the run is finished")
+    elif kind == "study":
+        finish_study(load_config(StudyRecipe, path), folder, resume=True, say=say)
     elif kind == "finetune":
         tuning = load_config(FinetuneRecipe, path)
         if tuning.data == MEMORY:

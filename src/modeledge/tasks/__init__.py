@@ -9,7 +9,7 @@ from modeledge.tasks.dialogue import Dialogue, reference_lengths
 from modeledge.tasks.entities import EntityTask
 from modeledge.tasks.extract import ExtractTask
 from modeledge.tasks.label import ClassTask, LabelTask, ValueTask
-from modeledge.tasks.labels import Labels, check_sizes, check_splits, check_unseen, extended, infer
+from modeledge.tasks.labels import Labels, check_sizes, check_unseen, extended, infer
 from modeledge.tasks.lead import lead, lead_answers, sentences
 from modeledge.tasks.ordinal import OrdinalTask
 from modeledge.tasks.prompted import prompted_answers
@@ -87,7 +87,6 @@ __all__ = [
     "WriteTask",
     "answers",
     "check_sizes",
-    "check_splits",
     "check_unseen",
     "extended",
     "infer",

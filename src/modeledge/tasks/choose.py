@@ -55,6 +55,9 @@ class ChoiceTask(Task):
         lm: float = 0.0,
         wording: Wording = Wording(),  # noqa: B008
     ) -> None:
+        if facts.both:
+            what = "a decoder that reads an encoder has no row in which choices stand side by side"
+            raise ModeledgeError("E-USAGE", what, remedy="take an encoder or a decoder alone, or let the model write")
         self.tokenizer, self.columns, self.numbers, self.length = tokenizer, dict(columns), numbers, length
         self.most, self.wording = most, wording
         self.head = head or plain_head(facts)

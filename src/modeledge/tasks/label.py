@@ -25,6 +25,7 @@ from modeledge.tasks.task import Answer, Asked, Row, Say, Task, known_options, r
 from modeledge.tasks.wording import WORDING, Worded, Wording, worded
 from modeledge.tokens import Tokenizer
 
+NOTHING = "no_relation"  # TACRED's name for the class of no relation
 CLASS_METRICS, VALUE_METRICS = ("accuracy", "f1_macro", "matthews"), ("pearson", "spearman", "mean_squared_error")
 TWO_METRICS = ("accuracy", "f1", "f1_macro", "matthews")  # F1 of the second class, as MRPC and QQP are marked
 
@@ -161,17 +162,25 @@ class LabelTask(Worded, Task):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The names of the scores that `mark` gives; with two classes `f1` is that of the second name."""
+        """The names of the scores that `mark` gives; with two classes `f1` is that of the second name, and where one
+        means that there is no relation TACRED's mark is the first."""
         if self.labels.kind == "value":
             return VALUE_METRICS
+        if NOTHING in self.labels.names:
+            return ("relation_f1", *CLASS_METRICS)
         return TWO_METRICS if len(self.labels.names) == 2 else CLASS_METRICS
 
     def sides(self, metric: str, answers: Sequence[Answer], examples: Sequence[Example]) -> tuple[Any, Any]:
-        """Class numbers or values `[rows]` of answers and of labels."""
+        """Class numbers or values `[rows]` of answers and of labels; for `relation_f1` "no relation" is class 0."""
         told = {answer.index: answer.value for answer in answers}
         dtype = np.int64 if self.labels.kind == "class" else np.float64
         guesses = np.array([told[example.index] for example in examples], dtype=dtype)
-        return guesses, np.array([example.label for example in examples], dtype=dtype)
+        gold = np.array([example.label for example in examples], dtype=dtype)
+        if metric == "relation_f1":
+            none, order = self.labels.names.index(NOTHING), np.arange(len(self.labels.names))
+            order[[0, none]] = none, 0
+            return order[guesses], order[gold]
+        return guesses, gold
 
     @property
     def answered(self) -> tuple[str, ...]:

@@ -65,6 +65,8 @@ class TrainConfig(Settings):
             raise ValueError(f"micro_batch {self.micro_batch} is larger than batch {self.batch}")
         if self.patience is not None and self.judge_every is None:
             raise ValueError("patience counts verdicts, and without judge_every there are none")
+        if self.base_width is not None and self.optimizer != "adamw":
+            raise ValueError("base_width is a rule for the rates of adamw")
         if self.mean_of_last is not None:
             if self.save_every is None:
                 raise ValueError("mean_of_last averages checkpoints, and without save_every there is one")

@@ -1,0 +1,238 @@
+"""The grid engine: it runs what is not finished, one run after the other, and never repeats what is.
+
+Every run has a folder of its own, so the state of a study is nothing but its folders: killed anywhere, the study goes
+on where its folders say, inside a run too, bit for bit as if it had not been stopped. A run that fails is recorded
+with its error beside its folder, what needs its model is left out, and the others go on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modeledge import files
+from modeledge.config import load_config, to_toml
+from modeledge.corpus.shard import Shards
+from modeledge.errors import ModeledgeError, printable
+from modeledge.recipes.compare.facts import FACTS, seconds, write_facts
+from modeledge.recipes.compare.grid import (
+    CELLS,
+    Unit,
+    body_of,
+    corpus_recipe,
+    done,
+    finetune_recipe,
+    pretrain_recipe,
+    selected,
+    units,
+)
+from modeledge.recipes.compare.jobs import run_side_by_side
+from modeledge.recipes.compare.rows import write_rows
+from modeledge.recipes.compare.study import StudyRecipe
+from modeledge.recipes.finetune import finetune
+from modeledge.recipes.folder import RECIPE, empty
+from modeledge.recipes.pretrain import prepare_corpus, pretrain
+from modeledge.recipes.recipe import absolute
+from modeledge.report.markup import exact, flat
+from modeledge.tokens import Tokenizer
+from modeledge.train.session import Listener, write_environment
+
+if TYPE_CHECKING:
+    from modeledge.train.record import StepRecord
+
+Say = Callable[[str], None]
+Progress = Callable[[str], AbstractContextManager[Listener]]
+ERROR = "error.json"
+FREE = ("minutes",)  # keys that change no number: a resumed study may have others
+
+
+@contextmanager
+def unseen(title: str) -> Iterator[Listener]:
+    """No progress bar."""
+    with nullcontext():
+        yield lambda record: None
+
+
+def compare(
+    study: StudyRecipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    only: Sequence[str] = (),
+    jobs: int = 1,
+    progress: Progress = unseen,
+    say: Say = print,
+) -> list[Unit]:
+    """Run what is not finished of a study in `folder`, `jobs` runs at a time; returns the runs that failed.
+
+    `only` are patterns of run names (`selected`). Raises `E-OUTPUT` for a folder in use, `E-RESUME` with the difference
+    where the study is another one, and what a recipe that cannot be read, rows or a corpus raise: before the first run.
+    """
+    chosen = selected(study, only)
+    for unit in units(study):  # every recipe is read before anything runs
+        recipe_of(study, unit, folder)
+    with study_folder(folder, study, resume=resume):
+        write_environment(folder, study.seeds[0])
+        for task in dict.fromkeys(u.task for u in chosen if u.task is not None):
+            write_rows(study, folder, task, say)
+        if any(u.task is None for u in chosen):
+            shared_corpus(study, folder, say)
+        left = [unit for unit in chosen if not complete(unit, folder)]
+        say(f"{len(left)} of {len(chosen)} runs to do")
+        if jobs == 1:
+            return one_by_one(study, left, folder, progress, say)
+        return run_side_by_side(
+            left,
+            folder,
+            jobs,
+            needs=lambda unit: body_of(study, unit.cell, unit.seed) if unit.task is not None else None,
+            error_file=lambda unit: error_file(unit, folder),
+            say=say,
+        )
+
+
+def complete(unit: Unit, folder: Path) -> bool:
+    """Is there nothing left to do of a run?"""
+    return done(unit, folder) and (unit.task is not None or (unit.folder(folder) / FACTS).exists())
+
+
+def one_by_one(study: StudyRecipe, left: Sequence[Unit], folder: Path, progress: Progress, say: Say) -> list[Unit]:
+    """Runs in this process, in their order; returns those that failed."""
+    failed = []
+    for place, unit in enumerate(left, 1):
+        say(f"[{place}/{len(left)}] {unit.name}")
+        if not attempt(study, unit, folder, progress, say):
+            failed.append(unit)
+    return failed
+
+
+def recipe_of(study: StudyRecipe, unit: Unit, folder: Path) -> Any:
+    """The recipe of a run, paths made absolute."""
+    if unit.task is None:
+        return absolute(pretrain_recipe(study, unit, folder.absolute()))
+    return absolute(finetune_recipe(study, unit, folder.absolute()))
+
+
+def shared_corpus(study: StudyRecipe, folder: Path, say: Say) -> tuple[Tokenizer, Shards]:
+    """The tokenizer and the shards of all cells, built once."""
+    return prepare_corpus(absolute(corpus_recipe(study, folder.absolute())), folder, None, say)
+
+
+def attempt(study: StudyRecipe, unit: Unit, folder: Path, progress: Progress, say: Say) -> bool:
+    """One run, with its failure recorded; did it come to its end?"""
+    failure = error_file(unit, folder)
+    failure.unlink(missing_ok=True)
+    try:
+        body = body_of(study, unit.cell, unit.seed)
+        if unit.task is not None and body is not None and not done(body, folder):
+            what = "its pre-training did not come to its end"
+            raise ModeledgeError("E-NO-FILE", what, where=body.name, remedy="see the error of that run")
+        with (progress if unit.task is None else unseen)(unit.name) as listen:
+            run(study, unit, folder, [listen], say)
+    except Exception as error:  # whatever it is, the other runs can go on: a study is left overnight
+        told = str(error) if isinstance(error, ModeledgeError) else f"{type(error).__name__}: {error}"
+        say(f"FAILED {unit.name}: {told}")
+        code = error.code if isinstance(error, ModeledgeError) else type(error).__name__
+        trace = "" if isinstance(error, ModeledgeError) else traceback.format_exc()
+        files.write_json(failure, {"code": code, "error": printable(told, 2000), "traceback": trace})
+        return False
+    return True
+
+
+def error_file(unit: Unit, folder: Path) -> Path:
+    """Where the failure of a run is recorded: beside its folder, which a later attempt goes on with."""
+    here = unit.folder(folder)
+    return here.with_name(f"{here.name}.{ERROR}")
+
+
+def run(study: StudyRecipe, unit: Unit, folder: Path, listeners: Sequence[Listener], say: Say) -> None:
+    """A run from where it is to its end; its checkpoints go when its model is there."""
+    here, recipe = unit.folder(folder), recipe_of(study, unit, folder)
+    going_on = (here / RECIPE).exists()
+    watched = [*listeners, *([budget(study.minutes, here)] if study.minutes is not None else [])]
+    if unit.task is not None:
+        results = finetune(recipe, here, listeners=watched, say=remarks(say), resume=going_on)
+        first = study.tasks[unit.task].metrics[0]
+        mark = results["scores"].get(first)
+        say(f"{unit.name}: {first} {mark['value']:.4f}" if mark else f"{unit.name}: done")
+    else:
+        if not done(unit, folder):
+            pretrain(recipe, here, listeners=watched, say=say, resume=going_on)
+        tokenizer, shards = shared_corpus(study, folder, lambda line: None)
+        write_facts(recipe, here, tokenizer, shards)
+    shutil.rmtree(here / "checkpoints", ignore_errors=True)
+
+
+def remarks(say: Say) -> Say:
+    """Of what a short run says only what a reader must know."""
+    return lambda line: say(line) if line.startswith(("WARNING", "ALLOWED", "note")) else None
+
+
+def budget(minutes: float, folder: Path) -> Listener:
+    """Stops a run (`E-BUDGET`) that has taken more than its minutes, those before it was resumed among them."""
+    spent = [seconds(folder)]
+
+    def listen(record: StepRecord) -> None:
+        spent[0] += record.seconds
+        if spent[0] > 60 * minutes and record.step < record.of:
+            share = record.step / record.of
+            what = f"{minutes:g} minutes are over after {record.step:,} of {record.of:,} steps ({100 * share:.0f} %)"
+            remedy = f"set minutes to {1.1 * spent[0] / 60 / share:.1f} or more, or lower the steps"
+            raise ModeledgeError("E-BUDGET", what, where=str(folder), remedy=remedy)
+
+    return listen
+
+
+@contextmanager
+def study_folder(folder: Path, study: StudyRecipe, *, resume: bool) -> Iterator[None]:
+    """Hold the folder of a study, which is fresh, or with `resume` the folder of this very study.
+
+    Raises `E-OUTPUT`, `E-RUN-FOLDER`, `E-RESUME`. A study that fails before its first run leaves nothing behind.
+    """
+    if folder.is_file():
+        raise ModeledgeError("E-OUTPUT", "this is a file", where=str(folder))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ModeledgeError("E-OUTPUT", error.strerror or str(error), where=str(folder)) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ModeledgeError("E-OUTPUT", "another process is running here", where=str(folder)) from error
+        files.remove_stale(folder)
+        present = sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+        if present and not resume:
+            remedy = f"go on with it (--resume), or choose another folder ({', '.join(present[:4])})"
+            raise ModeledgeError("E-OUTPUT", "the folder is not empty", where=str(folder), remedy=remedy)
+        if (folder / RECIPE).exists():
+            check_same(study, folder / RECIPE)
+        elif present:
+            raise ModeledgeError("E-RUN-FOLDER", f"there is no {RECIPE}: nothing to resume", where=str(folder))
+        files.write_text(folder / RECIPE, to_toml(study))
+        try:
+            yield
+        except BaseException:
+            if not present and not (folder / CELLS).exists():
+                empty(folder)  # nothing was run: the name stays free for the corrected command
+            raise
+    finally:
+        os.close(lock)
+
+
+def check_same(study: StudyRecipe, path: Path) -> None:
+    """Refuse a study that is not the one of the folder, with the keys that differ (`E-RESUME`)."""
+    before, now = (flat(s.model_dump(mode="json", exclude=set(FREE))) for s in (load_config(StudyRecipe, path), study))
+    changed = [key for key in dict.fromkeys([*before, *now]) if before.get(key) != now.get(key)]
+    if changed:
+        told = [f"{key} was {exact(before.get(key))}, is {exact(now.get(key))}" for key in changed[:4]]
+        more = f", and {len(changed) - 4} more keys" if len(changed) > 4 else ""
+        remedy = "restore the study, or begin another one in another folder"
+        raise ModeledgeError("E-RESUME", "; ".join(told) + more, where=str(path), remedy=remedy)

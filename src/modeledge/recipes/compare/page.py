@@ -1,0 +1,185 @@
+"""The report of a study: what holds, the whole table, the pictures, what it cost, what failed, how to do it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from modeledge import files
+from modeledge.metrics import METRICS
+from modeledge.recipes.compare.grid import Unit, done
+from modeledge.recipes.compare.results import Outcome, Results
+from modeledge.recipes.compare.table import costs, shares, told
+from modeledge.recipes.folder import RECIPE
+from modeledge.report import (
+    Code,
+    Details,
+    Figure,
+    Headline,
+    KeyValues,
+    Page,
+    Paragraph,
+    Result,
+    Section,
+    Table,
+    Verdict,
+    comparison_plot,
+    loss_curves,
+    read_run,
+)
+from modeledge.report.blocks import Align, Block, Cell
+
+HOW = (
+    "Each mark is a mean over seeds; its 95 % interval is a bootstrap over seeds and test rows. All cells learn from "
+    "the same training rows and are marked on the same test rows. Shares are in points of a hundred."
+)
+
+
+def study_page(results: Results, folder: Path) -> Page:
+    """The page of a study, finished or not."""
+    study = results.study
+    sections = [
+        Section("What holds", [*verdicts(results), Paragraph(HOW), *([Paragraph(study.note)] if study.note else [])]),
+        Section("The table", whole_table(results)),
+        *(task_section(results, task) for task in study.tasks),
+        Section("Pre-training", pretraining(results, folder)),
+        Section("Runs", runs(results)),
+        Section("How to do this again", again(results, folder)),
+    ]
+    count = sum(len(o.by_seed) for o in results.outcomes if o.metric == study.tasks[o.task].metrics[0])
+    headlines = (
+        Headline("cells", str(len(study.cells)), f"scale {study.scale}"),
+        Headline("seeds", str(len(study.seeds)), "of pre-training and of fine-tuning"),
+        Headline(
+            "fine-tuning runs", str(count), f"{len(results.waiting)} runs still to do, {len(results.failed)} failed"
+        ),
+    )
+    subtitle = f"{len(study.cells)} cells × {len(study.seeds)} seeds × {len(study.tasks)} tasks"
+    return Page(study.title, subtitle, [s for s in sections if s.blocks], headlines)
+
+
+def verdicts(results: Results) -> list[Block]:
+    """A sentence a task: who is ahead of, and who is behind the row compared with, beyond chance."""
+    study, blocks = results.study, list[Block]()
+    if results.failed:
+        blocks.append(Verdict(f"{len(results.failed)} runs failed: the table lacks them.", "bad"))
+    if results.waiting:
+        blocks.append(Verdict(f"{len(results.waiting)} runs are still to be done.", "mixed"))
+    for task, asked in study.tasks.items() if study.against is not None else ():
+        found = [
+            o for o in results.outcomes if (o.task, o.metric) == (task, asked.metrics[0]) and o.against is not None
+        ]
+        way = 1 if METRICS[asked.metrics[0]].greater_is_better else -1
+        ahead = [
+            named(results, o.cell) for o in found if o.against and o.against.excludes_zero and way * o.against.mean > 0
+        ]
+        behind = [
+            named(results, o.cell) for o in found if o.against and o.against.excludes_zero and way * o.against.mean < 0
+        ]
+        if not found:
+            continue
+        rest = len(found) - len(ahead) - len(behind)
+        parts = [f"better: {', '.join(ahead)}" if ahead else "", f"worse: {', '.join(behind)}" if behind else ""]
+        parts.append(f"not told apart: {rest}" if rest else "")
+        text = f"{asked.label or task} ({asked.metrics[0]}), against {named(results, str(study.against))}: "
+        text += "; ".join(part for part in parts if part)
+        blocks.append(Verdict(text, "good" if ahead or behind else "mixed"))
+    return blocks
+
+
+def whole_table(results: Results) -> list[Block]:
+    """A row a cell, columns by task; the best of each column is marked."""
+    study = results.study
+    columns = [(task, metric) for task, asked in study.tasks.items() for metric in asked.metrics]
+    heads = ["", "Parameters", "MFLOPs a token", "Tokens", "Seconds"]
+    heads += [f"{study.tasks[task].label or task}: {metric}" for task, metric in columns]
+    rows: list[list[Cell]] = [
+        [named(results, name), *costs(results, name), *(told(results, name, *c) for c in columns)]
+        for name in study.cells
+    ]
+    best = {place for n, column in enumerate(columns, 5) for place in best_of(results, *column, column=n)}
+    caption = "Parameters, measured operations a token (forwards and backwards), tokens and seconds of pre-training."
+    if study.against is not None:
+        caption += f" * another than {named(results, study.against)}: the interval of the difference leaves out 0."
+    align: list[Align] = ["left"]
+    return [Table(heads, rows, [*align, *["right"] * (len(heads) - 1)], caption, best)]  # type: ignore[list-item]
+
+
+def best_of(results: Results, task: str, metric: str, *, column: int) -> list[tuple[int, int]]:
+    """The place of the best mark of a column; none where a single cell has one."""
+    found = [(o.value, row) for row, name in enumerate(results.study.cells) if (o := results.at(name, task, metric))]
+    if len(found) < 2:
+        return []
+    choose = max if METRICS[metric].greater_is_better else min
+    top = choose(value for value, _ in found)
+    return [(row, column) for value, row in found if value == top]
+
+
+def task_section(results: Results, task: str) -> Section:
+    """One task: a picture of its first metric, and the paired differences of all."""
+    study, asked = results.study, results.study.tasks[task]
+    blocks: list[Block] = []
+    first = [o for o in results.outcomes if (o.task, o.metric) == (task, asked.metrics[0])]
+    if first:
+        drawn = [Result(named(results, o.cell), o.items, *_scaled(o)) for o in first]
+        title = f"{asked.metrics[0]} (points)" if shares(asked.metrics[0]) else asked.metrics[0]
+        blocks.append(Figure(comparison_plot(drawn, score=title), "Test rows in the key; bars are 95 % intervals."))
+    rows = [difference_row(results, o) for o in results.outcomes if o.task == task and o.against is not None]
+    if rows and study.against is not None:
+        columns = ("", "Metric", "Difference", "95 % interval", "p", "Seconds a run")
+        caption = f"Paired differences from {named(results, study.against)}: the same seeds and the same test rows."
+        blocks.append(Table(columns, rows, ("left", "left", "right", "right", "right", "right"), caption))
+    return Section(asked.label or task, blocks)
+
+
+def _scaled(o: Outcome) -> tuple[float, float, float]:
+    by = 100 if shares(o.metric) else 1
+    return by * o.value, by * o.low, by * o.high
+
+
+def difference_row(results: Results, o: Outcome) -> list[Cell]:
+    """A paired difference in words."""
+    assert o.against is not None
+    by = 100 if shares(o.metric) else 1
+    mean, low, high = (f"{by * v:+.2f}" for v in (o.against.mean, o.against.low, o.against.high))
+    return [named(results, o.cell), o.metric, mean, f"{low} – {high}", f"{o.against.p:.2g}", f"{o.seconds:.1f}"]
+
+
+def pretraining(results: Results, folder: Path) -> list[Block]:
+    """The loss curves of the first seed, by group: losses of different objectives do not compare."""
+    study, blocks = results.study, list[Block]()
+    seed = study.seeds[0]
+    for group in dict.fromkeys(cell.group for cell in study.cells.values()):
+        bodies = {name: Unit(name, seed) for name, cell in study.cells.items() if cell.group == group}
+        found = {name: read_run(u.folder(folder)) for name, u in bodies.items() if done(u, folder)}
+        found = {name: run for name, run in found.items() if run.series("loss")[0]}
+        if found:
+            picture = loss_curves(list(found.values()), [study.label(name) for name in found])
+            blocks.append(Figure(picture, f"{group or 'Training loss'}: nats a token, seed {seed}."))
+    return blocks
+
+
+def runs(results: Results) -> list[Block]:
+    """What failed, with its error, and what is still to run."""
+    blocks: list[Block] = []
+    if results.failed:
+        blocks.append(Table(("Failed", "Error"), [list(row) for row in results.failed.items()]))
+    if results.waiting:
+        blocks.append(Details(f"{len(results.waiting)} runs still to do", [Code("\n".join(results.waiting))]))
+    return blocks
+
+
+def again(results: Results, folder: Path) -> Sequence[Block]:
+    """The command, the resolved study, the machine."""
+    command = f"modeledge resume {folder}\nmodeledge compare {folder / RECIPE} --out ANOTHER_FOLDER"
+    return [
+        Code(command, "Go on with this study, or run it again."),
+        Details("The study", [Code((folder / RECIPE).read_text(encoding="utf-8"))]),
+        Details("The machine and the versions", [KeyValues(files.read_json(folder / "environment.json"))]),
+    ]
+
+
+def named(results: Results, cell: str) -> str:
+    """What a cell is called where its group is not in sight."""
+    group = results.study.cells[cell].group
+    return f"{results.study.label(cell)}, {group}" if group else results.study.label(cell)

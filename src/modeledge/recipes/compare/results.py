@@ -1,0 +1,171 @@
+"""What came of a study: its run folders read again, never its memory, so that a stopped study has a table too."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from modeledge import files
+from modeledge.errors import ModeledgeError, nearest
+from modeledge.metrics import METRICS, Drawn, Interval, drawn, drawn_difference
+from modeledge.recipes.compare.engine import error_file
+from modeledge.recipes.compare.facts import FACTS, seconds
+from modeledge.recipes.compare.grid import Unit, body_of, done, units
+from modeledge.recipes.compare.study import StudyRecipe
+from modeledge.recipes.finetune import ANSWERS
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One number of the table: a cell's mark on a task, the mean over seeds with its 95 % interval over seeds and test
+    rows, and how far it is above the cell that the study compares with, over the seeds that both have."""
+
+    cell: str
+    task: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    by_seed: Mapping[int, float]
+    items: int
+    seconds: float
+    against: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study's outcomes, what each body cost (means over seeds), what failed with its error, what is still to run."""
+
+    study: StudyRecipe
+    outcomes: Sequence[Outcome]
+    facts: Mapping[str, Mapping[str, Any]]
+    failed: Mapping[str, str] = field(default_factory=dict)
+    waiting: Sequence[str] = ()
+
+    def at(self, cell: str, task: str, metric: str) -> Outcome | None:
+        """One number of the table."""
+        return next((o for o in self.outcomes if (o.cell, o.task, o.metric) == (cell, task, metric)), None)
+
+
+def collect(study: StudyRecipe, folder: Path) -> Results:
+    """Read every finished run of a study."""
+    everything = units(study)
+    outcomes: list[Outcome] = []
+    for task, asked in study.tasks.items():
+        for metric in asked.metrics:
+            cells = [name for name in study.cells if task in study.tasks_of(name)]
+            outcomes += marked(study, folder, task, metric, cells)
+    failed = {u.name: files.read_json(error_file(u, folder)) for u in everything if error_file(u, folder).exists()}
+    waiting = [u.name for u in everything if not done(u, folder) and u.name not in failed]
+    facts = {cell: found for cell in study.cells if (found := facts_of(study, folder, cell))}
+    return Results(study, outcomes, facts, {name: row["error"] for name, row in failed.items()}, waiting)
+
+
+def marked(study: StudyRecipe, folder: Path, task: str, metric: str, cells: Sequence[str]) -> list[Outcome]:
+    """One column: every cell that has a seed, compared with the study's own row where both have a seed."""
+    runs = {cell: sides_of(study, folder, cell, task, metric) for cell in cells}
+    mark = METRICS[metric]
+    whole = {cell: drawn(mark, list(found.values()), seed=0) for cell, found in runs.items() if found}
+    base, out = study.against, list[Outcome]()
+    for cell, system in whole.items():
+        low, high = system.interval
+        differs = None
+        shared = [seed for seed in runs[cell] if base is not None and base != cell and seed in runs.get(base, {})]
+        if base is not None and shared:
+            pair = [_of(mark, runs[name], shared, whole[name]) for name in (cell, base)]
+            differs = drawn_difference(*pair)
+        spent = fmean(seconds(Unit(cell, seed, task).folder(folder)) for seed in runs[cell])
+        by_seed = dict(zip(runs[cell], (float(v) for v in system.by_seed), strict=True))
+        out.append(Outcome(cell, task, metric, system.value, low, high, by_seed, system.items, spent, differs))
+    return out
+
+
+def _of(metric: Any, runs: Mapping[int, tuple[Any, Any]], seeds: Sequence[int], whole: Drawn) -> Drawn:
+    """The draws over some seeds; those that are there already where it is all of them."""
+    return whole if list(runs) == list(seeds) else drawn(metric, [runs[seed] for seed in seeds], seed=0)
+
+
+def sides_of(study: StudyRecipe, folder: Path, cell: str, task: str, metric: str) -> dict[int, tuple[Any, Any]]:
+    """Predictions and labels of each finished seed. Raises `E-CONFIG-VALUE` for a metric that the task has not."""
+    found = {}
+    for seed in study.seeds:
+        unit = Unit(cell, seed, task)
+        if not done(unit, folder):
+            continue
+        told = files.read_json(unit.folder(folder) / ANSWERS)
+        side = next((row for row in told if metric in row["metrics"]), None)
+        if side is None:
+            known = [name for row in told for name in row["metrics"]]
+            what = f"task {task!r} is not marked by {metric!r}"
+            where = f"tasks.{task}.metrics"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where=where, remedy=nearest(metric, known))
+        found[seed] = (side["predictions"], side["labels"])
+    return found
+
+
+def facts_of(study: StudyRecipe, folder: Path, cell: str) -> dict[str, Any]:
+    """What the body of a cell cost, the mean over its finished seeds; empty where none is finished."""
+    bodies = [body for seed in study.seeds if (body := body_of(study, cell, seed)) is not None]
+    found = [files.read_json(path) for body in bodies if (path := body.folder(folder) / FACTS).exists()]
+    keys = ("parameters", "objective_parameters", "flops_per_token", "tokens", "loss", "seconds")
+    return {
+        key: fmean(row[key] for row in found) for key in keys if found and all(row[key] is not None for row in found)
+    }
+
+
+def as_plain(results: Results) -> dict[str, Any]:
+    """What `results.json` keeps."""
+    study = results.study
+    rows = []
+    for o in results.outcomes:
+        row = {**vars(o), "by_seed": {str(seed): value for seed, value in o.by_seed.items()}}
+        rows.append({**row, "against": None if o.against is None else vars(o.against)})
+    return {
+        "title": study.title,
+        "scale": study.scale,
+        "seeds": list(study.seeds),
+        "against": study.against,
+        "cells": {name: {"label": study.label(name), "group": c.group} for name, c in study.cells.items()},
+        "outcomes": rows,
+        "facts": {name: dict(facts) for name, facts in results.facts.items()},
+        "failed": dict(results.failed),
+        "waiting": list(results.waiting),
+    }
+
+
+COLUMNS = (
+    "cell", "label", "group", "parameters", "flops_per_token", "pretraining_tokens", "pretraining_seconds",
+    "task", "metric", "value", "low", "high", "seeds", "items", "finetuning_seconds",
+    "against", "difference", "difference_low", "difference_high", "p",
+)  # fmt: skip
+
+
+def as_csv(results: Results) -> str:
+    """A line an outcome; cells without one stand with their costs alone."""
+    study, text = results.study, io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for name, cell in study.cells.items():
+        facts = results.facts.get(name, {})
+        costs = {"parameters": "parameters", "flops_per_token": "flops_per_token"}
+        costs |= {"tokens": "pretraining_tokens", "seconds": "pretraining_seconds"}
+        first: dict[str, Any] = {"cell": name, "label": study.label(name), "group": cell.group}
+        first |= {column: facts.get(key) for key, column in costs.items()}
+        mine = [_columns(o, study) for o in results.outcomes if o.cell == name]
+        writer.writerows({**first, **columns} for columns in mine or [{}])
+    return text.getvalue()
+
+
+def _columns(o: Outcome, study: StudyRecipe) -> dict[str, Any]:
+    row = {"task": o.task, "metric": o.metric, "value": o.value, "low": o.low, "high": o.high}
+    row |= {"seeds": len(o.by_seed), "items": o.items, "finetuning_seconds": o.seconds}
+    if o.against is None:
+        return row
+    found = o.against
+    paired = {"difference": found.mean, "difference_low": found.low, "difference_high": found.high, "p": found.p}
+    return {**row, "against": study.against, **paired}

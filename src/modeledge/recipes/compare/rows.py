@@ -1,0 +1,125 @@
+"""The labelled rows of a study: chosen once, by lot, and written as plain tables that every run of a task reads.
+
+All seeds and cells learn from the same training rows and are marked on the same test rows in the same order, so that
+two systems can be compared row by row. Which rows those are is a function of the task's name and the data alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from modeledge import files
+from modeledge.corpus.layouts.template import Template, render
+from modeledge.corpus.rows import read_table
+from modeledge.errors import ModeledgeError, nearest, printable
+from modeledge.recipes.benchmark import ORDINARY, benchmark_rows, local
+from modeledge.recipes.compare.study import StudyRecipe, TaskRecipe
+from modeledge.recipes.recipe import FinetuneRecipe
+from modeledge.seed import Noise
+from modeledge.tasks import set_aside
+
+Say = Callable[[str], None]
+Row = dict[str, Any]
+DATA = "data"
+
+
+def table_of(folder: Path, task: str, part: str) -> Path:
+    """Where the rows of a task are: `part` is "train" or "test"."""
+    return folder / DATA / task / f"{part}.jsonl"
+
+
+def write_rows(study: StudyRecipe, folder: Path, name: str, say: Say) -> None:
+    """The tables of one task; those that are there already stay. Raises what reading and choosing raises."""
+    final = folder / DATA / name
+    if final.exists():
+        return
+    task = study.tasks[name]
+    train, test = chosen_rows(study, name, say)
+    with files.committed_folder(final, {"schema": 1}) as temporary:
+        for part, rows in (("train", train), ("test", test)):
+            text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+            (temporary / f"{part}.jsonl").write_text(text, encoding="utf-8")
+    say(f"{task.label or name}: {len(train):,} training rows, {len(test):,} test rows")
+
+
+def chosen_rows(study: StudyRecipe, name: str, say: Say) -> tuple[list[Row], list[Row]]:
+    """Training and test rows of a task with their made columns."""
+    task, noise = study.tasks[name], Noise(0).at("study", name)
+    train, test = read_parts(study, task, lambda line: say(f"{name}: {line}"))
+    if test is None:
+        keys = [_key(row, task.apart, number) for number, row in enumerate(train)]
+        stay, go = set_aside(keys, [""] * len(train), task.test_share, noise.at("test"))
+        train, test = [train[i] for i in stay], [train[i] for i in go]
+    elif task.apart is not None:
+        marked = {_key(row, task.apart, number) for number, row in enumerate(test)}
+        kept = [row for number, row in enumerate(train) if _key(row, task.apart, number) not in marked]
+        if gone := len(train) - len(kept):
+            say(f"{name}: {gone:,} training rows left out: a test row has the same {task.apart!r}")
+        train = kept
+    train, test = by_lot(train, task.rows, noise.at("train rows")), by_lot(test, task.test_rows, noise.at("test rows"))
+    if not train or not test:
+        what = f"{len(train)} training rows and {len(test)} test rows"
+        raise ModeledgeError("E-EMPTY-SPLIT", what, where=f"tasks.{name}")
+    return [made(row, task, name) for row in train], [made(row, task, name) for row in test]
+
+
+def read_parts(study: StudyRecipe, task: TaskRecipe, say: Say) -> tuple[list[Row], list[Row] | None]:
+    """The rows of a task's files; no test rows where they are to be set aside."""
+    data, test = study.place(task.data), None if task.test is None else study.place(task.test)
+    if task.layout in (None, ORDINARY):
+        return table(data), None if test is None else table(test)
+    asked = FinetuneRecipe(model="", data=data, test=test, layout=task.layout)
+    return benchmark_rows(asked, "train", say) or [], benchmark_rows(asked, "test", say)
+
+
+def table(path: str) -> list[Row]:
+    """An ordinary table; each row knows its place."""
+    return [{**record.fields, "__where__": record.where} for record in read_table(local(path))]
+
+
+def by_lot(rows: Sequence[Row], most: int | None, noise: Noise) -> list[Row]:
+    """At most so many rows, drawn by lot, in their order."""
+    if most is None or most >= len(rows):
+        return list(rows)
+    order = noise.generator().permutation(len(rows))[:most]
+    return [rows[i] for i in sorted(order.tolist())]
+
+
+def made(row: Row, task: TaskRecipe, name: str) -> Row:
+    """A row with the columns that the task makes. Raises `E-LABEL-UNKNOWN` for a value without a word."""
+    out = dict(row)
+    for column, words in task.values.items():
+        value = str(out.get(column))
+        if value not in words:
+            what, where = f"{printable(value, 60)!r} has no word", str(row.get("__where__", ""))
+            where = f"tasks.{name}.values.{column}: {where}"
+            raise ModeledgeError("E-LABEL-UNKNOWN", what, where=where, remedy=nearest(value, words))
+        out[column] = words[value]
+    for column, path in task.lists.items():
+        out[column] = _picked(row, path)
+    for column, text in task.texts.items():
+        out[column] = render(Template(text), out)
+    return {key: value for key, value in out.items() if key != "__where__"}
+
+
+def _picked(row: Mapping[str, Any], path: str) -> list[str]:
+    """`answers.text` of `{"answers": [{"text": "a"}, {"text": "b"}, {"text": "a"}]}` is `["a", "b"]`."""
+    column, _, field = path.partition(".")
+    values = row.get(column)
+    if not isinstance(values, list) or not all(isinstance(v, dict) and field in v for v in values):
+        what = f"column {column!r} is no list of objects with a field {field!r}"
+        raise ModeledgeError("E-FIELD-TYPE", what, where=str(row.get("__where__", "")))
+    return list(dict.fromkeys(str(value[field]) for value in values))
+
+
+def _key(row: Row, column: str | None, number: int) -> object:
+    """What groups a row; without a column it stands alone."""
+    if column is None:
+        return number
+    if column not in row:
+        where, remedy = str(row.get("__where__", "")), nearest(column, [k for k in row if k != "__where__"])
+        raise ModeledgeError("E-MISSING-FIELD", f"there is no column {column!r}", where=where, remedy=remedy)
+    return str(row[column])

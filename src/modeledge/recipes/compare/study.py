@@ -1,0 +1,148 @@
+"""What a study asks for: one corpus, named cells, downstream tasks, seeds and sizes, in one TOML file.
+
+A cell says only in what it differs: its `pretrain` table lies over that of the study, which is a `PretrainRecipe`
+without corpus and tokenizer; its `finetune` table lies over that of the study and of the task, which together are a
+`FinetuneRecipe` without model and data. So every key of both recipes can be an axis of a comparison, and a key that no
+recipe has is refused before anything runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from modeledge.config import Settings, load_config, read_toml
+from modeledge.config.check import merged
+from modeledge.config.read import load_values
+from modeledge.errors import ModeledgeError, nearest
+from modeledge.recipes.recipe import CorpusRecipe, TokenizerRecipe
+
+PLACE = "{data}"  # in a path of a study: the folder that `data` names
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+PRETRAIN = "pretrain"  # the name of a cell's first run, beside those of the tasks
+
+
+class CellRecipe(Settings):
+    """A row of the table: how a body comes to be, and how it is fine-tuned.
+
+    The body is pre-trained as `pretrain` says (over the study's own table), or it is that `of` another cell, or a
+    `model` that exists. `label` is what the table prints, `group` the block of rows that it stands in.
+    """
+
+    label: str = ""
+    group: str = ""
+    of: str | None = None
+    model: str | None = None
+    pretrain: dict[str, Any] = Field(default_factory=dict)
+    finetune: dict[str, Any] = Field(default_factory=dict)
+    tasks: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_body(self) -> CellRecipe:
+        if sum((bool(self.pretrain), self.of is not None, self.model is not None)) > 1:
+            raise ValueError("a body is pre-trained, of another cell, or a model that exists: name one of the three")
+        return self
+
+
+class TaskRecipe(Settings):
+    """A group of columns: labelled rows, and how they are learned and marked.
+
+    `data`, `layout` and `test` are those of a `FinetuneRecipe`. At most `rows` training and `test_rows` test rows are
+    taken, by lot; without a `test`, `test_share` is set aside. Rows that are equal in the column `apart` never stand
+    on both sides. `values` replaces the words of a column, `lists` makes a column of the field of each item of another
+    (`target = "answers.text"`), and `texts` makes one of others, `{column}` standing for a value. The first of
+    `metrics` is the one that systems are compared by.
+    """
+
+    label: str = ""
+    data: str
+    layout: str | None = None
+    test: str | None = None
+    rows: int | None = Field(default=None, ge=1)
+    test_rows: int | None = Field(default=None, ge=1)
+    test_share: float = Field(default=0.2, gt=0, lt=1)
+    apart: str | None = None
+    texts: dict[str, str] = Field(default_factory=dict)
+    values: dict[str, dict[str, str]] = Field(default_factory=dict)
+    lists: dict[str, str] = Field(default_factory=dict)
+    metrics: tuple[str, ...] = Field(min_length=1)
+    finetune: dict[str, Any] = Field(default_factory=dict)
+
+
+class StudyRecipe(Settings):
+    """A grid of runs: each cell is pre-trained once a seed and fine-tuned once a seed and task.
+
+    `data` is the folder that `{data}` stands for in paths. `minutes` is what one run may take at most; one that takes
+    longer is stopped and counted as failed. `against` is the cell that the others are compared with. `scales` holds
+    tables that `--scale` lays over the file.
+    """
+
+    kind: Literal["study"] = "study"
+    title: str = "A study"
+    note: str = ""
+    scale: str = "default"
+    data: str = "data"
+    seeds: tuple[int, ...] = Field(default=(0, 1), min_length=1)
+    minutes: float | None = Field(default=None, gt=0)
+    against: str | None = None
+    corpus: CorpusRecipe | None = None
+    tokenizer: TokenizerRecipe = TokenizerRecipe()
+    pretrain: dict[str, Any] = Field(default_factory=dict)
+    finetune: dict[str, Any] = Field(default_factory=dict)
+    cells: dict[str, CellRecipe] = Field(min_length=1)
+    tasks: dict[str, TaskRecipe] = Field(default_factory=dict)
+    scales: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudyRecipe:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("a seed is named twice")
+        for name in (*self.cells, *self.tasks):
+            if not NAME.fullmatch(name) or name == PRETRAIN:
+                raise ValueError(f"{name!r} is no name of a folder: letters, digits, '.', '_', '-', not {PRETRAIN!r}")
+        for name, cell in self.cells.items():
+            body = self.cells.get(cell.of) if cell.of is not None else None
+            if cell.of is not None and (body is None or body.of is not None):
+                raise ValueError(f"cells.{name}.of: {cell.of!r} is no cell with a body of its own")
+            unknown = [task for task in cell.tasks or () if task not in self.tasks]
+            if unknown:
+                raise ValueError(f"cells.{name}.tasks: there is no task {unknown[0]!r}")
+        if self.against is not None and self.against not in self.cells:
+            raise ValueError(f"against: {self.against!r} is no cell; {nearest(self.against, self.cells)}")
+        return self
+
+    def tasks_of(self, cell: str) -> tuple[str, ...]:
+        """The tasks that a cell is fine-tuned on."""
+        named = self.cells[cell].tasks
+        return tuple(self.tasks) if named is None else named
+
+    def label(self, cell: str) -> str:
+        """What the table calls a cell."""
+        return self.cells[cell].label or cell
+
+    def place(self, path: str) -> str:
+        """A path of the study with `{data}` replaced."""
+        return path.replace(PLACE, self.data.rstrip("/") or "/")
+
+
+def load_study(
+    path: Path, scale: str = "default", overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None
+) -> StudyRecipe:
+    """A study out of a TOML file, the tables of its scale over it, `values` and `key=value` over both.
+
+    Raises `E-CONFIG-VALUE` for a scale that the file has not, and what `load_config` raises.
+    """
+    tree = read_toml(path)
+    scales = tree.pop("scales", {})
+    if scale != "default" and (not isinstance(scales, dict) or scale not in scales):
+        what = f"the study has no scale {scale!r}"
+        raise ModeledgeError("E-CONFIG-VALUE", what, where=str(path), remedy=nearest(scale, ["default", *scales]))
+    tree = merged(tree, scales.get(scale, {}))
+    named = {} if scale == "default" and "scale" in tree else {"scale": scale}  # a run.toml knows its scale
+    tree = merged(merged(tree, {**(values or {}), **named}), load_values(overrides))
+    study = load_config(StudyRecipe, None, values=tree)
+    return study.model_copy(update={"data": str(Path(study.data).absolute())})

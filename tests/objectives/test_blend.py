@@ -299,5 +299,5 @@ def test_a_blend_draws_its_parts_and_repeats_as_they_do():
     assert Blend(parts).repeats is None
     static = MaskedLM(replace(masked(), masks=3))
     assert Blend({"a": static, "b": MaskedLM(replace(masked(), masks=3))}).repeats == 3
-    with pytest.raises(ModeledgeError, match="E-CONFIG: blend: masks of 'a' come again"):
+    with pytest.raises(ModeledgeError, match="E-CONFIG: blend: masks of 'a' come again after 3 epochs"):
         Blend({"a": static, "b": MaskedLM(masked())})

@@ -11,8 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from modeledge.cli import app
-from modeledge.config import load_config
-from modeledge.config.read import read_toml
+from modeledge.config import load_config, read_toml
 from modeledge.recipes.compare import StudyRecipe
 from modeledge.recipes.objectives import AIMS
 from modeledge.recipes.recipe import PretrainRecipe

@@ -13,7 +13,7 @@ from typing import Any
 import preflight_small as small
 import pytest
 
-from modeledge.config import load_config
+from modeledge.config import load_config, read_toml
 from modeledge.corpus.layouts import read_layout
 from modeledge.families import load_model, save_model
 from modeledge.model import Attention, FeedForward, Learned, Norm, Stack, Tokens, Transformer, TransformerConfig
@@ -119,13 +119,13 @@ def test_every_class_of_tasks_has_rows_here_or_is_named() -> None:
 # ---- what is shipped
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in RECIPES.glob("*.toml")))
+@pytest.mark.parametrize("name", sorted(p.name for p in RECIPES.glob("*.toml") if "cells" not in read_toml(p)))
 def test_the_shipped_recipes(name: str, tmp_path: Path) -> None:
     (tmp_path / "texts").mkdir()
     for part in range(3):
         (tmp_path / "texts" / f"{part}.txt").write_text("\n\n".join(small.text(n + 1000 * part, 40) for n in range(60)))
     paths = json.dumps([str(tmp_path / "texts" / "*.txt")])
-    small_run = (f"corpus.paths={paths}", "tokenizer.vocab_size=360", "train.precision=fp32", "train.threads=1")
+    small_run = (f"corpus.paths={paths}", "tokenizer.vocab_size=480", "train.precision=fp32", "train.threads=1")
     recipe = load_config(PretrainRecipe, RECIPES / name, small_run)
     with looked_at(recipe, lambda line: None) as view:
         assert [str(finding) for finding in preflight(view).findings] == []

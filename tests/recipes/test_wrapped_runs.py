@@ -17,6 +17,7 @@ from modeledge.families.wrapped import folder as wrapped_folder
 from modeledge.families.wrapped.wrap import HuggingFaceModel
 from modeledge.recipes.models import save
 from modeledge.recipes.use import Model
+from modeledge.tokens import train_tokenizer
 
 ROWS = [{"text": f"{TEXTS[n % 4]} {n}", "label": ("bad", "good")[n % 2]} for n in range(24)]
 SHAPE = {
@@ -124,6 +125,7 @@ TASKS: dict[str, Any] = {
     "extract": lambda n: {"question": f"who {n}", "context": f"{n} the quick fox and a dog", "answers": ["fox"]},
     "write": lambda n: {"source": f"who {n}", "target": "the fox"},
 }  # fmt: skip
+SIGNED = train_tokenizer([*TEXTS, "who @ # 0123456789"] * 3, kind="wordpiece", vocab_size=120)  # can mark entities
 BODIES = {
     "encoder": ("DebertaV2Model", "DebertaV2Config", SHAPE),
     "decoder": ("BloomForCausalLM", "BloomConfig", {"hidden_size": 16, "n_layer": 1, "n_head": 2}),
@@ -150,10 +152,10 @@ def bodies(hf: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
     for name, (kind, config, shape) in BODIES.items():
         torch.manual_seed(1)
         folders[name] = tmp_path_factory.mktemp(name)
-        ends = {"eos_token_id": TOKENIZER.specials.eos, "pad_token_id": TOKENIZER.specials.pad}
-        made = getattr(hf, config)(vocab_size=TOKENIZER.vocab_size, **{**ends, **shape})
+        ends = {"eos_token_id": SIGNED.specials.eos, "pad_token_id": SIGNED.specials.pad}
+        made = getattr(hf, config)(vocab_size=SIGNED.vocab_size, **{**ends, **shape})
         getattr(hf, kind)(made).save_pretrained(folders[name])
-        TOKENIZER.save(folders[name])
+        SIGNED.save(folders[name])
     return folders
 
 

@@ -67,8 +67,8 @@ def ours(work: Work, device: str, *, compiled: bool) -> tuple[Transformer, Block
     return model, block
 
 
-def theirs(work: Work, device: str, *, compiled: bool) -> Block:
-    """Their model with our weights, under autocast; padding to a multiple of 64, so that few shapes are compiled."""
+def theirs(work: Work, device: str, *, compiled: bool, bf16: bool = True, multiple: int = 64) -> Block:
+    """Their model with our weights, under autocast; padding to a multiple, so that few shapes are compiled."""
     import transformers
 
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +78,7 @@ def theirs(work: Work, device: str, *, compiled: bool) -> Block:
         other = getattr(transformers, work.theirs).from_pretrained(folder).to(device).train()
 
     def loss_of(inputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
             scores = other(**inputs, use_cache=False).logits if work.name != "bert" else other(**inputs).logits
         return F.cross_entropy(scores.float().flatten(0, 1), labels.flatten(), ignore_index=-100)
 
@@ -86,7 +86,7 @@ def theirs(work: Work, device: str, *, compiled: bool) -> Block:
     optimizer, feed = updater(other), batches(work)
 
     def block() -> float:
-        inputs, labels = padded(work, next(feed))
+        inputs, labels = padded(work, next(feed), multiple)
         there = {name: value.to(device, non_blocking=True) for name, value in inputs.items()}
         return updated(run(there, labels.to(device, non_blocking=True)), other, optimizer)
 

@@ -75,7 +75,7 @@ def still(config: TransformerConfig) -> TransformerConfig:
     )
 
 
-def padded(work: Work, examples: list[Prepared]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+def padded(work: Work, examples: list[Prepared], multiple: int = 64) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """Examples as transformers wants them: a row each; labels stand where the scores are read, −100 elsewhere."""
     inputs: dict[str, torch.Tensor] = {}
     for side, prefix in (("source", ""), ("target", "decoder_" if work.name == "t5" else "")):
@@ -83,7 +83,7 @@ def padded(work: Work, examples: list[Prepared]) -> tuple[dict[str, torch.Tensor
         if pieces[0] is None:
             continue
         longest = max(len(piece.ids) for piece in pieces)
-        wide = longest if work.name == "t5" else min(-(-longest // 64) * 64, work.length)
+        wide = longest if work.name == "t5" else min(-(-longest // multiple) * multiple, work.length)
         ids = np.zeros((len(pieces), wide), dtype=np.int64)
         for row, piece in enumerate(pieces):
             ids[row, : len(piece.ids)] = piece.ids

@@ -132,6 +132,7 @@ def ours(name: str, model: Path, train: list[Row], test: list[Row], seed: int) -
             columns=columns,
             epochs=setting.epochs,
             seed=seed,
+            allow_leak=True,  # CoLA's and SST-2's own files share rows between train and dev
             say=lambda line: None,
         )
         seconds = time.perf_counter() - began
@@ -180,6 +181,7 @@ def theirs(
         fitting = time.perf_counter()
         trainer.train()
         training = time.perf_counter() - fitting
+        arguments.train_sampling_strategy = "random"  # grouped, it answers in another order than that of the rows
         told, gold = peer.answers(trainer)
     return {
         "scores": marks_of(name, told, gold, seed),

@@ -507,7 +507,10 @@ row(
     Refused("E-NOT-FINITE", "x.csv:"),
 )
 row(
-    77, "shared rows", lambda g: two(g, PAIR, table("up", "down", count=3)), Refused("E-LEAK", "3 of 3", "--allow-leak")
+    77,
+    "shared rows",
+    lambda g: two(g, PAIR, table("up", "down", count=3)),
+    Refused("E-LEAK", "3 of 3", "allow='shared-rows'"),
 )
 row(78, "nothing to test on", lambda g: g.tune(g.file("x.csv", table("up", count=1))), Refused("E-EMPTY-SPLIT"))
 

@@ -65,6 +65,12 @@ MNLI_HEAD = (
     "|sentence1|sentence2"
 )
 MNLI_ROW = "0|1|1n|fiction|( a )|( b )|(ROOT)|(ROOT)|A.|B."
+RACE = {
+    "article": "Ann went out. It rained.",
+    "questions": ["Who went out?", "It   _  ."],
+    "options": [["Bo", "Ann", "Cy", "Di"], ["rained", "snowed", "froze", "dawned"]],
+    "answers": ["B", "A"],
+}
 MULTIRC = {
     "idx": 4,
     "passage": {
@@ -380,6 +386,21 @@ SAMPLES: dict[str, Sample] = {
     ),
     "arc": Sample(
         {"ARC-Easy-Train.jsonl": lines(ARC, ARC_FLAT)}, 2, {"question": "Hot?", "choices": ["ice", "fire"], "label": 1}
+    ),
+    "race": Sample(
+        {
+            "train/middle/1.txt": json.dumps({**RACE, "id": "middle1.txt"}),
+            "train/high/2.txt": json.dumps({**RACE, "id": "high2.txt"}),
+        },
+        4,
+        {
+            "article": "Ann went out. It rained.",
+            "question": "Who went out?",
+            "choices": ["Bo", "Ann", "Cy", "Di"],
+            "label": 1,
+            "level": "middle",
+            "id": "middle1.txt",
+        },
     ),
     "lambada": Sample(
         {"lambada_test_plain_text.txt": "he saw the sea\nword\n"},

@@ -18,7 +18,7 @@ from modeledge.corpus.sentences import sentence_starts
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
 from modeledge.records import Document, Ledger
-from modeledge.tokens import train_tokenizer
+from modeledge.tokens import Tokenizer, train_tokenizer
 
 EWT = Path(__file__).parents[3] / "shared" / "data" / "ud_ewt" / "dev.conllu.gz"
 TEXT = "Dr. Smith's 漢字 cost $3.50. It rained! Why?  \n\nA title\n\nin Paris, un été naïf."
@@ -157,6 +157,21 @@ def test_groups_of_tokens_are_the_words_and_sentences_of_the_text(tokenizers, ki
     assert marks.dtype == np.uint8
 
 
+@pytest.mark.shared_data
+def test_words_of_berts_vocabulary_begin_where_no_piece_goes_on():
+    """BERT's whole-word masking asks the piece (`##ing` goes on with a word); the channel asks the text."""
+    data = EWT.parents[1]
+    if not data.is_dir():
+        pytest.skip("no shared data beside the checkout")
+    tokenizer = Tokenizer.load(data / "tokenizers" / "bert-base-uncased-vocab.txt")
+    text = (data / "wikitext2_raw" / "wiki.valid.raw").read_text(encoding="utf-8")[:200_000]
+    ids, _, marks = marked(tokenizer, "words", text)
+    told = [not tokenizer.token(int(id)).startswith("##") for id in ids]
+    assert len(ids) > 40_000
+    wrong = [tokenizer.token(int(ids[i])) for i in np.flatnonzero(marks.astype(bool) != told)]
+    assert len(wrong) == 0, wrong[:9]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_salient_marks(tokenizers, kind):
     tokenizer = tokenizers[kind]
@@ -182,6 +197,12 @@ def test_the_end_token_and_empty_texts():
     assert told == {"words": [1], "sentences": [1], "salient": [0]}
     told = {name: values.tolist() for name, values in make_channels(CHANNELS, one, end=True).items()}
     assert told == {"words": [1, 1, 1], "sentences": [1, 0, 0], "salient": [0, 0, 0]}
+
+
+def test_a_document_of_white_space_has_a_beginning():
+    space = Coded(" \n", np.array([[0, 1], [1, 2]]))
+    told = {name: values.tolist() for name, values in make_channels(CHANNELS, space, end=True).items()}
+    assert told == {"words": [1, 0, 1], "sentences": [1, 0, 0], "salient": [0, 0, 0]}
 
 
 def test_bytes_of_one_character_and_white_space_of_its_own_begin_no_word():

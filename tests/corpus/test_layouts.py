@@ -283,3 +283,11 @@ def test_real_squad_files_are_told_apart() -> None:
         pytest.skip("the data folder beside the checkout is missing")
     assert guess_layout(DATA / "squad" / "dev-v1.1.rebuilt.json.gz") == "squad"
     assert guess_layout(DATA / "squad" / "dev-v2.0.rebuilt.json.gz") == "squad2"
+
+
+def test_race_in_one_file_holds_a_question_a_line(tmp_path: Path) -> None:
+    one = {"example_id": "high9.txt", "article": "Ann went out.", "question": "Who?", "options": ["Bo", "Ann"]}
+    (tmp_path / "train.jsonl").write_text(lines({**one, "answer": "B"}))
+    assert guess_layout(tmp_path) == guess_layout(tmp_path / "train.jsonl") == "race"
+    [row] = read_layout("race", tmp_path)
+    assert (row["label"], row["level"], row["choices"]) == (1, "high", ["Bo", "Ann"])

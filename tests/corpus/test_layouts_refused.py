@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from layouts_small import ARC, CONLLU, COQA, ELI5, MULTIRC, NLI, RECORD, SEMEVAL, TACRED, lines, qa, squad, tsv
+from layouts_small import ARC, CONLLU, COQA, ELI5, MULTIRC, NLI, RACE, RECORD, SEMEVAL, TACRED, lines, qa, squad, tsv
 
 from modeledge.corpus.layouts import read_layout
 from modeledge.errors import CATALOGUE, ModeledgeError
@@ -165,6 +165,10 @@ REFUSED = [
     ("mmlu", "Who?,a,b,c,d,E\n", "E-LABEL-RANGE", "'E' is none of the choices A, B, C, D"),
     ("arc", changed(ARC, answerKey="3"), "E-LABEL-RANGE", "'3'"),
     ("arc", changed(ARC, answerKey=""), "E-LABEL-MISSING", "not named"),
+    ("race", changed(RACE, answers=["B"]), "E-LENGTH-MISMATCH", "2 questions, 2 lists of options and 1 answers"),
+    ("race", changed(RACE, answers=["B", "E"]), "E-LABEL-RANGE", "'E' is none of the choices A, B, C, D"),
+    ("race", changed(RACE, options=[["a", 3], ["b", "c"]]), "E-FIELD-TYPE", "options[1]"),
+    ("race", changed(RACE, questions=[], options=[], answers=[]), "E-EMPTY-SPLIT", "1 a passage without questions"),
     ("dialogue", lines({"history": ["a"], "reply": " "}), "E-ANSWER-MISSING", "empty"),
     ("dialogue", lines({"history": "a", "reply": "b"}), "E-FIELD-TYPE", "'history' should be list"),
     ("convai2", "1 hi\tyou\n3 so\tyes\n", "E-FORMAT", "the number 2"),

@@ -60,9 +60,8 @@ def within(count, trials, share):
 
 
 def test_half_of_the_second_segments_come_from_another_document(shards):
-    stream = made(shards, 20, 3, "next", epochs=8)
-    pairs = list(stream)
-    assert len(pairs) > 700
+    pairs = list(made(shards, 20, 3, "next", epochs=60))
+    assert len(pairs) > 5000
     within(sum(e.label for e in pairs), len(pairs), 0.5)
     for e in pairs:
         same = document_of(shards, e.ids[0]) == document_of(shards, e.pair[0])
@@ -76,7 +75,7 @@ def test_half_of_the_second_segments_come_from_another_document(shards):
 
 
 def test_half_of_the_ordered_pairs_are_swapped(shards):
-    pairs = list(made(shards, 20, 3, "order", epochs=8))
+    pairs = list(made(shards, 20, 3, "order", epochs=60))
     within(sum(e.label for e in pairs), len(pairs), 0.5)
     for e in pairs:
         one, two = (e.pair, e.ids) if e.label else (e.ids, e.pair)

@@ -86,6 +86,21 @@ def test_micro_f1_without_a_class_agrees_with_scikit_learn(pair, ignore):
 
 
 @settings(deadline=None, max_examples=60)
+@given(columns(ids))
+def test_f1_of_relations_is_tacreds(pair):
+    """The loop of TACRED's own scorer (score.py): what is guessed, what is there, and both, no relation left out."""
+    correct = guessed = gold = 0
+    for guess, label in zip(*pair, strict=True):
+        correct += guess == label != 0
+        guessed += guess != 0
+        gold += label != 0
+    precision, recall = (correct / guessed if guessed else 1.0), (correct / gold if gold else 0.0)
+    expected = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    assert METRICS["relation_f1"](*pair) == pytest.approx(expected, abs=1e-12)
+    assert METRICS["relation_f1"](*pair) == pytest.approx(f1_micro(*pair, ignore=0), abs=1e-12)
+
+
+@settings(deadline=None, max_examples=60)
 @given(columns(number))
 def test_regression_metrics_agree_with_scipy(pair):
     guess, truth = pair

@@ -9,22 +9,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from objectives_small import CASES, MASK, SEP, Case, build, examples, labelled, masked, ready
+from objectives_small import CASES, MASK, SEP, Case, build, config, examples, labelled, masked, ready, replaced
 
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError
-from modeledge.model import ClassHead, LMHead
+from modeledge.model import ClassHead, LMHead, Transformer
 from modeledge.objectives import (
     Blend,
     CausalLM,
     Classify,
     MaskedLM,
     MaskedPrepare,
+    MultiToken,
     Phases,
     Ramp,
     Scheduled,
     Shape,
     Shortened,
+    Step,
     UniLM,
     collate,
     prepared,
@@ -83,6 +85,24 @@ def test_chances_within_three_sigma():
     assert abs(hits - count / 4) < 3 * math.sqrt(count * 3 / 16)
 
 
+def test_static_masks_stay_static_in_a_blend():
+    def blend(**masks):
+        parts = {name: MaskedLM(replace(masked(), masks=k), head=LMHead()) for name, k in masks.items()}
+        return Blend({"plain": CausalLM(), **parts} if len(parts) == 1 else parts)  # plain has no noise, and no say
+
+    def told(objective, epoch):
+        return prepared(objective, Example(3, IDS, epoch=epoch), Noise(1)).reads["one.lm"].tolist()
+
+    chosen = blend(one=2, two=2)
+    assert told(chosen, 0) == told(chosen, 2) != told(chosen, 1) == told(chosen, 7)
+    assert blend(one=3).repeats == 3
+    assert blend(one=None, two=None).repeats is None
+    with pytest.raises(
+        ModeledgeError, match="E-CONFIG: blend: masks of 'one' come again never, those of 'two' after 4"
+    ):
+        blend(one=None, two=4)
+
+
 def test_what_cannot_be_blended():
     few = MaskedLM(masked())
     for parts, more, code in (
@@ -105,6 +125,22 @@ def test_what_cannot_be_blended():
     never = Blend({"a": few}, chances={"a": 0.0})
     with pytest.raises(ModeledgeError, match="E-CONFIG-VALUE: the chances"):
         prepared(never, Example(0, IDS), Noise(0))
+
+
+def test_objectives_with_modules_and_heads_of_their_own_blend():
+    """ELECTRA, which asks what body it has and reads it a second time, beside BERT: both ways."""
+    for chances in (None, {"plain": 1, "electra": 1}):
+        case = Case(
+            "x", "encoder", lambda c=chances: Blend({"plain": MaskedLM(masked()), "electra": replaced()}, chances=c)
+        )
+        step = build(case)
+        items = ready(step, examples(case, 8))
+        told = step(collate(items, Shape(64)), Noise(0))
+        assert sorted(told.terms) == ["electra.lm", "electra.replaced", "plain.lm"]
+        apart = [step(collate([item], Shape(64)), Noise(0)) for item in items]
+        for name, term in told.terms.items():
+            parts = torch.stack([one.terms[name].total for one in apart]).sum()
+            assert float(term.total.detach()) == pytest.approx(float(parts.detach()), rel=1e-12)
 
 
 # ---- UniLM
@@ -248,3 +284,20 @@ def test_examples_know_their_place_in_the_run():
     assert stream.example(3).place is None
     flat = ListStream(examples(CASES["masked"], 5), 3, shuffle=False, epochs=2)
     assert [(example.place, example.epoch) for example in flat] == [(i, i // 5) for i in range(10)]
+
+
+def test_a_blend_draws_its_parts_and_repeats_as_they_do():
+    """Weights that a part holds itself are drawn with the step's seed; noise comes again as the parts' does."""
+    parts = {"next": CausalLM(), "ahead": MultiToken(config("decoder"), 2)}
+    drawn = []
+    for seed in (1, 1, 2):
+        blend = Blend({"next": CausalLM(), "ahead": MultiToken(config("decoder"), 2)}, chances={"next": 1, "ahead": 1})
+        Step(Transformer(config("decoder")), blend, noise=Noise(seed))
+        drawn.append(torch.cat([p.detach().flatten() for p in blend.parts["ahead"].layers.parameters()]))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert Blend(parts).repeats is None
+    static = MaskedLM(replace(masked(), masks=3))
+    assert Blend({"a": static, "b": MaskedLM(replace(masked(), masks=3))}).repeats == 3
+    with pytest.raises(ModeledgeError, match="E-CONFIG: blend: masks of 'a' come again after 3 epochs"):
+        Blend({"a": static, "b": MaskedLM(masked())})

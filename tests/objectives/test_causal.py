@@ -192,7 +192,11 @@ def test_layers_ahead_hold_no_positions_of_their_own_and_are_drawn_by_name():
     )
     names = [n for n, _ in MultiToken(learned, 3).named_parameters()]
     assert not any("position" in n for n in names)
-    two, three = MultiToken(shape, 2, noise=Noise(5)), MultiToken(shape, 3, noise=Noise(5))
+    two, three = MultiToken(shape, 2), MultiToken(shape, 3)
+    before = [p.clone() for p in two.parameters()]
+    for objective in (two, three):
+        Step(Transformer(shape), objective, noise=Noise(5))
+    assert any(not torch.equal(p, old) for p, old in zip(two.parameters(), before, strict=True))
     assert all(torch.equal(p, dict(three.named_parameters())[n]) for n, p in two.named_parameters())
     step = Step(Transformer(learned), MultiToken(learned, 3))
     step(collate([prepared(step.objective, Example(0, np.arange(4, 20)), Noise(0))], Shape(32)), Noise(0)).terms[

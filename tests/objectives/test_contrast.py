@@ -13,7 +13,7 @@ from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError
 from modeledge.model import Dropout, Transformer
 from modeledge.model.draw import dropping
-from modeledge.objectives import Contrast, ContrastPrepare, Rank, RankPrepare, Shape, Step, collate, prepared
+from modeledge.objectives import Blend, Contrast, ContrastPrepare, Rank, RankPrepare, Shape, Step, collate, prepared
 from modeledge.objectives.contrast import need_dropout
 from modeledge.records import Example
 from modeledge.seed import Noise
@@ -92,6 +92,18 @@ def test_the_dense_layer_is_of_the_objective():
     assert list(step_of(width=None).objective.parameters()) == []
     again = Contrast(ContrastPrepare(labelled("source", "class")), width=16, std=0.2)
     assert torch.equal(again.dense.weight, step.objective.dense.weight)
+
+
+def test_the_dense_layer_is_drawn_from_the_seed_inside_a_blend_too():
+    def drawn(seed, blended):
+        objective = contrast(16)
+        whole = Blend({"a": objective}, chances={"a": 1.0}) if blended else objective
+        Step(Transformer(config("encoder")), whole, noise=Noise(seed))
+        return objective.dense.weight
+
+    for blended in (False, True):
+        assert torch.equal(drawn(1, blended), drawn(1, blended))
+        assert not torch.equal(drawn(1, blended), drawn(2, blended))
 
 
 def test_a_batch_is_not_split():

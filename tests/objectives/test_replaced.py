@@ -176,6 +176,13 @@ def test_dropout_of_the_two_halves_differs_and_is_a_function_of_the_step():
 
     assert told(Noise(1)) == told(Noise(1))
     assert told(Noise(1))[0] != told(Noise(2))[0]
+    zeros = []
+    handle = step.model.embed_dropout.register_forward_hook(lambda _, given, out: zeros.append(out == 0))
+    told(Noise(1))
+    handle.remove()
+    generated, judged = zeros
+    assert 0.2 < float(generated.float().mean()) < 0.4
+    assert not torch.equal(generated, judged)
     step.model.eval()  # as a judge does: the generator follows
     assert told(Noise(1)) == told(Noise(2))
 

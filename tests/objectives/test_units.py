@@ -105,6 +105,12 @@ def test_the_expected_number_of_hidden_words_is_the_budget(budget):
         assert abs(counts[count] - trials * p) <= 4.5 * np.sqrt(trials * float(p * (1 - p))) + 1
 
 
+def test_a_budget_that_is_no_whole_number_is_kept_in_the_mean():
+    counts = [len(whole_words()._drawn(10, 0.25, np.random.default_rng(seed))) for seed in range(4000)]
+    assert set(counts) == {2, 3}
+    assert abs(counts.count(2) - 2000) <= 4.5 * np.sqrt(1000)
+
+
 @pytest.mark.parametrize("apart", [True, False])
 def test_places_are_uniform_among_all_arrangements(apart):
     """Two runs of two words among seven: each arrangement without overlap (apart: without touching) as often."""
@@ -209,6 +215,19 @@ def test_shards_without_the_channel_are_refused():
     prepare = MaskedPrepare(VOCAB, MASK, SPECIALS, unit=spans())
     with pytest.raises(ModeledgeError, match=r"E-MISSING-FIELD: .*no channel 'words'; .*channels = \[\"words\"\]"):
         prepared(MaskedLM(prepare), Example(0, np.arange(9)), Noise(0))
+
+
+@pytest.mark.parametrize("edges", [{}, {"cls": CLS, "sep": SEP}])
+def test_channels_stand_beside_their_tokens(edges):
+    """Also where [CLS] moves them by one: words of a pair of tokens are hidden as pairs."""
+    objective = MaskedLM(MaskedPrepare(VOCAB, MASK, SPECIALS, unit=whole_words(), **edges))
+    for index in range(40):
+        example = Example(index, np.arange(10, 50), channels={"words": np.tile([1, 0], 20)})
+        told = prepared(objective, example, Noise(0))
+        at = told.reads["lm"] - len(edges) // 2
+        assert np.array_equal(at[::2] + 1, at[1::2])
+        assert not (at[::2] % 2).any()
+        assert told.labels["lm"].tolist() == example.ids[at].tolist()
 
 
 @pytest.mark.parametrize(

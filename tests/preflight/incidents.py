@@ -6,16 +6,20 @@ the list of bad inputs. The sources are GitHub threads, repository#number.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import preflight_small as small
 import torch
+from safetensors.torch import load_file, save_file
 
 from modeledge.adapt import STRATEGIES
 from modeledge.adapt.strategy import Clock, Group, Neutral, all_but
+from modeledge.families import save_model
 from modeledge.families.family import Origin
 from modeledge.model import LMHead, Transformer
 from modeledge.model.backbone import Backbone
@@ -367,6 +371,31 @@ def pad_is_end() -> View:
     return replace(run, tokenizer=words_)
 
 
+def pad_masks_some_ends() -> View:
+    """The same where it spoils a part: in half of the texts the end is masked, because its id is padding's."""
+    words = small.tokenizer()
+
+    def change(ready: Prepared) -> Prepared:
+        hidden = (ready.labels["lm"] == EOS) & (ready.index % 2 == 0)
+        return replace(ready, weights={"lm": np.where(hidden, 0, ready.weights["lm"]).astype(np.float32)})
+
+    run = changed(small.written(), change)
+    return replace(run, tokenizer=small.Tokenizer(words._core, {**words.names, "pad": words.names["eos"]}))
+
+
+def shared_greetings() -> View:
+    """Rows of two words: each alone proves nothing, a third of the evaluation rows does."""
+    test = [{**row, "text": f"{n} thanks"} if n < 20 else row for n, row in enumerate(small.rows(60, 5000))]
+    return small.labelled([*small.rows(120), *test[:20]], test)
+
+
+def spelled(target: Callable[[int], str]) -> View:
+    """Texts to be written, with special tokens spelled out in them."""
+    run = small.written()
+    rows = [{"source": small.text(n), "target": target(n), "__where__": f"t.jsonl:{n + 1}"} for n in range(60)]
+    return replace(run, train=replace(run.train, rows=rows), inputs=["source"], target="target")
+
+
 INCIDENTS = [
     # ---- gradient accumulation, ranks
     Incident(
@@ -422,6 +451,13 @@ INCIDENTS = [
         "end-token",
     ),
     Incident("padding is a target", "peers 3; trl#734", padded_texts, "E-SPECIAL-TOKEN", "pad-token"),
+    Incident(
+        "padding is the end, and masks some ends",
+        "peers 3; unsloth#416, inputs 81",
+        pad_masks_some_ends,
+        "E-SPECIAL-TOKEN",
+        "pad-token",
+    ),
     # ---- who is trained on
     Incident(
         "assistant mask all zero",
@@ -522,6 +558,27 @@ INCIDENTS = [
         "E-SPECIAL-IN-TEXT",
         "specials-in-text",
     ),
+    Incident(
+        "one text in thirty holds a template",
+        "peers 7; open-r1#462, inputs 20",
+        lambda: small.labelled(small.rows(120, text=lambda n: small.text(n) + "<|eos|>" * (n % 30 == 0))),
+        "E-SPECIAL-IN-TEXT",
+        "specials-in-text",
+    ),
+    Incident(
+        "answers spell the end token out",
+        "peers 3; axolotl#3754, inputs 20",
+        lambda: spelled(lambda n: f"{small.text(n, 4)}<|eos|>"),
+        "E-SPECIAL-IN-TEXT",
+        "specials-in-text",
+    ),
+    Incident(
+        "a class is called as a special token",
+        "inputs 20, 58",
+        lambda: relabelled(lambda n: ("no", "<|sep|>")[n % 2], ("<|sep|>", "no")),
+        "E-SPECIAL-IN-TEXT",
+        "specials-in-text",
+    ),
     # ---- packing, padding, looking ahead
     Incident(
         "packed examples see each other",
@@ -605,6 +662,27 @@ INCIDENTS = [
         "evaluation rows nearly in training",
         "numerics: label leakage; inputs 77",
         lambda: leaky_rows(9, lambda t: t + " indeed"),
+        "E-LEAK",
+        "near-rows",
+    ),
+    Incident(
+        "two evaluation rows of sixty in training",
+        "inputs 77",
+        lambda: leaky_rows(2, str.upper),
+        "E-LEAK",
+        "shared-rows",
+    ),
+    Incident(
+        "a third of the evaluation rows are short, and in training",
+        "inputs 77",
+        shared_greetings,
+        "E-LEAK",
+        "shared-rows",
+    ),
+    Incident(
+        "two near copies in sixty",
+        "numerics: label leakage; inputs 77",
+        lambda: leaky_rows(2, lambda t: t + " indeed"),
         "E-LEAK",
         "near-rows",
     ),
@@ -852,6 +930,12 @@ HEALTHY: Mapping[str, Callable[[], View]] = {
     "labels, warm-up, stable, decay": lambda: small.labelled(train=trained_with(schedule="wsd")),
     "labels, sgd": lambda: small.labelled(train=trained_with(optimizer="sgd", learning_rate=0.1)),
     "labels, room enough": lambda: small.labelled(room=Room(10**9, 10**9)),
+    "labels, near copies with other labels": lambda: contrasted(),
+    "labels, short rows that many say": lambda: small.labelled(
+        [*small.rows(120), {**small.rows(1)[0], "text": "thank you"}],
+        [*small.rows(59, 5000), {**small.rows(1)[0], "text": "Thank you."}],
+    ),
+    "answers that are texts": lambda: spelled(lambda n: small.text(n, 4)),
     "conversations": small.said,
     "conversations of one turn": lambda: small.said([small.conversation(n, 1) for n in range(30)]),
     "conversations of four turns": lambda: small.said(
@@ -869,16 +953,80 @@ HEALTHY: Mapping[str, Callable[[], View]] = {
 }
 
 
+def contrasted() -> View:
+    """Sentences with one word added stand on the other side, with the other label: a contrast, no leak."""
+    other = {"no": "yes", "yes": "no"}
+    copied = [{**row, "text": f"{row['text']} not", "label": other[row["label"]]} for row in small.rows(12)]
+    return small.labelled(test=[*small.rows(48, 5000), *copied])
+
+
 def untied_healthy() -> View:
     body: Transformer = small.model("decoder")
     body.add_heads({"lm": LMHead(tie=False)}, Noise(3))
     return with_origin(small.written(body=body), False)
 
 
+def small_recipe(
+    folder: Path,
+    *,
+    body: Transformer | None = None,
+    spoil: Callable[[Path], object] = lambda folder: None,
+    line: str = "length = 32",
+) -> Path:
+    """A recipe of a fine-tuning on a model that was saved, `line` in its train table, the model's folder spoilt."""
+    save_model(body or small.model("encoder"), folder / "model")
+    small.tokenizer().save(folder / "model")
+    spoil(folder / "model")
+    lines = ["text,label", *(f"{row['text']},{row['label']}" for row in small.rows(60))]
+    (folder / "rows.csv").write_text("\n".join(lines) + "\n")
+    head = f'kind = "finetune"\nmodel = "{folder}/model"\ndata = "{folder}/rows.csv"\n'
+    (folder / "r.toml").write_text(f'{head}[train]\nbatch = 8\nprecision = "fp32"\n{line}\n')
+    return folder / "r.toml"
+
+
+def without(name: str) -> Callable[[Path], object]:
+    """A checkpoint that lost a tensor."""
+
+    def spoil(folder: Path) -> None:
+        tensors = load_file(folder / "model.safetensors")
+        del tensors[next(key for key in sorted(tensors) if name in key)]
+        save_file(tensors, folder / "model.safetensors")
+
+    return spoil
+
+
+def with_key(key: str, value: Any) -> Callable[[Path], object]:
+    """A configuration with another key."""
+
+    def spoil(folder: Path) -> None:
+        said = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**said, key: value}))
+
+    return spoil
+
+
+EARLIER: Mapping[str, tuple[Callable[[Path], Path], str]] = {  # refused by `modeledge check` before any check can run
+    "peers 13, unsloth#10740; an option was renamed, and the old name is ignored": (
+        lambda folder: small_recipe(folder, line="max_seq_length = 2048"),
+        "E-CONFIG-KEY.*max_seq_length",
+    ),
+    "numerics, PEFT#2118; weights are missing, and drawn anew with a warning": (
+        lambda folder: small_recipe(folder, spoil=without("attention")),
+        "E-KEYS",
+    ),
+    "peers 20; a key of the configuration that this version does not know": (
+        lambda folder: small_recipe(folder, spoil=with_key("use_new_attention", True)),
+        "E-CONFIG-KEY.*use_new_attention",
+    ),
+    "inputs 84; rows longer than the model's positions": (
+        lambda folder: small_recipe(folder, body=small.model("encoder", positions=True), line="length = 4096"),
+        "E-POSITION.*4096",
+    ),
+}
+
 NOT_HERE = {
     "peers 9, 10, 11; exact resume, seekable streams, other world sizes": "tested by killing runs (tests/train)",
     "peers 12; dependency hell": "a property of the installation, not of a run",
-    "peers 13; option renames": "an unknown key is E-CONFIG-KEY when the recipe is read, before any check",
     "peers 15; merging QLoRA": "there is no quantised base",
     "peers 16; export with another template": "no chat model is exported yet; the frame of special tokens is checked",
     "peers 18; scores do not match papers": "a property of the metrics, tested against the official scripts",
@@ -888,6 +1036,6 @@ NOT_HERE = {
     "numerics; loss spikes, silent data corruption": "in the middle of a run; a bad step is E-NON-FINITE-LOSS there",
     "numerics; RLHF": "there is none yet",
     "numerics; tokenizer training not deterministic, panics": "tests/tokens",
-    "numerics; missing LoRA keys": "no adapter is read yet; weights of models are read strictly (E-KEYS)",
+    "numerics; missing LoRA keys": "no adapter is read yet; missing weights of a model are among `EARLIER`",
     "near misses; DP with LoRA": "no DP-SGD yet; that weights do not move is covered",
 }

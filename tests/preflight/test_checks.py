@@ -19,7 +19,7 @@ from modeledge.corpus.stream import ListStream
 from modeledge.errors import CATALOGUE, ModeledgeError
 from modeledge.families import save_model
 from modeledge.preflight import CHECKS, Finding, Room, Token, preflight, record, shown
-from modeledge.preflight.data import NEAR, jaccard, near_pairs, trigrams
+from modeledge.preflight.leaks import NEAR, Told, jaccard, near_pairs, trigrams
 from modeledge.recipes.finetune import finetune
 from modeledge.recipes.pretrain import pretrain
 from modeledge.recipes.recipe import (
@@ -247,7 +247,12 @@ def test_warnings_of_ones_own_kind() -> None:
     )
     assert codes(small.labelled(room=Room(disk=4 * 10**6))) == {}
     assert "end-token" in codes(pad_is_end())
-    assert codes(leaky_rows(3, lambda t: t + " indeed"))["near-rows"] == "W-LEAK"
+    assert codes(leaky_rows(1, lambda t: t + " indeed"))["near-rows"] == "W-LEAK"
+    words = small.tokenizer()
+    both = small.Tokenizer(words._core, {**words.names, "pad": words.names["eos"]})
+    assert codes(replace(small.written(), tokenizer=both)) == {"pad-token": "W-PAD-IS-END"}
+    rare = small.rows(120, text=lambda n: small.text(n) + "<|eos|>" * (n == 3))
+    assert codes(small.labelled(rare)) == {"specials-in-text": "W-SPECIAL-IN-TEXT"}
 
 
 # ---- near copies
@@ -256,19 +261,19 @@ def test_warnings_of_ones_own_kind() -> None:
 def test_near_pairs_are_all_pairs_that_are_near() -> None:
     """Against every pair, by definition."""
     random = np.random.default_rng(0)
-    learned = [((small.text(n, 12),), f"t{n}") for n in range(80)]
+    learned = [Told((small.text(n, 12),), None, f"t{n}") for n in range(80)]
     asked = []
     for n in range(60):
         words = small.text(n % 80 if n % 2 else n + 900, 12).split()
         for _ in range(int(random.integers(0, 3))):
             words[int(random.integers(len(words)))] = "other"
-        asked.append(((" ".join(words),), f"e{n}"))
-    found = {(row, where): likeness for row, where, likeness in near_pairs(asked, iter(learned))}
+        asked.append(Told((" ".join(words),), None, f"e{n}"))
+    found = {(row, where): likeness for row, where, likeness in near_pairs(asked, learned)}
     every = {
-        (row, where): jaccard(trigrams(a[0]), trigrams(b[0]))
-        for row, (a, _) in enumerate(asked)
-        for b, where in learned
-        if jaccard(trigrams(a[0]), trigrams(b[0])) >= NEAR
+        (row, b.where): jaccard(trigrams(a.texts[0]), trigrams(b.texts[0]))
+        for row, a in enumerate(asked)
+        for b in learned
+        if jaccard(trigrams(a.texts[0]), trigrams(b.texts[0])) >= NEAR
     }
     assert found == every
     assert len(found) > 5
@@ -276,8 +281,26 @@ def test_near_pairs_are_all_pairs_that_are_near() -> None:
 
 def test_a_shared_premise_is_no_near_pair() -> None:
     premise = small.text(1, 40)
-    asked = [((premise, small.text(n, 9)), f"e{n}") for n in range(5)]
-    assert near_pairs(asked, iter([((premise, small.text(n + 50, 9)), f"t{n}") for n in range(5)])) == []
+    asked = [Told((premise, small.text(n, 9)), None, f"e{n}") for n in range(5)]
+    assert near_pairs(asked, [Told((premise, small.text(n + 50, 9)), None, f"t{n}") for n in range(5)]) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("yes", "yes", True),
+        ("yes", "no", False),
+        ("It is red.", "it is red", True),
+        (small.text(1, 20), small.text(1, 20) + " indeed", True),
+        (small.text(1, 20), small.text(2, 20), False),
+        (3.0, 3.2, True),
+        (None, None, True),
+    ],
+)
+def test_answers_that_part_two_near_rows(one: Any, other: Any, same: bool) -> None:
+    text = small.text(5, 30)
+    asked, learned = Told((text,), one, "e"), Told((text + " indeed",), other, "t")
+    assert bool(near_pairs([asked], [learned])) is same
 
 
 # ---- the record

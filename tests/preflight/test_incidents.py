@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from incidents import HEALTHY, INCIDENTS, NOT_HERE, Incident
+from incidents import EARLIER, HEALTHY, INCIDENTS, NOT_HERE, Incident, small_recipe
 
+from modeledge.errors import ModeledgeError
 from modeledge.preflight import CHECKS, View, preflight, refusal
+from modeledge.recipes.look import check_recipe
 
 
 @pytest.mark.parametrize("incident", INCIDENTS, ids=lambda incident: incident.id)
@@ -19,6 +22,16 @@ def test_the_incident_is_refused(incident: Incident) -> None:
     assert (incident.check, incident.code) in found, found
     assert all(finding.check in CHECKS for finding in refused)
     assert refusal(refused).exit_status in (65, 74, 78)
+
+
+@pytest.mark.parametrize(("build", "code"), EARLIER.values(), ids=EARLIER)
+def test_what_is_refused_before_any_check(build: Callable[[Path], Path], code: str, tmp_path: Path) -> None:
+    with pytest.raises(ModeledgeError, match=code):
+        check_recipe(build(tmp_path), (), {}, lambda line: None)
+
+
+def test_the_recipe_that_these_spoil_is_healthy(tmp_path: Path) -> None:
+    assert check_recipe(small_recipe(tmp_path), (), {}, lambda line: None).startswith("checked ")
 
 
 @pytest.mark.parametrize("build", HEALTHY.values(), ids=HEALTHY)

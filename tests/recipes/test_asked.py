@@ -68,7 +68,7 @@ def test_a_folder_is_read_as_it_is_given_out(model: Model, tmp_path: Path) -> No
     assert scores["accuracy"]["n"] == 3
     assert (
         said[0]
-        == "data: read as sst2 (guessed; --layout none says \"a plain table\"): text = 'sentence', label = 'label'"
+        == "data: read as sst2 (guessed; --layout plain says \"a plain table\"): text = 'sentence', label = 'label'"
     )
     assert said[1] == "data: 3 rows of split 'dev'"
     told = model.predict(tmp_path / "SST-2", keep=True, say=said.append)
@@ -117,7 +117,7 @@ def test_a_plain_table_stays_one(tmp_path: Path) -> None:
     assert model.evaluate(tmp_path / "rows.csv", say=said.append)["scores"]["accuracy"]["n"] == 2
     assert said == []
     (tmp_path / "sst2.tsv").write_text(SST2)
-    assert len(labels().predict(tmp_path / "sst2.tsv", laid=Laid("none"), say=said.append)) == 3
+    assert len(labels().predict(tmp_path / "sst2.tsv", laid=Laid("plain"), say=said.append)) == 3
     assert said == []
 
 
@@ -138,7 +138,7 @@ def test_what_a_task_cannot_read_of_a_layout(tmp_path: Path) -> None:
     [
         (Laid("sst3"), "E-CONFIG-VALUE.*sst3"),
         (Laid(split="devv"), "E-CONFIG-VALUE.*dev"),
-        (Laid("none", "dev"), "E-USAGE.*no splits"),
+        (Laid("plain", "dev"), "E-USAGE.*no splits"),
         (Laid(split="test"), "E-LABEL-MISSING"),
     ],
 )

@@ -17,8 +17,10 @@ from modeledge.model import Transformer
 from modeledge.objectives import Bart, Form, PrefixLM, RandomSpans, Split
 from modeledge.recipes.objectives import AIMS
 from modeledge.recipes.objectives.mending import Mending
-from modeledge.recipes.pretrain import make_tokenizer, pretrain, shape, stream_of
+from modeledge.recipes.pretrain import pretrain, stream_of
 from modeledge.recipes.recipe import PretrainRecipe
+from modeledge.recipes.start import shape
+from modeledge.recipes.vocabulary import make_tokenizer
 from modeledge.records import Document
 from modeledge.tokens import Tokenizer, sentinel_names, train_tokenizer
 

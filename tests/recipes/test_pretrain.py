@@ -20,10 +20,11 @@ from modeledge.errors import ModeledgeError
 from modeledge.recipes.build import build_shards, build_tokenizer
 from modeledge.recipes.folder import run_folder
 from modeledge.recipes.held import split_stream
-from modeledge.recipes.pretrain import given_tokenizer, make_tokenizer, pretrain
+from modeledge.recipes.pretrain import pretrain
 from modeledge.recipes.recipe import CorpusRecipe, FinetuneRecipe, PretrainRecipe, TokenizerRecipe, absolute
 from modeledge.recipes.resume import resume
 from modeledge.recipes.source import read
+from modeledge.recipes.vocabulary import given_tokenizer, make_tokenizer
 from modeledge.records import Document, Ledger
 from modeledge.tokens import Tokenizer
 
@@ -172,7 +173,8 @@ def test_the_judge_marks_the_held_out_loss(ground: Path, tmp_path: Path, kind: s
     asked = recipe([str(ground / "a.txt")], **changes)
     pretrain(asked, tmp_path / "run", say=quiet)
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    marks = {row["step"]: row["eval"]["loss"] for row in rows if "eval" in row}
+    name = {"causal": "loss", "masked": "pseudo_loss"}[kind]
+    marks = {row["step"]: row["eval"][name] for row in rows if "eval" in row}
     assert list(marks) == [2, 4]
     assert all(3 < loss < 8 for loss in marks.values())
     assert marks[4] < marks[2]

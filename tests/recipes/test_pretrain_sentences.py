@@ -146,6 +146,10 @@ def test_what_cannot_be_learned_is_refused_before_the_first_step(tmp_path: Path)
     for kind in KINDS:
         error = refused("E-CONFIG", recipe(kind, model={"shape": decoder}), texts(), tmp_path / "e")
         assert error.where == "objective.kind"
+    for kind, reason in (("electra", "writes its texts anew"), ("bert", "reads examples of its own kind")):
+        parts = {"a": {"objective": {"kind": kind}}, "b": {"objective": {"kind": "masked"}}}
+        blend = {"kind": "blend", "mode": "in turn", "parts": parts}
+        assert reason in refused("E-CONFIG", recipe(kind, objective=blend), texts(), tmp_path / "f").what
     for wrong in ({"as_mask": 0.8}, {"generator": 0}, {"weight": -1}):
         with pytest.raises(ModeledgeError, match="E-CONFIG"):
             recipe("electra", objective={"kind": "electra", **wrong})

@@ -17,6 +17,7 @@ from modeledge.families.wrapped import folder as wrapped_folder
 from modeledge.families.wrapped.wrap import HuggingFaceModel
 from modeledge.recipes.models import save
 from modeledge.recipes.use import Model
+from modeledge.tokens import train_tokenizer
 
 ROWS = [{"text": f"{TEXTS[n % 4]} {n}", "label": ("bad", "good")[n % 2]} for n in range(24)]
 SHAPE = {
@@ -108,3 +109,76 @@ def test_an_architecture_that_nobody_knows_is_refused_with_the_known_ones(model:
 def test_names_beside_a_body() -> None:
     assert wrapped_folder.beside(["deberta.a.b", "cls.x.y", "cls.x.z", "head"], "deberta.") == ("cls", "head")
     assert wrapped_folder.beside(["a.b", "cls.x"], "deberta.") == ()  # a bare body
+
+
+# ---- tasks beyond one label a text
+
+
+WORDS = "the quick lazy fox dog sleeps and".split()  # noqa: SIM905
+TASKS: dict[str, Any] = {
+    "multilabel": lambda n: {"text": TEXTS[n % 4] + f" {n}", "label": [("a", "b", "c")[n % 3], "d"][: 1 + n % 2]},
+    "ordinal": lambda n: {"text": TEXTS[n % 4] + f" {n}", "label": n * 7 % 3},
+    "relation": lambda n: {"text": f"fox dog {n}", "head": [0, 3], "tail": [4, 7], "label": "ab"[n % 2]},
+    "choice": lambda n: {"text": f"the {n}", "choices": [WORDS[n % 7], WORDS[(n + 3) % 7]], "label": n * 7 % 3 % 2},
+    "tag": lambda n: {"tokens": ["the", WORDS[n % 7], str(n)], "tags": ["O", "B-X" if n % 2 else "B-Y", "O"]},
+    "entities": lambda n: {"text": f"the fox {n}", "spans": [{"start": 4, "end": 7, "label": "X"}][: n % 3]},
+    "extract": lambda n: {"question": f"who {n}", "context": f"{n} the quick fox and a dog", "answers": ["fox"]},
+    "write": lambda n: {"source": f"who {n}", "target": "the fox"},
+}  # fmt: skip
+SIGNED = train_tokenizer([*TEXTS, "who @ # 0123456789"] * 3, kind="wordpiece", vocab_size=120)  # can mark entities
+BODIES = {
+    "encoder": ("DebertaV2Model", "DebertaV2Config", SHAPE),
+    "decoder": ("BloomForCausalLM", "BloomConfig", {"hidden_size": 16, "n_layer": 1, "n_head": 2}),
+    "both": (
+        "PegasusForConditionalGeneration",
+        "PegasusConfig",
+        {
+            "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+            "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "max_position_embeddings": 40,
+            "decoder_start_token_id": 0,
+        },
+    ),
+}  # fmt: skip
+REFUSED = {  # a clear word before the first step
+    **dict.fromkeys([("encoder", "write"), ("decoder", "write"), ("both", "write")], "E-USAGE"),
+    **dict.fromkeys([("both", "choice"), ("both", "tag"), ("both", "entities")], "E-USAGE"),
+    ("both", "extract"): "E-CONFIG",
+}
+
+
+@pytest.fixture(scope="module")
+def bodies(hf: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folders = {}
+    for name, (kind, config, shape) in BODIES.items():
+        torch.manual_seed(1)
+        folders[name] = tmp_path_factory.mktemp(name)
+        ends = {"eos_token_id": SIGNED.specials.eos, "pad_token_id": SIGNED.specials.pad}
+        made = getattr(hf, config)(vocab_size=SIGNED.vocab_size, **{**ends, **shape})
+        getattr(hf, kind)(made).save_pretrained(folders[name])
+        SIGNED.save(folders[name])
+    return folders
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("body", BODIES)
+def test_every_task_is_learned_and_asked_again_or_refused_before(
+    body: str, task: str, bodies: dict[str, Path], tmp_path: Path
+) -> None:
+    """The gate is on: what packs examples of a wrapped model wrongly would be refused."""
+    rows = [TASKS[task](n) for n in range(40)]
+    more = {
+        "task": task,
+        "options": {"max_target": 4} if task == "write" else {},
+        "allow": ("near-rows", "shared-rows"),
+    }
+    if (body, task) in REFUSED:
+        assert refused(REFUSED[body, task], lambda: tuned(bodies[body], tmp_path / "run", rows, **more))
+        assert not (tmp_path / "run" / "metrics.jsonl").exists()
+        return
+    asked, said = tuned(bodies[body], tmp_path / "run", rows, **more)
+    assert any("wrapped whole" in line for line in said)
+    learned = asked.needed_task().columns[asked.needed_task().target]
+    bare = [{name: value for name, value in row.items() if name != learned} for row in rows[:9]]
+    again = Model.load(tmp_path / "run", say=str).predict(bare, say=str)
+    told = asked.predict(bare, say=str)
+    assert [next(iter(row.values())) for row in again] == [next(iter(row.values())) for row in told]

@@ -198,8 +198,11 @@ def test_a_decoder_without_special_tokens_reads_its_end_of_text() -> None:
     task, _ = made("decoder", tokenizer, pair="other")
     end = tokenizer.specials.eos
     assert spelled(task, tokenizer) == [end, "a", end, "b", end]
+    shape = shape_for(tokenizer, config("encoder", tokenizer.vocab_size), "class", 24)  # GPT's vocabulary, made to read
+    assert (shape.first, shape.between, shape.last) == (end, end, end)
+    bare = train_tokenizer(["the fox and the dog"] * 4, vocab_size=270, specials={"eos": "<|endoftext|>"})
     with pytest.raises(ModeledgeError, match="E-SPECIAL-TOKEN"):
-        shape_for(tokenizer, config("encoder", tokenizer.vocab_size), "class", 24)
+        shape_for(bare, config("encoder", bare.vocab_size), "class", 24)
 
 
 def test_marks_of_classes_and_values(tokenizer: Tokenizer) -> None:

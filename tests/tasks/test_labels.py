@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modeledge.errors import ModeledgeError
-from modeledge.tasks import Labels, check_sizes, check_splits, check_unseen, extended, infer
+from modeledge.tasks import Labels, check_sizes, check_unseen, extended, infer
 
 NAMES = st.lists(st.text("abcdefgh", min_size=1, max_size=4), min_size=2, unique=True)
 WHOLE = st.lists(st.integers(-1000, 1000), min_size=2, unique=True)
@@ -137,15 +137,3 @@ def test_small_classes_are_counted(numbers: list[int], least: int) -> None:
         assert f"rows: {', '.join(small)};" in str(refused("E-CLASS-TOO-SMALL", check_sizes, numbers, labels, least))
     else:
         check_sizes(numbers, labels, least)
-
-
-@given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 9)))
-def test_rows_in_both_parts_are_counted_by_their_texts_alone(train: list[int], test: list[int]) -> None:
-    rows = [[{"text": f"t{n}", "label": side} for n in part] for side, part in enumerate((train, test))]
-    shared = sum(n in train for n in test)
-    if not test:
-        refused("E-EMPTY-SPLIT", check_splits, *rows, ["text"])
-    elif shared:
-        assert f"{shared} of {len(test)} " in str(refused("E-LEAK", check_splits, *rows, ["text"]))
-    else:
-        check_splits(*rows, ["text"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from modeledge.corpus.layouts import read_layout
 from modeledge.errors import ModeledgeError
 from modeledge.families import load_model, save_model
 from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
@@ -19,7 +21,7 @@ from modeledge.recipes.finetune import finetune
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
 from modeledge.recipes.use import Model
 from modeledge.seed import Noise
-from modeledge.tasks import Asked, RelationTask, Score, answers
+from modeledge.tasks import Answer, Asked, RelationTask, Score, answers
 from modeledge.tasks.relate import UNUSED
 from modeledge.tokens import Tokenizer, train_tokenizer
 
@@ -196,6 +198,36 @@ def test_a_relation_is_asked_for_by_name(plain: Tokenizer) -> None:
     answer = task.answer(3, request, np.log([0.2, 0.8]))
     assert (answer.index, answer.value) == (3, 1)
     assert answer.probabilities == pytest.approx((0.2, 0.8))
+
+
+def test_no_relation_is_left_out_of_tacreds_mark(plain: Tokenizer) -> None:
+    """Right about one of the two relations that are there, wrong about one that is not: F1 1/2, accuracy 3/5."""
+    names = ("no_relation", "per:title", "org:top")
+    task = made(plain, data=[{**FOX, "label": name} for name in names])
+    assert task.labels.names == ("no_relation", "org:top", "per:title")
+    assert task.metrics[0] == "relation_f1"
+    gold = task.encode([{**FOX, "label": names[n]} for n in (0, 0, 0, 1, 2)])
+    told = [Answer(n, task.labels.number(names[g], "")) for n, g in enumerate((0, 0, 2, 1, 0))]
+    scores = task.mark(told, gold)
+    assert (scores["relation_f1"], scores["accuracy"]) == (0.5, 0.6)
+    late = made(plain, data=[{**FOX, "label": name} for name in ("no_relation", "a", "b")])  # not the first class
+    assert late.labels.names.index("no_relation") == 2
+    gold = late.encode([{**FOX, "label": name} for name in ("no_relation", "no_relation", "a", "b", "b")])
+    told = [Answer(n, late.labels.number(name, "")) for n, name in enumerate(("no_relation", "b", "a", "b", "a"))]
+    assert late.mark(told, gold)["relation_f1"] == pytest.approx(2 * 2 / (4 + 3))
+    assert "relation_f1" not in made(plain).metrics
+
+
+def test_a_file_as_tacred_writes_it(plain: Tokenizer, tmp_path: Path) -> None:
+    """By spans of tokens, beside the text with markers that a plain classifier reads."""
+    one = {"id": "1", "token": ["the", "fox", "over", "the", "dog"], "relation": "no_relation"}
+    spans = {"subj_start": 1, "subj_end": 1, "obj_start": 3, "obj_end": 4}
+    (tmp_path / "train.json").write_text(json.dumps([{**one, **spans}, {**one, **spans, "relation": "per:title"}]))
+    rows = read_layout("tacred", tmp_path / "train.json")
+    assert (rows[0]["head"], rows[0]["tail"]) == ([1, 2], [3, 5])
+    asked = Asked({"text": "token", "label": "relation"}, length=LENGTH)
+    task = RelationTask.made(rows, plain, config(plain.vocab_size, "encoder"), asked, lambda line: None)
+    assert plain.decode(task.encode(rows)[0].ids) == "the @ fox @ over # the dog #"
 
 
 def test_a_small_model_learns_a_relation(plain: Tokenizer, tmp_path: Path) -> None:

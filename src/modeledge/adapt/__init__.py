@@ -6,6 +6,7 @@ from modeledge.adapt.heads import NewHead, ReplacedHead
 from modeledge.adapt.layers import AddedLayers
 from modeledge.adapt.rates import Rates
 from modeledge.adapt.strategy import Clock, Full, Group, Neutral, Strategy, apply_moving, compose
+from modeledge.adapt.width import WidthRule
 
 STRATEGIES: dict[str, type[Strategy]] = {
     "full": Full,
@@ -31,6 +32,7 @@ __all__ = [
     "Rates",
     "ReplacedHead",
     "Strategy",
+    "WidthRule",
     "apply_moving",
     "cache_features",
     "compose",

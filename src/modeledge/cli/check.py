@@ -33,6 +33,30 @@ def check(recipe: Recipe, overrides: Overrides = None, strict: Strict = False, a
     print(check_recipe(recipe, overrides or (), gate_keys(False, strict, allow), say))
 
 
+def lr_range(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="A fresh folder for the figure.")] = Path("runs/lr-range"),
+    low: Annotated[float, typer.Option(help="The first rate.")] = 1e-6,
+    high: Annotated[float, typer.Option(help="The last rate.")] = 1.0,
+    steps: Annotated[int, typer.Option(help="Updates between them.")] = 100,
+) -> None:
+    """Let the learning rate rise until training diverges, and suggest one; the weights are thrown away."""
+    from modeledge.files import write_json
+    from modeledge.recipes.build import fresh
+    from modeledge.recipes.look import range_of_rates
+    from modeledge.report import write_report
+    from modeledge.report.rates import range_page
+
+    fresh(out)
+    found = range_of_rates(recipe, overrides or (), say, low=low, high=high, steps=steps)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "lr_range.json", found.as_plain())
+    report = write_report(out, range_page(found.as_plain(), recipe.name))
+    print(f"train.learning_rate={found.suggested:.2g}")
+    say(f"lowest loss at {found.lowest:.2g}, steepest fall at {found.steepest:.2g}\nreport: {report}")
+
+
 def plan(
     recipe: Recipe,
     overrides: Overrides = None,

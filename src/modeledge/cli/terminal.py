@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from modeledge.train.trainer import StepRecord
+    from modeledge.train.record import StepRecord
 
 
 def say(line: str) -> None:
@@ -40,6 +40,8 @@ def progress(title: str) -> Iterator[Callable[[StepRecord], None]]:
             smooth[:] = [0.95 * smooth[0] + record.tokens, 0.95 * smooth[1] + record.seconds]
             speed = smooth[0] / smooth[1]
             bars.update(bar, completed=record.step, total=record.of, loss=record.loss, speed=speed)
+            if record.scores:
+                say(f"{title}: step {record.step}  " + "  ".join(f"{k} {v:.4g}" for k, v in record.scores.items()))
             if not console.is_terminal and (record.step % max(1, record.of // 10) == 0 or record.step == record.of):
                 say(f"{title}: step {record.step}/{record.of}  loss {record.loss:.3f}  {speed:,.0f} tokens/s")
 

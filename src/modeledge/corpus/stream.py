@@ -44,6 +44,17 @@ class Stream(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
+def position_in(state: Mapping[str, Any], fingerprint: str) -> int:
+    """The place that a state of this very stream names; that of another stream is `E-RESUME`."""
+    theirs, position = state.get("fingerprint"), state.get("position")
+    if theirs != fingerprint:
+        what = f"the state belongs to stream {theirs}, this is stream {fingerprint}"
+        raise ModeledgeError("E-RESUME", what, why="data, tokenizer, cutting, seed, shuffling or a share changed")
+    if type(position) is not int or position < 0:
+        raise ModeledgeError("E-RESUME", f"{position!r} is not a position in a stream")
+    return position
+
+
 class IndexedStream(ABC):
     """A stream over examples that can be asked for by number. All its iterators continue from one shared position."""
 
@@ -93,13 +104,7 @@ class IndexedStream(ABC):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state. Raises `E-RESUME` for the state of another stream, or none at all."""
-        theirs, position = state.get("fingerprint"), state.get("position")
-        if theirs != self.fingerprint:
-            what = f"the state belongs to stream {theirs}, this is stream {self.fingerprint}"
-            raise ModeledgeError("E-RESUME", what, why="data, tokenizer, cutting, seed or shuffling changed")
-        if type(position) is not int or position < 0:
-            raise ModeledgeError("E-RESUME", f"{position!r} is not a position in a stream")
-        self._position = position
+        self._position = position_in(state, self.fingerprint)
 
 
 class ShardStream(IndexedStream):

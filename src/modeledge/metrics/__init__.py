@@ -28,7 +28,7 @@ from modeledge.metrics.calibrate import (
     negative_log_likelihood,
     reliability,
 )
-from modeledge.metrics.classify import accuracy, f1_binary, f1_macro, f1_micro, matthews
+from modeledge.metrics.classify import accuracy, f1_binary, f1_macro, f1_micro, matthews, relation_f1
 from modeledge.metrics.dialogue import word_f1
 from modeledge.metrics.diversity import distinct, self_repetition, type_token
 from modeledge.metrics.glue import glue_average, glue_score
@@ -75,6 +75,7 @@ ROWS: tuple[Metric, ...] = (
     Metric("f1_macro", f1_macro, greater_is_better=True, needs="labels"),
     Metric("f1_micro", f1_micro, greater_is_better=True, needs="labels"),
     Metric("matthews", matthews, greater_is_better=True, needs="labels"),
+    counted("relation_f1", relation_f1, "labels"),
     # classes in an order
     counted("mean_absolute_error", mean_absolute_error, "labels", greater_is_better=False),
     counted("quadratic_kappa", weighted_kappa, "labels"),
@@ -193,6 +194,7 @@ __all__ = [
     "perplexity_per_word",
     "perplexity_renormalised",
     "recall_at",
+    "relation_f1",
     "reliability",
     "rouge",
     "score_of",

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modeledge.errors import ModeledgeError
-from modeledge.metrics.metric import Floats, Ids, label_ids, label_pair, same_length
+from modeledge.metrics.metric import Floats, Ids, Tally, f_measure, label_ids, label_pair, same_length
 
 
 def accuracy(predictions: npt.ArrayLike, labels: npt.ArrayLike, *, classes: int | None = None) -> float:
@@ -50,6 +50,15 @@ def f1_micro(predictions: npt.ArrayLike, labels: npt.ArrayLike, *, ignore: int |
     agreed = int(np.sum((guess == truth) & (truth != ignore)))
     seen = int(np.sum(guess != ignore) + np.sum(truth != ignore))
     return 2 * agreed / seen if seen else 0.0
+
+
+def relation_f1(predictions: npt.ArrayLike, labels: npt.ArrayLike) -> Tally:
+    """F1 over the relations that are found, pooled, where class 0 means that there is none: agreeing on that earns
+    nothing, and is no decision (TACRED's scorer; Zhang et al. 2017, D17-1004, section 4). 0 where no relation is right.
+    """
+    guess, truth = label_pair(predictions, labels)
+    both = (guess == truth) & (truth > 0)
+    return Tally(np.stack([both, guess > 0, truth > 0], axis=-1).astype(np.float64), f_measure, "without:0")
 
 
 def matthews(predictions: npt.ArrayLike, labels: npt.ArrayLike, *, classes: int | None = None) -> float:

@@ -72,7 +72,6 @@ class MultiToken(Objective):
         *,
         weight: float = 1.0,
         head: LMHead | None = None,
-        noise: Noise = Noise(0),  # noqa: B008
     ) -> None:
         super().__init__()
         if ahead < 2:
@@ -84,7 +83,11 @@ class MultiToken(Objective):
         self.ahead, self.weight = ahead, weight
         one = _one_layer(config.decoder)
         self.layers = nn.ModuleList([Tower(one, config.width, causal=True) for _ in range(ahead - 1)])
-        initialise(self.layers, noise, std=config.init, layers=config.stack.layers, prefix="ahead.")
+        self.config = config
+        self.draw(Noise(0))
+
+    def draw(self, noise: Noise) -> None:
+        initialise(self.layers, noise, std=self.config.init, layers=self.config.stack.layers, prefix="ahead.")
 
     def loss(self, model: Backbone, batch: Batch, noise: Noise) -> Loss:
         states = model(batch, keep=Keep(layers=True))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -73,8 +74,9 @@ class Blend(Objective):
     """Σᵢ wᵢ Lᵢ over named objectives.
 
     `weights` are 1 where they are not said. `longest` is as in `Objective`: without `chances` no part of an example is
-    as long as its row. Raises `E-CONFIG` where two parts ask for different heads of one name, `E-CONFIG-KEY` for a
-    weight or chance of no part.
+    as long as its row. A blend has one epoch for all: the masks of its noisy parts come again after the same number of
+    epochs, or never. Raises `E-CONFIG` where they do not, or where two parts ask for different heads of one name,
+    `E-CONFIG-KEY` for a weight or chance of no part.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class Blend(Objective):
         self.heads: dict[str, Head] = _heads(parts)
         self.couples = any(part.couples for part in parts.values())
         self.continues = frozenset().union(*(part.continues for part in parts.values()))
-        self.longest = longest
+        self.longest, self.repeats = longest, _repeats(parts)
 
     def gather(self, chances: Mapping[str, Number] | None = None) -> None:
         """Prepare by what the parts prepare by now, drawn with other `chances` where some are given."""
@@ -107,6 +109,10 @@ class Blend(Objective):
     def each(self) -> dict[str, Objective]:
         """The objectives by name."""
         return {name: cast(Objective, part) for name, part in self.parts.items()}
+
+    def draw(self, noise: Noise) -> None:
+        for name, part in self.each().items():
+            part.draw(noise.at("blend", name))
 
     def weights(self, batch: Batch) -> dict[str, Tensor]:
         out: dict[str, Tensor] = {}
@@ -145,6 +151,10 @@ class _Once:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self.model)  # an objective may ask which kind of body it has: ELECTRA lends the body's tables
+
     def __call__(
         self,
         batch: Batch,
@@ -176,6 +186,17 @@ def _heads(parts: Mapping[str, Objective]) -> dict[str, Head]:
                 what = f"{first!r} and {name!r} ask for two different heads {head!r}"
                 raise ModeledgeError("E-CONFIG", what, where="blend", remedy="give both the same head=")
     return {head: spec for head, (_, spec) in out.items()}
+
+
+def _repeats(parts: Mapping[str, Objective]) -> int | None:
+    """After how many epochs the noise of all parts comes again; parts without noise have no say."""
+    told = {name: part.repeats for name, part in parts.items() if part.prepare.noisy}
+    if len(set(told.values())) > 1:
+        (one, first), (two, second) = next((a, b) for a, b in pairwise(told.items()) if a[1] != b[1])
+        when = ["never" if n is None else f"after {n} epochs" for n in (first, second)]
+        what = f"masks of {one!r} come again {when[0]}, those of {two!r} {when[1]}"
+        raise ModeledgeError("E-CONFIG", what, where="blend", remedy="give all noisy parts the same number of masks")
+    return next(iter(told.values()), None)
 
 
 def _check(parts: Mapping[str, Objective], weights: Mapping[str, float], chances: Mapping[str, Number] | None) -> None:

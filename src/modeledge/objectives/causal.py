@@ -19,7 +19,7 @@ from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
 from modeledge.model.heads import Head, LanguageModelling, LMHead
 from modeledge.model.likelihood import token_loss
-from modeledge.objectives.objective import Loss, Objective, Prepare, Term
+from modeledge.objectives.objective import Loss, Measure, Objective, Prepare, Term
 from modeledge.records import Example, IntArray, Piece, Prepared
 from modeledge.seed import Noise
 
@@ -59,6 +59,8 @@ def next_tokens(index: int, ids: IntArray, told: IntArray, breaks: tuple[int, ..
 
 class CausalLM(Objective):
     """Each token predicts the next one, under a causal pattern; `isolate` as in `CausalPrepare`."""
+
+    measure: ClassVar[Measure] = "likelihood"
 
     def __init__(self, *, head: LMHead | None = None, isolate: int | None = None) -> None:
         super().__init__()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -23,7 +22,8 @@ from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
 from modeledge.model.heads import Head, LMHead
 from modeledge.objectives.causal import vocabulary_term
-from modeledge.objectives.objective import Loss, Objective
+from modeledge.objectives.damage import ordinary
+from modeledge.objectives.objective import Loss, Measure, Objective
 from modeledge.objectives.units import Chosen, Readable, Single, Unit
 from modeledge.records import Example, IntArray, Piece, Prepared
 from modeledge.seed import Noise
@@ -104,22 +104,18 @@ class MaskedPrepare:
     def _disguised(self, ids: IntArray, chosen: Chosen, random: np.random.Generator) -> IntArray:
         count = len(chosen.places)
         fate = random.random(int(chosen.units[-1]) + 1)[chosen.units] if self.unit.together else random.random(count)
-        ordinary = _ordinary(self.vocab, self._special)
-        replacement = ordinary[random.integers(0, len(ordinary), count)]
+        others = ordinary(self.vocab, self._special)
+        replacement = others[random.integers(0, len(others), count)]
         stay = np.where(fate < self.as_mask + self.as_random, replacement, ids[chosen.places])
         disguised = ids.copy()
         disguised[chosen.places] = np.where(fate < self.as_mask, self.mask, stay)
         return disguised
 
 
-@cache
-def _ordinary(vocab: int, specials: tuple[int, ...]) -> IntArray:
-    """All ids that are not special."""
-    return np.setdiff1d(np.arange(vocab), specials)
-
-
 class MaskedLM(Objective):
     """Guess the chosen tokens; the head sees them alone."""
+
+    measure: ClassVar[Measure] = "pseudo"
 
     def __init__(self, prepare: MaskedPrepare, *, head: LMHead | None = None) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from modeledge.model.draw import dropping
 from modeledge.model.heads import Head
 from modeledge.records import Example, Prepared
 from modeledge.seed import Noise
+
+Measure = Literal["loss", "likelihood", "pseudo"]
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,10 @@ class Objective(nn.Module):
     batch must not be split. `longest` is how many positions a part of an example may have, where that is less than
     a row holds (the alternatives of a choice stand side by side, each from position 0). Heads that it `continues`
     are trained on where a model has them already. The noise of an example comes again after `repeats` epochs (`None`:
-    never). A reference model, a generator or a value model would be a
-    submodule here: moved, sharded, saved, and optimised where it requires a gradient, like the rest.
+    never). `measure` says what the sum of its term `lm` is on texts that were not learned: their likelihood (then
+    perplexity and bits a byte have a meaning), a pseudo-likelihood (of tokens guessed from both sides), or a loss and
+    nothing more. A reference model, a generator or a value model would be a submodule here: moved, sharded, saved, and
+    optimised where it requires a gradient, like the rest.
     """
 
     prepare: Prepare
@@ -74,6 +78,7 @@ class Objective(nn.Module):
     longest: int | None = None
     continues: frozenset[str] = frozenset()
     repeats: int | None = None
+    measure: ClassVar[Measure] = "loss"
 
     def draw(self, noise: Noise) -> None:
         """Draw the weights of the objective's own modules, where it has any: once, where its step is made."""

@@ -144,9 +144,9 @@ class Salient:
         starts, stops = salient_runs(text)
         if not len(starts):
             return Runs().choose(text, rate, random)
-        stops = np.minimum(stops, starts + max(1, len(text.places) // 2))
+        count, spent = len(text.places), 0
+        stops, budget = np.minimum(stops, starts + max(1, count // 2)), min(round(rate * count), count - 1)
         order = random.permutation(len(starts))
-        budget, spent = round(rate * len(text.places)), 0
         kept: list[int] = []
         for number in order.tolist():
             size = int(stops[number] - starts[number])

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.preflight import data, invariance, resources, schedule, specials, targets, weights
+from modeledge.preflight import data, invariance, leaks, resources, schedule, specials, targets, weights
 from modeledge.preflight.finding import Check, Finding, Token, record, shown
 from modeledge.preflight.view import Room, Split, View
 
 CHECKS: dict[str, Check] = {
     "empty-splits": data.empty_splits,
-    "shared-rows": data.shared_rows,
-    "near-rows": data.near_rows,
+    "shared-rows": leaks.shared_rows,
+    "near-rows": leaks.near_rows,
     "classes": data.classes,
     "label-text": data.label_text,
     "label-in-text": data.label_in_text,

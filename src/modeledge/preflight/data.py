@@ -1,9 +1,8 @@
-"""Checks of the rows: what stands on both sides of a split, what gives a label away, which classes there are."""
+"""Checks of the rows: what gives a label away, which classes there are, what stands in the texts."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,79 +14,9 @@ from modeledge.preflight.finding import Finding, Token
 from modeledge.preflight.view import Split, View, spread
 
 LEAST = 50  # rows below which a rule about shares says nothing
-ASKED, LEARNED = 400, 20_000  # rows of an evaluation and of a training split that are compared
-WORDS, NEAR = 8, 0.8  # texts of so many words are near from this Jaccard similarity of their word trigrams
-EQUAL_SHARE, NEAR_SHARE = 0.03, 0.05  # (CoLA has 0.012) above these shares of an evaluation split the run is refused
-SHORT = 4  # rows of fewer words are said by many ("thank you very much")
 ALWAYS = 0.99  # a word, a column or a token tells the label if it is right in this share of the rows
 TOKENS_LEAST = 200  # rows that it takes to say that one token tells the label
-SYSTEMATIC = 0.05  # special tokens written out in more texts than that come from a template, not from people
-
-
-def shared_rows(view: View) -> Iterator[Finding]:
-    """No evaluation row stands among the training rows, up to case, white space and punctuation."""
-    for name, split in view.others.items():
-        known = {tuple(map(plain, texts)): where for texts, where in texts_of(view, view.train)}
-        rows = list(texts_of(view, split))
-        found = [(t, w, known[k]) for t, w in rows if words(k := tuple(map(plain, t))) >= SHORT and k in known]
-        if found:
-            texts, where, other = found[0]
-            what = f"{len(found)} of {len(rows)} {name} rows are training rows too, but for case and spaces"
-            code = "E-LEAK" if len(found) > EQUAL_SHARE * len(rows) else "W-LEAK"
-            yield Finding(code, what, f"{where} = {other}", "drop them from one side", said(texts))
-
-
-def near_rows(view: View) -> Iterator[Finding]:
-    """Few evaluation rows nearly equal a training row: each text of the row shares `NEAR` of its word trigrams."""
-    for name, split in view.others.items():
-        rows = list(texts_of(view, split))
-        asked = [rows[i] for i in spread(len(rows), ASKED)]
-        found = [pair for pair in near_pairs(asked, texts_of(view, view.train)) if pair[2] < 1.0]  # 1: `shared_rows`
-        if len(found) > NEAR_SHARE * len(asked) / 5:
-            row, where, similarity = found[0]
-            what = f"{len(found)} of {len(asked)} {name} rows looked at nearly equal a training row ({similarity:.2f})"
-            code = "E-LEAK" if len(found) > NEAR_SHARE * len(asked) else "W-LEAK"
-            yield Finding(code, what, f"{asked[row][1]} ~ {where}", "put near copies on one side", said(asked[row][0]))
-
-
-def near_pairs(
-    asked: Sequence[tuple[tuple[str, ...], str]], learned: Iterator[tuple[tuple[str, ...], str]]
-) -> list[tuple[int, str, float]]:
-    """(asked row, where its likest training row is, similarity of the least like text) of each near pair, exactly.
-
-    Jaccard similarity of word trigrams (Broder 1997), counted through an index of the asked rows' trigrams, so that the
-    training rows are read once and no signature is drawn.
-    """
-    mine = [tuple(trigrams(text) for text in texts) for texts, _ in asked]
-    index = defaultdict[int, set[int]](set)
-    for row, sets in enumerate(mine):
-        for one in max(sets, key=len, default=frozenset()):
-            index[one].add(row)
-    best: dict[int, tuple[float, str]] = {}
-    for number, (texts, where) in enumerate(learned):
-        if number == LEARNED:
-            break
-        theirs = tuple(trigrams(text) for text in texts)
-        hits = Counter(row for one in set[int]().union(*theirs) for row in index.get(one, ()))
-        for row, count in hits.items():
-            if count >= NEAR / 2 * max(map(len, mine[row])):
-                likeness = min(jaccard(a, b) for a, b in zip(mine[row], theirs, strict=True))
-                if likeness >= NEAR and likeness > best.get(row, (0.0, ""))[0]:
-                    best[row] = (likeness, where)
-    return [(row, where, likeness) for row, (likeness, where) in sorted(best.items())]
-
-
-def trigrams(text: str) -> frozenset[int]:
-    """The hashed word trigrams of a text; of one that is too short, itself alone."""
-    words = plain(text).split()
-    if len(words) < WORDS:
-        return frozenset([hash(tuple(words))])
-    return frozenset(hash(tuple(words[i : i + 3])) for i in range(len(words) - 2))
-
-
-def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
-    """|a ∩ b| / |a ∪ b|."""
-    return len(a & b) / max(1, len(a | b))
+SYSTEMATIC = 0.01  # special tokens written out in more texts than that come from a template, not from people
 
 
 def empty_splits(view: View) -> Iterator[Finding]:
@@ -206,16 +135,26 @@ def label_text(view: View) -> Iterator[Finding]:
 
 
 def specials_in_text(view: View) -> Iterator[Finding]:
-    """Texts do not spell special tokens out. They would be read as plain text; where many do, a template was rendered
-    into the text, and the special tokens would stand around it twice."""
-    rows = list(texts_of(view, view.train))
-    rows = [rows[i] for i in spread(len(rows), 2000)]
-    hits = [(texts, where) for texts, where in rows if any(map(view.tokenizer.count_specials_in, texts))]
+    """Texts, answers and names of classes do not spell special tokens out. They would be plain text: where many do, a
+    template was rendered into them, and the special tokens would stand there twice; a name or an answer that ends with
+    the end token teaches to write its letters."""
+    count = view.tokenizer.count_specials_in
+    if named := [name for name in view.names if count(name)]:
+        what = f"the class {printable(named[0])!r} spells a special token out"
+        yield Finding("E-SPECIAL-IN-TEXT", what, remedy="take it out of the labels")
+        return
+    split = Split(view.train.examples, [view.train.rows[i] for i in spread(len(view.train.rows), 2000)])
+    rows = list(texts_of(view, split))
+    answers = [_text(row.get(view.target)) if view.target else "" for row in split.rows] or [""] * len(rows)
+    hits = [(n, any(map(count, texts))) for n, (texts, _) in enumerate(rows) if any(map(count, (*texts, answers[n])))]
     if hits:
-        what = f"special tokens are written out in {len(hits)} of {len(rows)} texts; they are read as plain text"
+        number, read = hits[0]
+        kind = "texts; they are read" if read else "answers; they are learned"
+        what = f"special tokens are written out in {len(hits)} of {len(rows)} {kind} as plain text"
         many = len(hits) > SYSTEMATIC * len(rows) and len(hits) > 1
         remedy = "give the texts without them: the task adds its own"
-        yield Finding("E-SPECIAL-IN-TEXT" if many else "W-SPECIAL-IN-TEXT", what, hits[0][1], remedy, said(hits[0][0]))
+        record = said(rows[number][0], None if read else answers[number])
+        yield Finding("E-SPECIAL-IN-TEXT" if many else "W-SPECIAL-IN-TEXT", what, rows[number][1], remedy, record)
 
 
 # ---- rows as texts
@@ -242,16 +181,6 @@ def labelled(view: View) -> list[tuple[tuple[str, ...], str, str]]:
     return [
         (t, str(label).strip().casefold(), where) for t, label, where in pairs if isinstance(label, str | int | float)
     ]
-
-
-def plain(text: str) -> str:
-    """A text without case, punctuation and surplus white space (NFKC)."""
-    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())) or text.strip()
-
-
-def words(texts: Sequence[str]) -> int:
-    """How many words a row has."""
-    return sum(len(text.split()) for text in texts)
 
 
 def said(texts: Sequence[str], label: str | None = None) -> tuple[Token, ...]:

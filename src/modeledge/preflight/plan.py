@@ -8,6 +8,7 @@ libraries.
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from dataclasses import asdict, dataclass
@@ -18,9 +19,11 @@ import torch
 
 from modeledge.errors import ModeledgeError
 from modeledge.machine import peak_memory
+from modeledge.model.flops import measured
 from modeledge.preflight.resources import checkpoint_bytes, disk_bytes, mib, parts_of_memory
 from modeledge.preflight.view import View
-from modeledge.train.trainer import StepRecord
+from modeledge.train.record import StepRecord
+from modeledge.train.trainer import Trainer
 
 STEPS, SECONDS = 24, 20.0  # at most so many steps, and no new one after so many seconds (two at least)
 
@@ -45,6 +48,7 @@ class Plan:
     checkpoint: int
     disk: int
     measured_steps: int
+    flops_a_token: float = 0.0
 
     def as_plain(self) -> dict[str, Any]:
         """JSON values."""
@@ -63,10 +67,12 @@ class Plan:
             ("  weights (fp32)", mib(self.weights)),
             ("  copies for products", mib(self.copies)),
             ("  gradients", mib(self.gradients)),
-            ("  optimizer", mib(self.optimizer)),
+            ("  optimizer, average", mib(self.optimizer)),
             ("  work and libraries", mib(self.work)),
             ("tokens a second", f"{self.tokens_a_second:,.0f}"),
             ("tokens a step", f"{self.tokens_a_step:,.0f}"),
+            ("FLOPs a token, measured", f"{self.flops_a_token:.3g}"),
+            ("FLOP/s, of products alone", f"{self.flops_a_token * self.tokens_a_second:.3g}"),
             ("time", spelled(self.seconds)),
             ("disk, at the fullest", mib(self.disk)),
             ("  one checkpoint", mib(self.checkpoint)),
@@ -123,7 +129,20 @@ def make_plan(view: View) -> Plan:
         checkpoint=one,
         disk=disk,
         measured_steps=len(records),
+        flops_a_token=flops_a_token(trainer),
     )
+
+
+def flops_a_token(trainer: Trainer) -> float:
+    """The arithmetic of one step more, forwards and backwards, by its tokens; 0 where the data are at their end."""
+    records: list[StepRecord] = []
+
+    def step() -> None:
+        with contextlib.suppress(StopIteration):
+            records.append(trainer.step())
+
+    work = measured(step)
+    return work / records[0].tokens if records else 0.0
 
 
 def spelled(seconds: float) -> str:

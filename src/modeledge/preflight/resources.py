@@ -38,6 +38,7 @@ def parts_of_memory(view: View, tokens: float | None = None) -> Memory:
     still = sum(p.nbytes for p in moving)
     half = weights // 2 if view.config.chosen_dtype() is torch.bfloat16 else 0
     states = {"adamw": 2, "sgd": int(view.config.momentum > 0)}[view.config.optimizer]
+    states += view.config.ema is not None  # one number more beside each weight, saved with the others
     tokens = tokens_a_micro_batch(view) if tokens is None else tokens
     return Memory(weights, half, still, states * still, round(trial.activations * tokens))
 
@@ -49,7 +50,7 @@ def tokens_a_micro_batch(view: View) -> float:
 
 
 def checkpoint_bytes(view: View) -> int:
-    """A checkpoint: all weights and the optimizer's states."""
+    """A checkpoint: all weights, their moving average and the optimizer's states."""
     parts = parts_of_memory(view, 0.0)
     return parts.weights + parts.optimizer
 
@@ -58,7 +59,7 @@ def disk_bytes(view: View) -> int:
     """What the run folder holds at its fullest: one checkpoint more than are kept, then the model."""
     config = view.config
     saves = 1 + (0 if config.save_every is None else config.steps // config.save_every)
-    kept = min(saves, config.keep_last + 1) + (config.judge_every is not None)
+    kept = min(saves, config.keep_last + 1 + (config.mean_of_last or 0)) + (config.judge_every is not None)
     return kept * checkpoint_bytes(view) + sum(p.nbytes for p in view.model.parameters())
 
 

@@ -89,13 +89,20 @@ def end_token(view: View) -> Iterator[Finding]:
 
 
 def pad_token(view: View) -> Iterator[Finding]:
-    """Padding is no trained token. Where it is also the end token it is harmless here (padding is told apart by its
-    segment, never by its id), but not in libraries that mask it."""
+    """Padding is no trained token. Where it is also the end token it is harmless as long as padding is told apart by
+    its segment, and no end is masked because its id is padding's; in other libraries it will be."""
     pad, eos = view.tokenizer.specials.pad, view.tokenizer.specials.eos
     hits = [p for p in view.prepared if pad is not None and np.any(trained(p) == pad)]
+    others = [p for p in view.prepared if not np.any(trained(p) == pad)]
+    masked = [p for p in others if np.any(trained(p, weighed=False) == pad)]
     if hits:
         name = view.tokenizer.names["pad"]
-        if pad == eos:
+        if pad == eos and masked:
+            what = f"{name!r}, both padding and the end token, is trained in {len(hits)} examples and masked in "
+            what += f"{len(masked)}: the model would not stop"
+            remedy = "give the tokenizer a pad token of its own, and mask by what is padding, not by its id"
+            yield Finding("E-SPECIAL-TOKEN", what, view.where(masked[0]), remedy, view.shown(masked[0]))
+        elif pad == eos:
             what = f"{name!r} is both padding and the trained end token: other libraries will mask it"
             yield Finding("W-PAD-IS-END", what, remedy="give the tokenizer a pad token of its own")
         else:
@@ -199,8 +206,10 @@ def cut_examples(view: View) -> Iterator[Finding]:
         )
 
 
-def trained(ready: Prepared) -> npt.NDArray[np.int64]:
-    """The vocabulary labels of an example that have a weight."""
+def trained(ready: Prepared, *, weighed: bool = True) -> npt.NDArray[np.int64]:
+    """The vocabulary labels of an example that have a weight, or, without `weighed`, those that have none: masked,
+    though they stand there to be learned."""
     if "lm" not in ready.labels:
         return np.zeros(0, dtype=np.int64)
-    return np.asarray(ready.labels["lm"])[np.asarray(ready.weights["lm"]) > 0].astype(np.int64)
+    heavy = np.asarray(ready.weights["lm"]) > 0
+    return np.asarray(ready.labels["lm"])[heavy if weighed else ~heavy].astype(np.int64)

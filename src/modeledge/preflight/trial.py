@@ -39,9 +39,13 @@ class Measured:
 
     def apart(self, other: Measured) -> float:
         """The largest relative difference, of the loss, of the norm or of an example's states. Not a number counts as
-        infinitely far."""
-        pairs = ((self.loss, other.loss), (self.norm, other.norm))
-        found = [abs(a - b) / max(abs(a), abs(b), 1e-6) for a, b in pairs]
+        infinitely far.
+
+        Where a gradient is what little is left of large terms (texts that a fresh model reads alike), its rounding is
+        relative to those terms: a norm is measured in hundredths of the loss at least.
+        """
+        pairs = ((self.loss, other.loss, 1e-6), (self.norm, other.norm, max(1e-6, 1e-2 * abs(self.loss))))
+        found = [abs(a - b) / max(abs(a), abs(b), least) for a, b, least in pairs]
         found += [far(self.states[i], other.states[i]) for i in self.states.keys() & other.states.keys()]
         return max(float("inf") if x != x else x for x in found)
 

@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Laid:
     """How the files of data are laid out and which split is read; `None`: as they look, and the split to be marked on.
-    `layout = "none"` is a plain table."""
+    `layout = "plain"` is a table."""
 
     layout: str | None = None
     split: str | None = None

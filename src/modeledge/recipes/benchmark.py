@@ -18,7 +18,9 @@ from modeledge.records import Ledger
 from modeledge.tasks import TASKS
 
 Say = Callable[[str], None]
-ORDINARY = "none"  # `layout = "none"`: a table with columns, whatever it looks like
+ORDINARY = (
+    "plain"  # `layout = "plain"` (TOML has no null, so "none" is taken): a table with columns, whatever it looks like
+)
 LEARNED, MARKED = ("train", "msr_train", "movie"), ("dev", "msr_test", "test", "dev_matched")
 
 

@@ -101,7 +101,7 @@ def finetune(
         else:
             guard(recipe, view_of_tuning(recipe, ready, parts, folder), say)
         session.run(listeners)
-        session.take_best()
+        session.conclude()
         for strategy in trainer.strategies:
             if strategy.mergeable:
                 strategy.merge(model)
@@ -176,7 +176,9 @@ def make_task(
     kind, roles = task_named(recipe)
     own, start = partial(own_head, model), start_of(model)
     asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options, own, start)
-    return kind.made(train, tokenizer, model.config, asked, say)
+    task = kind.made(train, tokenizer, model.config, asked, say)
+    task.check_model(model)
+    return task
 
 
 def build_trainer(

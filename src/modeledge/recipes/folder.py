@@ -73,12 +73,11 @@ def empty(folder: Path) -> None:
 
 
 @contextmanager
-def run_folder(folder: Path, recipe: str, *, resume: bool = False) -> Iterator[Path]:
-    """Open a run folder and hold it until the block ends.
+def held(folder: Path) -> Iterator[list[str]]:
+    """Hold a folder until the block ends, made where it is not there; gives the names of what it holds.
 
-    A fresh run wants an absent or empty folder; a resumed one wants the recipe that is there to be this one. The lock
-    is the kernel's: it ends with the process, however that dies. A run that fails before its first step leaves nothing
-    behind. Raises `E-OUTPUT`, and for a resumed run `E-RUN-FOLDER` and `E-RESUME`.
+    The lock is the kernel's: it ends with the process, however that dies. Raises `E-OUTPUT` for a file, and for a
+    folder that another process holds.
     """
     if folder.is_file():
         raise ModeledgeError("E-OUTPUT", "this is a file", where=str(folder))
@@ -93,7 +92,20 @@ def run_folder(folder: Path, recipe: str, *, resume: bool = False) -> Iterator[P
         except BlockingIOError as error:
             raise ModeledgeError("E-OUTPUT", "another process is running here", where=str(folder)) from error
         files.remove_stale(folder)
-        present = sorted(p.name for p in folder.iterdir() if p.name != ".lock")
+        yield sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def run_folder(folder: Path, recipe: str, *, resume: bool = False) -> Iterator[Path]:
+    """Open a run folder and hold it until the block ends.
+
+    A fresh run wants an absent or empty folder; a resumed one wants the recipe that is there to be this one. A run
+    that fails before its first step leaves nothing behind. Raises what `held` raises, `E-OUTPUT`, and for a resumed run
+    `E-RUN-FOLDER` and `E-RESUME`.
+    """
+    with held(folder) as present:
         if present and not resume:
             raise _occupied(folder, present)
         if resume and RECIPE not in present:
@@ -108,5 +120,3 @@ def run_folder(folder: Path, recipe: str, *, resume: bool = False) -> Iterator[P
             if not resume and not _trained(folder):
                 empty(folder)  # nothing was trained: the name stays free for the corrected command
             raise
-    finally:
-        os.close(lock)

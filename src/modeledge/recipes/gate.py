@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modeledge import files
+from modeledge.corpus.mix import MixedStream
 from modeledge.corpus.stream import ShardStream
 from modeledge.errors import ModeledgeError
 from modeledge.preflight import Room, Split, Verdict, View, check_allowed, preflight, refusal, shown
@@ -73,9 +74,11 @@ def view_of_training(
     start = recipe.model.start is not None
     held = split_stream(all_of_it, recipe.held_out, recipe.seed)[1] if recipe.held_out else []
     stream = trainer.stream
-    assert isinstance(stream, ShardStream)
-    # a corpus is read where it is compared with something held out, else its sample is enough
-    learned = [stream.example(i) for i in range(min(len(stream), 2000))] if held else []
+    parts = stream.streams if isinstance(stream, MixedStream) else (stream,)
+    learned = []
+    for part in parts if held else ():  # a corpus is read where it is compared with something held out
+        assert isinstance(part, ShardStream)
+        learned += [part.example(i) for i in range(min(len(part), 2000))]
     return View(
         trainer,
         tokenizer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,12 +11,18 @@ import torch
 
 from modeledge.corpus.stream import ShardStream
 from modeledge.errors import ModeledgeError
+from modeledge.metrics.language import bits_per_byte
 from modeledge.model.backbone import Backbone
-from modeledge.objectives import Shape, Step, collate, prepared
+from modeledge.objectives import Objective, Shape, Step, collate, prepared
 from modeledge.recipes.recipe import PretrainRecipe
 from modeledge.records import Example
 from modeledge.seed import Noise
+from modeledge.tokens import Tokenizer
+from modeledge.tokens.measure import text_bytes
 from modeledge.train import TrainConfig
+
+TEXT = "lm"  # the term that is a likelihood of text
+MOST = 690.0  # nats a token whose exponential is still a number
 
 
 def check_judging(recipe: PretrainRecipe) -> None:
@@ -46,6 +53,51 @@ def split_stream(stream: ShardStream, share: float, seed: int) -> tuple[ShardStr
     held, kept = np.sort(order[:count]), np.sort(order[count:])
     apart = stream.only(held)
     return stream.only(kept), [apart.example(number) for number in range(count)]
+
+
+def metric_of(objective: Objective) -> str:
+    """What the loss of held-out examples is called: that of hidden tokens is a pseudo-loss, whose exponential is no
+    perplexity, because the tokens that are read would have to be guessed as well (Salazar et al. 2020)."""
+    return "pseudo_loss" if objective.measure == "pseudo" else "loss"
+
+
+def marks_on(
+    step: Step, held: Mapping[str, Sequence[Example]], config: TrainConfig, tokenizer: Tokenizer
+) -> Callable[[Backbone], Mapping[str, float]]:
+    """A function that marks a model on held-out examples of each corpus, whose names begin the marks' names.
+
+    Beside the loss, in nats a token: where it is a likelihood of texts, perplexity a token (of this tokenizer) and bits
+    a byte of the texts (of any).
+    """
+    losses = {name: loss_on(step, examples, config) for name, examples in held.items()}
+    sizes = {name: text_size(step.objective, examples, tokenizer) for name, examples in held.items()}
+    called, likelihood = metric_of(step.objective), step.objective.measure == "likelihood"
+
+    def evaluate(model: Backbone) -> dict[str, float]:
+        out: dict[str, float] = {}
+        for name, losses_of in losses.items():
+            found = dict(losses_of(model))
+            whole, own = found.pop("loss"), found.get(f"loss.{TEXT}")
+            out |= {f"{name}{called}": whole, **{f"{name}{key}": value for key, value in found.items()}}
+            if likelihood:
+                tokens, size = sizes[name]
+                nats = (whole if own is None else own) * tokens
+                out[f"{name}perplexity"] = math.exp(min(nats / tokens, MOST))
+                if size:
+                    out[f"{name}bits_per_byte"] = bits_per_byte(nats, size)
+        return out
+
+    return evaluate
+
+
+def text_size(objective: Objective, examples: Sequence[Example], tokenizer: Tokenizer) -> tuple[int, int]:
+    """How many tokens of the examples are learned, and how many bytes of text these are."""
+    tokens = size = 0
+    for example in examples if objective.measure == "likelihood" else ():
+        ready = prepared(objective, example, Noise(0))
+        labels = ready.labels[TEXT][ready.weights[TEXT] > 0]
+        tokens, size = tokens + len(labels), size + text_bytes(tokenizer, labels)
+    return tokens, size
 
 
 def loss_on(step: Step, examples: Sequence[Example], config: TrainConfig) -> Callable[[Backbone], Mapping[str, float]]:

@@ -18,6 +18,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.preflight import View
 from modeledge.preflight.plan import Plan, make_plan
 from modeledge.recipes.benchmark import stated
+from modeledge.recipes.continued import check_continuing, replay_shards
 from modeledge.recipes.finetune import make_ready
 from modeledge.recipes.gate import guard, view_of_training, view_of_tuning
 from modeledge.recipes.held import check_judging
@@ -27,6 +28,7 @@ from modeledge.recipes.rows import split_rows
 from modeledge.recipes.scratch import starting_model
 from modeledge.recipes.source import read
 from modeledge.records import Document, Ledger
+from modeledge.train.rate_range import RangeTest, range_test
 
 Say = Callable[[str], None]
 TEXTS, CHARACTERS = 20_000, 20_000_000
@@ -45,6 +47,13 @@ def plan_recipe(path: Path, overrides: Sequence[str], say: Say) -> Plan:
     recipe = load_any(path, overrides, {})
     with looked_at(recipe, say) as view:
         return make_plan(view)
+
+
+def range_of_rates(path: Path, overrides: Sequence[str], say: Say, *, low: float, high: float, steps: int) -> RangeTest:
+    """The learning-rate range test on the data and the weights of a recipe's run; nothing is kept of it."""
+    recipe = load_any(path, overrides, {})
+    with looked_at(recipe, say) as view:
+        return range_test(view.trainer, low=low, high=high, steps=steps)
 
 
 def load_any(path: Path, overrides: Sequence[str], values: Mapping[str, Any]) -> PretrainRecipe | FinetuneRecipe:
@@ -76,10 +85,11 @@ def looked_at(recipe: PretrainRecipe | FinetuneRecipe, say: Say) -> Iterator[Vie
             check_judging(recipe)
             texts = None if recipe.corpus.shards is not None else _first_texts(recipe, say)
             tokenizer, shards = prepare_corpus(recipe, folder, texts, lambda line: None)
-            trainer = build_trainer(recipe, tokenizer, shards)
-            yield view_of_training(
-                recipe, trainer, tokenizer, stream_of(recipe, trainer.model, tokenizer, shards), folder
-            )
+            check_continuing(recipe)
+            replay = replay_shards(recipe, folder, tokenizer, lambda line: None)
+            trainer = build_trainer(recipe, tokenizer, shards, replay)
+            stream = stream_of(recipe, trainer.model, tokenizer, shards)
+            yield view_of_training(recipe, trainer, tokenizer, stream, folder)
 
 
 def _first_texts(recipe: PretrainRecipe, say: Say) -> list[Document]:

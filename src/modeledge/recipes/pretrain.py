@@ -10,29 +10,32 @@ from types import MappingProxyType
 from typing import Any
 
 from modeledge import files
+from modeledge.adapt import Strategy, WidthRule
 from modeledge.config import to_toml
-from modeledge.corpus.pipeline import LEDGER, Build, build_corpus, kept_documents, reading
+from modeledge.corpus.mix import MixedStream
+from modeledge.corpus.pipeline import LEDGER, build_corpus, reading
 from modeledge.corpus.shard import Shards
-from modeledge.corpus.stream import ShardStream
-from modeledge.errors import ModeledgeError, nearest
-from modeledge.families import load_model, save_model
+from modeledge.corpus.stream import ShardStream, Stream
+from modeledge.errors import ModeledgeError
+from modeledge.families import save_model
 from modeledge.model.backbone import Backbone
-from modeledge.model.config import TransformerConfig
-from modeledge.model.plain import from_plain
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import Step
 from modeledge.recipes.card import Card, base_of, write_card
+from modeledge.recipes.continued import building, check_continuing, opened, replay_shards
 from modeledge.recipes.folder import finished, run_folder
 from modeledge.recipes.gate import guard, view_of_training
-from modeledge.recipes.held import check_judging, every, loss_on, split_stream
-from modeledge.recipes.hub import find_model, remember_source, source_of
-from modeledge.recipes.presets import HEADS, PRESETS
-from modeledge.recipes.recipe import CorpusRecipe, PretrainRecipe, absolute, is_name
-from modeledge.recipes.reshaped import reshaped, tell
+from modeledge.recipes.held import check_judging, every, marks_on, metric_of, split_stream
+from modeledge.recipes.hub import find_model, source_of
+from modeledge.recipes.recipe import PretrainRecipe, absolute, is_name
+from modeledge.recipes.reshaped import tell
+from modeledge.recipes.samples import sampling
 from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
+from modeledge.recipes.start import build_model
+from modeledge.recipes.vocabulary import given_tokenizer, make_tokenizer
 from modeledge.records import Document, Ledger
 from modeledge.seed import Noise
-from modeledge.tokens import Tokenizer, train_tokenizer
+from modeledge.tokens import Tokenizer
 from modeledge.train import Judge, Session, Trainer
 from modeledge.train.session import Listener, write_environment
 
@@ -55,6 +58,7 @@ def pretrain(
     """
     recipe = pinned(absolute(recipe))
     check_judging(recipe)
+    check_continuing(recipe)
     if recipe.unused:
         say(f"note: {recipe.unused}")
     with run_folder(folder, to_toml(recipe), resume=resume):
@@ -62,20 +66,21 @@ def pretrain(
             say("the run is finished")
             return folder / "model"
         tokenizer, shards = prepare_corpus(recipe, folder, documents, say)
-        trainer = build_trainer(recipe, tokenizer, shards)
+        trainer = build_trainer(recipe, tokenizer, shards, replay_shards(recipe, folder, tokenizer, say))
         if recipe.model.bidirectional or recipe.model.decoder is not None:
             tell(trainer.model, recipe.family, say)
         write_environment(folder, recipe.seed, source_of(trainer.model))
         session = Session(folder, trainer, say=say)
+        stream = stream_of(recipe, trainer.model, tokenizer, shards)
         if resume:
             say(f"resumed after step {session.resume()}")
         else:
-            stream = stream_of(recipe, trainer.model, tokenizer, shards)
             if stream.note:
                 say(f"note: {stream.note}")
             guard(recipe, view_of_training(recipe, trainer, tokenizer, stream, folder), say)
-        session.run(listeners)
-        session.take_best()
+        with sampling(recipe, trainer, tokenizer, stream, folder) as sampled:
+            session.run([*sampled, *listeners])
+        session.conclude()
         assert isinstance(trainer.model, Transformer)
         recipe.objective.beside(trainer.model, trainer.module.objective, tokenizer, folder)
         card = card_of(recipe, trainer, folder)
@@ -92,7 +97,7 @@ def prepare_corpus(
         tokenizer = given_tokenizer(recipe)
         if tokenizer is None:
             raise ModeledgeError("E-CONFIG", "shards need the tokenizer they were made with", where="tokenizer.path")
-        return check_pair(tokenizer, Shards.open(Path(recipe.corpus.shards)))
+        return tokenizer, opened(Path(recipe.corpus.shards), tokenizer)
     where = folder / "corpus"
     kept = None if documents is None else same_texts(list(documents), folder)
     if not where.exists():
@@ -112,59 +117,8 @@ def prepare_corpus(
         )
         report_ledger(ledger, say)
     files.write_json(folder / LEDGER, files.read_json(where / LEDGER))
-    return check_pair(Tokenizer.load(folder / "tokenizer"), Shards.open(where))
-
-
-def check_pair(tokenizer: Tokenizer, shards: Shards) -> tuple[Tokenizer, Shards]:
-    """Refuse shards that another tokenizer wrote (`E-TOKENIZER-MISMATCH`)."""
-    if shards.tokenizer != tokenizer.fingerprint:
-        what = f"the shards were written with tokenizer {shards.tokenizer[:12]}, this is {tokenizer.fingerprint[:12]}"
-        raise ModeledgeError("E-TOKENIZER-MISMATCH", what)
-    return tokenizer, shards
-
-
-def make_tokenizer(recipe: PretrainRecipe, documents: Sequence[Document] | None) -> Tokenizer:
-    """The tokenizer that the recipe names or its model brings, or one trained on what the corpus will keep."""
-    given = given_tokenizer(recipe)
-    if given is not None:
-        return given
-    wanted, ledger = recipe.tokenizer, Ledger()
-    source = documents if documents is not None else read(recipe.corpus, ledger)
-    return train_tokenizer(
-        (document.text for document in kept_documents(source, building(recipe.corpus), ledger=ledger)),
-        kind=wanted.kind,
-        vocab_size=wanted.vocab_size,
-        min_frequency=wanted.min_frequency,
-        lowercase=wanted.lowercase,
-        extra=recipe.reserved,
-    )
-
-
-def given_tokenizer(recipe: PretrainRecipe) -> Tokenizer | None:
-    """The tokenizer at `tokenizer.path`, else the one of the model to start from, whose rows mean its ids.
-
-    Raises `E-TOKENIZER-MISMATCH` where the two differ, `E-CONFIG` where the model to start from has none and no path
-    is given.
-    """
-    path, start = recipe.tokenizer.path, recipe.model.start
-    named = None if path is None else Tokenizer.load(path)
-    if start is None:
-        return named
-    source = find_model(start, recipe.model.revision, recipe.model.endpoint).folder
-    try:
-        own = Tokenizer.load(source)
-    except ModeledgeError as error:
-        if error.code != "E-NO-FILE":
-            raise
-        own = None
-    if own is None and named is None:
-        what, remedy = "the model to start from has no tokenizer", "set tokenizer.path to the one it was trained with"
-        raise ModeledgeError("E-CONFIG", what, where=str(source), remedy=remedy)
-    if own is not None and named is not None and own.fingerprint != named.fingerprint:
-        what = f"the model was trained with tokenizer {own.fingerprint[:12]}, this is {named.fingerprint[:12]}"
-        remedy = "leave tokenizer.path out: the model brings its own"
-        raise ModeledgeError("E-TOKENIZER-MISMATCH", what, where=str(path), remedy=remedy)
-    return own or named
+    tokenizer = Tokenizer.load(folder / "tokenizer")
+    return tokenizer, opened(where, tokenizer)
 
 
 def same_texts(documents: list[Document], folder: Path) -> list[Document]:
@@ -180,56 +134,38 @@ def same_texts(documents: list[Document], folder: Path) -> list[Document]:
     return documents
 
 
-def building(corpus: CorpusRecipe, channels: Iterable[str] = ()) -> Build:
-    """What the recipe says of the way from documents to shards; `channels` are those that its objective asks for."""
-    wanted = {*corpus.channels, *channels}
-    return Build(filters=corpus.filters, deduplicate=corpus.deduplicate, channels=sorted(wanted))
-
-
-def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) -> Trainer:
-    """Model, objective and stream of a recipe under one trainer."""
+def build_trainer(
+    recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards, replay: Shards | None = None
+) -> Trainer:
+    """Model, objective and stream of a recipe under one trainer; `replay` are the shards of its general text."""
     model = build_model(recipe, tokenizer)
     recipe.objective.check(model.config)
     aim = recipe.objective.on(model, tokenizer)
     objective = aim.build(tokenizer, model.config, recipe.train.length)
     shards.need(objective.prepare.channels)
     recipe.curriculum.apply(objective, recipe.train.batch, recipe.objective.shared)
-    stream: ShardStream = aim.stream(shards, recipe.train.length, recipe.seed)
+    length = recipe.train.length
+    streams: dict[str, ShardStream] = {"": aim.stream(shards, length, recipe.seed)}
+    if replay is not None:
+        replay.need(objective.prepare.channels)
+        streams["replay."] = aim.stream(replay, length, recipe.seed)
     step = Step(model, objective, noise=Noise(recipe.seed))
     judge = None
     if recipe.held_out:
-        stream, held = split_stream(stream, recipe.held_out, recipe.seed)
-        judge = Judge(loss_on(step, held, recipe.train), "loss", every(recipe), False, recipe.train.patience)
-    return Trainer(step, stream, config=recipe.train, seed=recipe.seed, judge=judge)
+        parts = {name: split_stream(stream, recipe.held_out, recipe.seed) for name, stream in streams.items()}
+        streams = {name: kept for name, (kept, _) in parts.items()}
+        evaluate = marks_on(step, {name: held for name, (_, held) in parts.items()}, recipe.train, tokenizer)
+        judge = Judge(evaluate, metric_of(objective), every(recipe), False, recipe.train.patience)
+    stream: Stream = streams[""]
+    if recipe.replay is not None and replay is not None:
+        stream = MixedStream(list(streams.values()), [1.0 - recipe.replay.share, recipe.replay.share])
+    return Trainer(step, stream, rules(recipe), config=recipe.train, seed=recipe.seed, judge=judge)
 
 
-def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
-    """The model to start from, or fresh weights that are a function of the seed."""
-    if recipe.model.start is not None:
-        found = find_model(recipe.model.start, recipe.model.revision, recipe.model.endpoint)
-        model = load_model(found.folder)
-        remember_source(model, found.source)
-        if tokenizer.vocab_size > model.config.table.vocab:
-            what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.table.vocab} rows"
-            raise ModeledgeError("E-VOCAB-SIZE", what)
-        asked = recipe.model
-        turned = reshaped(model, bidirectional=asked.bidirectional, decoder=asked.decoder, seed=recipe.seed)
-        assert isinstance(turned, Transformer)
-        return turned
-    preset, fields = recipe.model.preset, recipe.model.shape
-    fresh = Transformer(shape(preset, fields, tokenizer.vocab_size), seed=recipe.seed)
-    fresh.add_heads({} if fields else HEADS.get(str(preset), {}), Noise(recipe.seed))
-    return fresh
-
-
-def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> TransformerConfig:
-    """A configuration out of a preset's name or the recipe's own fields."""
-    if fields:
-        return from_plain({**fields, "embed": {**fields.get("embed", {}), "vocab": vocab}})
-    if preset not in PRESETS:
-        remedy = nearest(str(preset), PRESETS)
-        raise ModeledgeError("E-CONFIG-VALUE", f"there is no preset {preset!r}", where="model.preset", remedy=remedy)
-    return PRESETS[preset](vocab)
+def rules(recipe: PretrainRecipe) -> list[Strategy]:
+    """The strategies that a recipe of pre-training asks for."""
+    base = recipe.train.base_width
+    return [] if base is None else [WidthRule(base, fresh=recipe.model.start is None)]
 
 
 def stream_of(recipe: PretrainRecipe, model: Backbone, tokenizer: Tokenizer, shards: Shards) -> ShardStream:

@@ -16,10 +16,11 @@ from modeledge.model.transformer import Transformer
 from modeledge.objectives import CausalLM
 from modeledge.recipes import story
 from modeledge.recipes.build import build_shards, build_tokenizer
+from modeledge.recipes.continued import opened
 from modeledge.recipes.folder import run_folder
 from modeledge.recipes.grid import QUICK, WHOLE, classical, gains, neural
 from modeledge.recipes.objectives import CausalAim, MaskedAim
-from modeledge.recipes.pretrain import build_trainer, check_pair, pretrain
+from modeledge.recipes.pretrain import build_trainer, pretrain
 from modeledge.recipes.recipe import CorpusRecipe, ModelRecipe, PretrainRecipe, TokenizerRecipe
 from modeledge.recipes.scripture import write_documents
 from modeledge.recipes.use import held_out_loss
@@ -114,12 +115,10 @@ def train_one(out: Path, kind: str, recipe: QuickstartRecipe, say: Say, progress
 
 def steps_in(recipe: PretrainRecipe, seconds: float) -> int:
     """How many steps fit into the time, from the quicker ones of a few that are then thrown away."""
-    from modeledge.corpus.shard import Shards
-
     assert recipe.tokenizer.path is not None
     assert recipe.corpus.shards is not None
-    pair = check_pair(Tokenizer.load(recipe.tokenizer.path), Shards.open(Path(recipe.corpus.shards)))
-    trainer = build_trainer(recipe, *pair)
+    tokenizer = Tokenizer.load(recipe.tokenizer.path)
+    trainer = build_trainer(recipe, tokenizer, opened(Path(recipe.corpus.shards), tokenizer))
     times = sorted(trainer.step().seconds for _ in range(24))
     return max(20, int(seconds / times[len(times) // 4]))
 

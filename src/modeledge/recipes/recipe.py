@@ -47,14 +47,35 @@ class CorpusRecipe(Settings):
     channels: tuple[str, ...] = ()
 
 
+class ReplayRecipe(CorpusRecipe):
+    """General text beside the corpus: of all examples `share` come from here."""
+
+    share: float = Field(default=0.1, gt=0, lt=1)
+
+
+class SamplesRecipe(Settings):
+    """What the model writes while it is trained, every so many steps (`samples.jsonl`): see `recipes/samples.py`.
+
+    Without `prompts` the first `count` held-out examples (of the corpus, where none are) are begun and continued.
+    """
+
+    every: int = Field(ge=1)
+    prompts: tuple[str, ...] = ()
+    count: int = Field(default=3, ge=1)
+    tokens: int = Field(default=32, ge=1)
+    temperature: float = Field(default=0.0, ge=0)
+
+
 class TokenizerRecipe(Settings):
     """A tokenizer to be trained, or a `path` to one.
 
     `sentinels` is how many tokens like `<extra_id_0>` it reserves; left out, as many as the objective asks for. `extra`
-    are special tokens beside those that the objective asks for: what later runs with this tokenizer will need.
+    are special tokens beside those that the objective asks for: what later runs with this tokenizer will need. `extend`
+    adds so many pieces of the corpus to a given one, each seen `min_frequency` times: see `tokens/extend.py`.
     """
 
     path: str | None = None
+    extend: int | None = Field(default=None, ge=1)
     kind: Literal["bpe", "wordpiece", "unigram"] = "bpe"
     vocab_size: int = Field(default=8192, ge=2)
     min_frequency: int = Field(default=2, ge=1)
@@ -101,6 +122,8 @@ class PretrainRecipe(Checked):
     objective: ObjectiveRecipe = CausalAim()
     curriculum: CurriculumRecipe = CurriculumRecipe()
     train: TrainConfig = TrainConfig()
+    replay: ReplayRecipe | None = None
+    samples: SamplesRecipe | None = None
     family: str | None = None
     license: str | None = None
 
@@ -118,7 +141,10 @@ class PretrainRecipe(Checked):
     def unused(self) -> str:
         """What is said of a tokenizer to be trained where one is given, and none is trained; empty if nothing is."""
         given = "tokenizer.path" if self.tokenizer.path else "model.start" if self.model.start else ""
-        fresh = self.tokenizer.model_copy(update={"path": None}) != TokenizerRecipe()
+        used: dict[str, Any] = {"path": None, "extend": None}
+        if self.tokenizer.extend is not None:
+            used["min_frequency"] = TokenizerRecipe().min_frequency
+        fresh = self.tokenizer.model_copy(update=used) != TokenizerRecipe()
         return f"the other keys of [tokenizer] are not used: {given} brings one" if given and fresh else ""
 
 
@@ -134,6 +160,12 @@ class FinetuneTrain(TrainConfig):
 
     learning_rate: float | None = Field(default=None, gt=0, le=100)
     warmup: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _of_pretraining(self) -> FinetuneTrain:
+        if self.base_width is not None:
+            raise ValueError("base_width is a rule for fresh weights: it is read by pretrain alone")
+        return self
 
 
 class FinetuneRecipe(Checked):
@@ -216,15 +248,23 @@ def absolute(recipe: R) -> R:
                 "validation": _absolute(recipe.validation),
             }
         )
-    paths = tuple(os.path.abspath(path) for path in recipe.corpus.paths)
-    corpus = {"paths": paths, "shards": _absolute(recipe.corpus.shards)}
     return recipe.model_copy(
         update={
-            "corpus": recipe.corpus.model_copy(update=corpus),
+            "corpus": _placed(recipe.corpus),
+            "replay": None if recipe.replay is None else _placed(recipe.replay),
             "tokenizer": recipe.tokenizer.model_copy(update={"path": _absolute(recipe.tokenizer.path)}),
             "model": recipe.model.model_copy(update={"start": _named(recipe.model.start)}),
         }
     )
+
+
+C = TypeVar("C", bound=CorpusRecipe)
+
+
+def _placed(corpus: C) -> C:
+    """A corpus with its paths made absolute."""
+    paths = tuple(os.path.abspath(path) for path in corpus.paths)
+    return corpus.model_copy(update={"paths": paths, "shards": _absolute(corpus.shards)})
 
 
 def _named(model: str | None) -> str | None:

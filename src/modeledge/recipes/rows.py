@@ -8,10 +8,11 @@ from typing import Any
 
 from modeledge.corpus.rows import read_table
 from modeledge.errors import ModeledgeError, nearest
+from modeledge.preflight.leaks import plain
 from modeledge.recipes.benchmark import ORDINARY, benchmark_rows, local
 from modeledge.recipes.recipe import FinetuneRecipe
 from modeledge.seed import Noise
-from modeledge.tasks import TASKS, Task, check_splits, role_columns, set_aside
+from modeledge.tasks import TASKS, Task, role_columns, set_aside
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -41,8 +42,8 @@ def split_rows(
 ) -> Parts:
     """The rows of a run, each part from its own file or set aside by lot: equal inputs stay together, classes in share.
 
-    A task's `apart_by` widens what stays together. Raises `E-LEAK` where files share inputs, `E-EMPTY-SPLIT` where
-    there are too few rows to set any aside.
+    Inputs that differ by case, space and punctuation alone are equal; a task's `apart_by` widens what stays together.
+    What files share is the pre-flight's to find. Raises `E-EMPTY-SPLIT` where there are too few rows to set any aside.
     """
     kind, roles = task_named(recipe)
     target, noise = roles[kind.target], Noise(recipe.seed).at("split")
@@ -60,7 +61,7 @@ def split_rows(
         given = located(test_rows if test_rows is not None else recipe.test, columns)
 
     def aside(source: Rows, share: float, name: str) -> tuple[Rows, Rows]:
-        keys = [tuple(str(row[c]) for c in together) for row in source]
+        keys = [tuple(plain(str(row[c])) for c in together) for row in source]
         values = not kind.stratified or len({str(row[target]) for row in source}) > len(source) // 2
         classes = ["" if values else str(row[target]) for row in source]
         stay, go = set_aside(keys, classes, share, noise.at(name))
@@ -74,9 +75,8 @@ def split_rows(
         validation = benchmark_rows(recipe, "validation", say) or [] if layout else located(recipe.validation, columns)
     elif chosen:
         train, validation = aside(train, recipe.validation_share, "validation")
-    for other in (test, *([validation] if chosen else [])):
-        if not other or not recipe.allow_leak:
-            check_splits(train, other, inputs)
+    if not test or (chosen and not validation):
+        raise ModeledgeError("E-EMPTY-SPLIT", "the evaluation split has no row")
     return Parts(train, validation, test)
 
 

@@ -52,8 +52,8 @@ def loss_curves(runs: Sequence[Run], names: Sequence[str] = ()) -> str:
         axes = figure.subplots()
         for n, (run, name, (steps, values)) in enumerate(drawn):
             line(axes, steps, values, n, label=printable(name, 40))
-            ends = run.eval_series().get("loss")
-            if ends:
+            ends = run.held_loss()
+            if ends[0]:
                 axes.plot(*ends, ls="none", marker="o", ms=5, mfc=PAPER, mec=SERIES[n % len(SERIES)], mew=1.5)
         axes.set_xlabel("step")
         axes.set_ylabel("loss")
@@ -70,7 +70,11 @@ def progress_panels(run: Run) -> str | None:
     """
     names = {"lr": "learning rate", "grad_norm": "gradient norm", "tokens_per_second": "tokens per second"}
     panels = {title: run.series(key) for key, title in names.items()}
-    panels |= {f"evaluation: {name}": series for name, series in sorted(run.eval_series().items()) if name != "loss"}
+    panels |= {
+        f"evaluation: {name}": series
+        for name, series in sorted(run.eval_series().items())
+        if not name.endswith(("loss", "loss.lm"))
+    }
     panels = {title: series for title, series in panels.items() if series[0]}
     if not panels:
         return None

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from modeledge.errors import ModeledgeError, printable
 
 Row = dict[str, Any]
+HELD_LOSSES = ("loss", "pseudo_loss")  # what stands beside the training loss
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Run:
     ledger: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     results: Mapping[str, Any] = field(default_factory=dict)
+    samples: list[Row] = field(default_factory=list)
     torn: bool = False
     rewound: int = 0
 
@@ -48,6 +50,15 @@ class Run:
         """Steps and values of one key of the training rows, where it is there."""
         rows = [row for row in self.steps if is_number(row.get(key))]
         return [row["step"] for row in rows], [float(row[key]) for row in rows]
+
+    def held_loss(self) -> tuple[list[int], list[float]]:
+        """Steps and values of the loss of held-out data: a pseudo-loss is compared with the training loss alike."""
+        series = self.eval_series()
+        return next((series[name] for name in HELD_LOSSES if name in series), ([], []))
+
+    def spikes(self) -> list[tuple[int, str]]:
+        """The steps whose loss or gradient norm leapt, and which did."""
+        return [(row["step"], str(name)) for row in self.steps for name in row.get("spikes", ())]
 
     def eval_series(self) -> dict[str, tuple[list[int], list[float]]]:
         """Steps and values of each evaluated metric."""
@@ -87,6 +98,7 @@ def read_run(folder: Path) -> Run:
         ledger=ledger,
         environment=read_object(folder / "environment.json"),
         results=read_object(folder / "results.json"),
+        samples=read_rows(folder / "samples.jsonl")[0],
         torn=torn,
         rewound=rewound,
     )

@@ -103,7 +103,7 @@ def training_blocks(run: Run) -> list[Block]:
     """Curves, and what is to be known about the record itself."""
     blocks: list[Block] = []
     if run.series("loss")[0]:
-        hollow = " Hollow dots: loss on the evaluation data." if "loss" in run.eval_series() else ""
+        hollow = " Hollow dots: loss on the evaluation data." if run.held_loss()[0] else ""
         band = "; the band spans the least and greatest loss of neighbouring steps" if thinning(run) else ""
         caption = f"Training loss{band}.{hollow}"
         blocks.append(Figure(loss_curves([run]), caption))
@@ -114,6 +114,13 @@ def training_blocks(run: Run) -> list[Block]:
         blocks.append(Figure(panels, "How the run went, step by step."))
     if run.rewound:
         text = f"The run was resumed: {run.rewound:,} recorded rows were computed again and stand here once."
+        blocks.append(Paragraph(text))
+    if leaps := run.spikes():
+        where = ", ".join(f"{name} at {step:,}" for step, name in leaps[:12]) + (", …" if len(leaps) > 12 else "")
+        score = len({step for step, _ in leaps}) / max(len(run.steps), 1)
+        text = (
+            f"{len(leaps)} leaps, seven deviations above the mean of 1,000 steps ({score:.2%} of the steps): {where}."
+        )
         blocks.append(Paragraph(text))
     if run.torn:
         blocks.append(Paragraph("The last line of metrics.jsonl was cut off while it was written; it is left out."))
@@ -165,7 +172,22 @@ def sample_blocks(run: Run) -> list[Block]:
         if not isinstance(sample, Mapping) or not {"prompt", "continuation"} <= set(sample):
             broken(path, "each sample needs a prompt and a continuation")
         pairs.append((str(sample["prompt"]), str(sample["continuation"])))
-    return [Samples(pairs)] if pairs else []
+    blocks: list[Block] = [Samples(pairs)] if pairs else []
+    return blocks + progress_samples(run)
+
+
+def progress_samples(run: Run) -> list[Block]:
+    """What the model wrote while it was trained: the last samples, the others folded."""
+    by_step: dict[int, list[tuple[str, str]]] = {}
+    for row in run.samples:
+        if not {"prompt", "continuation"} <= set(row):
+            broken(run.path / "samples.jsonl", "each sample needs a prompt and a continuation")
+        by_step.setdefault(row["step"], []).append((str(row["prompt"]), str(row["continuation"])))
+    if not by_step:
+        return []
+    *earlier, (last, pairs) = by_step.items()
+    folded = [Details(f"After step {step:,}", [Samples(found)]) for step, found in earlier]
+    return [Samples(pairs, f"After step {last:,}."), *folded]
 
 
 def ledger_blocks(run: Run) -> list[Block]:

@@ -8,8 +8,8 @@ from modeledge.tasks.confidence import Scaling
 from modeledge.tasks.dialogue import Dialogue, reference_lengths
 from modeledge.tasks.entities import EntityTask
 from modeledge.tasks.extract import ExtractTask
-from modeledge.tasks.label import ClassTask, LabelTask, ValueTask, shape_for
-from modeledge.tasks.labels import Labels, check_sizes, check_splits, check_unseen, extended, infer
+from modeledge.tasks.label import ClassTask, LabelTask, ValueTask
+from modeledge.tasks.labels import Labels, check_sizes, check_unseen, extended, infer
 from modeledge.tasks.lead import lead, lead_answers, sentences
 from modeledge.tasks.ordinal import OrdinalTask
 from modeledge.tasks.prompted import prompted_answers
@@ -17,6 +17,7 @@ from modeledge.tasks.rank import RankTask, reading
 from modeledge.tasks.relate import RelationTask
 from modeledge.tasks.retrieve import Bm25, open_book
 from modeledge.tasks.several import SeveralTask
+from modeledge.tasks.shapes import shape_for
 from modeledge.tasks.similarity import SimilarityTask
 from modeledge.tasks.split import set_aside
 from modeledge.tasks.tag import TagTask
@@ -86,7 +87,6 @@ __all__ = [
     "WriteTask",
     "answers",
     "check_sizes",
-    "check_splits",
     "check_unseen",
     "extended",
     "infer",

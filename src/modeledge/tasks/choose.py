@@ -23,7 +23,7 @@ from modeledge.objectives import ChoicePrepare, Choose
 from modeledge.records import Example
 from modeledge.tasks.alternatives import Numbering, alternatives_of, columns_of, numbering
 from modeledge.tasks.columns import text_of, where_of
-from modeledge.tasks.label import checked_share, shape_for
+from modeledge.tasks.shapes import checked_share, shape_for
 from modeledge.tasks.task import Answer, Asked, Request, Row, Say, Score, Task, known_options, role_columns
 from modeledge.tasks.wording import Wording, shares_of
 from modeledge.tokens import Tokenizer
@@ -55,6 +55,9 @@ class ChoiceTask(Task):
         lm: float = 0.0,
         wording: Wording = Wording(),  # noqa: B008
     ) -> None:
+        if facts.both:
+            what = "a decoder that reads an encoder has no row in which choices stand side by side"
+            raise ModeledgeError("E-USAGE", what, remedy="take an encoder or a decoder alone, or let the model write")
         self.tokenizer, self.columns, self.numbers, self.length = tokenizer, dict(columns), numbers, length
         self.most, self.wording = most, wording
         self.head = head or plain_head(facts)

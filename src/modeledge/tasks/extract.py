@@ -27,7 +27,7 @@ from modeledge.records import Example, IntArray
 from modeledge.tasks.columns import text_of, where_of
 from modeledge.tasks.found import Found, found_answer, joined_answer
 from modeledge.tasks.gold import Gold, gold_of, pairs_of, truth_of
-from modeledge.tasks.label import shape_for
+from modeledge.tasks.shapes import shape_for
 from modeledge.tasks.spans import Best, Search, Told, best_of_rows, best_threshold
 from modeledge.tasks.task import Answer, Asked, Generate, Request, Row, Say, Task, known_options, role_columns
 from modeledge.tasks.windows import tokens_of, trimmed, windows

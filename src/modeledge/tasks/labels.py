@@ -6,7 +6,7 @@ import difflib
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -84,21 +84,6 @@ def extended(labels: Labels, others: Sequence[Any]) -> Labels:
         strange = {name for name in strange if not _whole(name)}
     new = sorted(name for name in strange if not difflib.get_close_matches(name.strip().lower(), known, 1, 0.8))
     return Labels(labels.kind, (*labels.names, *new))
-
-
-def check_splits(train: Sequence[Mapping[str, Any]], test: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
-    """Refuse an empty evaluation split, and rows that stand in both splits (`E-LEAK`)."""
-    if not test:
-        raise ModeledgeError("E-EMPTY-SPLIT", "the evaluation split has no row")
-    seen = {tuple(str(row.get(k)) for k in keys) for row in train}
-    shared = [i for i, row in enumerate(test) if tuple(str(row.get(k)) for k in keys) in seen]
-    if shared:
-        what = (
-            f"{len(shared)} of {len(test)} evaluation rows also stand in the training rows (first: row {shared[0] + 1})"
-        )
-        raise ModeledgeError(
-            "E-LEAK", what, why="the score would measure memory", remedy="drop them, or pass --allow-leak"
-        )
 
 
 def check_unseen(train: Sequence[int], test: Sequence[int], labels: Labels) -> None:

@@ -60,7 +60,7 @@ class OrdinalTask(LabelTask):
         labels = ordered(infer([row.get(label) for row in rows], wheres, "class"), options.pop("order", None))
         say(f"task: {len(labels.names)} ordered classes: {' < '.join(labels.names[:12])}")
         center = fmean(labels.number(row.get(label), where) for row, where in zip(rows, wheres, strict=True))
-        options = {"dropout": asked.dropout, **worded(options, labels.names)}
+        options = {"dropout": asked.dropout, "start": asked.start, **worded(options, labels.names)}
         return cls(labels, tokenizer, facts, length=asked.length, center=center, **columns, **options)
 
     def predict(self, model: Backbone, batch: Batch) -> list[Answer]:

@@ -100,7 +100,7 @@ class RelationTask(ClassTask):
         (head,) = self.objective.heads.values()
         shape = {name: getattr(head, name, None) for name in ("pool", "hidden")}
         columns = {name: self.columns[name] for name in ("text", "head", "tail", "label")}
-        told = {"length": self.length, "markers": self.markers, "read": self.read}
+        told = {"length": self.length, "markers": self.markers, "read": self.read, "start": self.prepare.start}
         return {"names": list(self.labels.names), "scaling": asdict(self.scaling), **columns, **told, **shape}
 
     @classmethod
@@ -108,7 +108,7 @@ class RelationTask(ClassTask):
         """The inverse of `described`."""
         names = ("length", "text", "label", "pool", "hidden", "head", "tail", "markers", "read")
         labels, more = Labels("class", tuple(said["names"])), {name: said[name] for name in names}
-        task = cls(labels, tokenizer, facts, **more)
+        task = cls(labels, tokenizer, facts, start=said.get("start"), **more)
         task.scaling = Scaling.of(said)
         return task
 

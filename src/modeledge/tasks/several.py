@@ -82,7 +82,8 @@ class SeveralTask(LabelTask):
         mean = sum(map(len, told)) / len(told)
         say(f"task: {len(names)} classes, {mean:.2f} a row: {', '.join(names[:8])}")
         cuts = () if threshold == TUNED else (float(threshold),) * len(names)
-        options = {"dropout": asked.dropout, **worded(options, names), "tuned": threshold == TUNED}
+        options = {"dropout": asked.dropout, "start": asked.start, **worded(options, names)}
+        options["tuned"] = threshold == TUNED
         labels = Labels("class", tuple(names))
         return cls(labels, tokenizer, facts, length=asked.length, thresholds=cuts, **columns, **options)
 

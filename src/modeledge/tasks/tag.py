@@ -26,9 +26,9 @@ from modeledge.objectives.tag import BEGINS, ENDS, owners
 from modeledge.records import Example, FloatArray, IntArray
 from modeledge.tasks.columns import texts_of, where_of
 from modeledge.tasks.decode import Steps, marginals, softmax, viterbi
-from modeledge.tasks.label import shape_for
 from modeledge.tasks.labels import Labels, check_unseen, infer
 from modeledge.tasks.schemes import OUTSIDE, REFUSED, Span, legal_steps, scheme_of, spans_of, tags_of
+from modeledge.tasks.shapes import shape_for
 from modeledge.tasks.tag_prompt import TagRequest, asked_for, read_lines
 from modeledge.tasks.tagged import (
     Scored,

@@ -176,6 +176,10 @@ class Task(ABC):
         """Refuse rows that cannot be marked by what is learned. `apart`: the asked rows have a file of their own."""
         return
 
+    def check_model(self, model: Backbone) -> None:
+        """Refuse a model that could be trained on this task, but not asked (`E-USAGE`)."""
+        return
+
     def settle(self, answers: Sequence[Answer], examples: Sequence[Example]) -> list[Answer]:
         """One answer a row, in the order of the rows, out of one an example."""
         return list(answers)

@@ -150,6 +150,14 @@ class WriteTask(Task):
         for start in range(0, len(order), size):
             yield collate([self.prepare.asking(examples[i]) for i in order[start : start + size]], Shape(self.seq))
 
+    def check_model(self, model: Backbone) -> None:
+        """A model that keeps no cache of its states, as a wrapped one, writes nothing here (`E-USAGE`)."""
+        try:
+            model.new_cache(1, 1)
+        except ModeledgeError as error:
+            what = f"the task {self.kind!r} lets a model write, and {error.what}"
+            raise ModeledgeError("E-USAGE", what, remedy="take a model of a family that has a page here") from error
+
     def predict(self, model: Backbone, batch: Batch) -> list[Answer]:
         """What the model writes behind each prompt of the batch."""
         return self.draw(model, batch, 0)

@@ -23,7 +23,8 @@ from modeledge.tokens.vocabulary import CLASSES, MODEL_TYPES, from_vocabulary
 ROLES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
 MODELS = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "spm.model", "sentencepiece.model")
 FILES = ("tokenizer.json", "vocab.txt", "vocab.json", *MODELS)
-CONFIGS = ("special_tokens_map.json", "added_tokens.json", "tokenizer_config.json")
+ADDED = "added_tokens.json"
+CONFIGS = ("special_tokens_map.json", ADDED, "tokenizer_config.json")
 TEMPLATE = "chat_template.jinja"
 MORE_TEMPLATES = "additional_chat_templates"
 PICKLES = (".pkl", ".pickle", ".bin", ".pt", ".pth")

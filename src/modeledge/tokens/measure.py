@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from modeledge.errors import ModeledgeError
+from modeledge.records import IntArray
 from modeledge.tokens.tokenizer import Tokenizer
 
 
@@ -21,6 +22,17 @@ class Measure:
     round_trip: float
     specials_in_text: int
     tokens: int
+
+
+def text_bytes(tokenizer: Tokenizer, ids: IntArray) -> int:
+    """How many UTF-8 bytes of text these ids stand for; special tokens stand for none.
+
+    Exact for byte-level tokenizers, wherever the ids were cut; others are decoded, with the spacing that their decoder
+    gives, and what they do not know counts nothing.
+    """
+    if not tokenizer.byte_level:
+        return len(tokenizer.decode(ids).encode())
+    return sum(tokenizer.piece_bytes(int(id)) for id in ids)
 
 
 def measure(tokenizer: Tokenizer, texts: Iterable[str]) -> Measure:

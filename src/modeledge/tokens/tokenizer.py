@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cached_property
 from itertools import count, groupby, takewhile
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from modeledge.errors import ModeledgeError, printable
 from modeledge.records import IntArray
 from modeledge.tokens.chat import CLOCK, Chat, ChatEncoder, Message, render
 from modeledge.tokens.frame import Frame, frame_of
-from modeledge.tokens.load import ROLES, Reading, guess_names, read_tokenizer
+from modeledge.tokens.load import ADDED, FILES, ROLES, Reading, guess_names, read_tokenizer
 from modeledge.tokens.plain import plain_text_only
 from modeledge.tokens.sentinels import SPELLED
 
@@ -107,6 +108,15 @@ class Tokenizer:
             config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **names}
             files.write_json(folder / "tokenizer_config.json", config)
 
+    def pipeline(self) -> str:
+        """The whole pipeline as canonical JSON."""
+        return self._json()
+
+    def with_pipeline(self, core: tokenizers.Tokenizer) -> Tokenizer:
+        """Another pipeline under the same names, templates and settings; files of the old vocabulary are let go."""
+        kept = {name: data for name, data in self._kept.items() if name not in (*FILES, "merges.txt", ADDED)}
+        return Tokenizer(core, self.names, self.notes, templates=self.templates, kept=kept)
+
     def encode(self, text: str) -> IntArray:
         """The ids of a text `[n]`, without special tokens.
 
@@ -179,6 +189,24 @@ class Tokenizer:
         if not self._knows(id):
             raise ModeledgeError("E-VOCAB-SIZE", f"id {id} is none of the {self.vocab_size} ids of the tokenizer")
         return str(self._core.id_to_token(id))
+
+    @cached_property
+    def byte_level(self) -> bool:
+        """Is each character of a piece one byte of text?"""
+        decoder = json.loads(self._core.to_str())["decoder"]
+        return decoder is not None and decoder["type"] == "ByteLevel"
+
+    def piece_bytes(self, id: int) -> int:
+        """The bytes of text that one id of a byte-level tokenizer stands for."""
+        assert self.byte_level, "pieces of other tokenizers have no bytes of their own"
+        added = self._added.get(id)
+        if added is not None:
+            return 0 if added.special else len(added.content.encode())
+        return len(self.token(id)) if id not in self.specials.ids() else 0
+
+    @cached_property
+    def _added(self) -> dict[int, tokenizers.AddedToken]:
+        return dict(self._core.get_added_tokens_decoder())
 
     def id(self, token: str) -> int | None:
         """The id of a piece, or `None`."""

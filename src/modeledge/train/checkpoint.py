@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,17 @@ SCHEMA = 1
 
 
 class Checkpoints:
-    """The folder `checkpoints/` of a run, with one folder `step-N` a checkpoint."""
+    """The folder `checkpoints/` of a run, with one folder `step-N` a checkpoint; those of the steps `keep` stay."""
 
-    def __init__(self, folder: Path, *, keep_last: int = 2, disk_cap: int = 20 * 2**30) -> None:
-        self.folder, self.keep_last, self.disk_cap = folder, keep_last, disk_cap
+    def __init__(
+        self, folder: Path, *, keep_last: int = 2, disk_cap: int = 20 * 2**30, keep: Collection[int] = ()
+    ) -> None:
+        self.folder, self.keep_last, self.disk_cap, self.keep = folder, keep_last, disk_cap, frozenset(keep)
 
     def save(
         self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, best: int | None = None
     ) -> Path:
-        """Commit one checkpoint, then prune: the last `keep_last` and the best one stay."""
+        """Commit one checkpoint, then prune: the last `keep_last`, the best one and those of `keep` stay."""
         final = self.folder / f"step-{step}"
         if final.exists():
             with contextlib.suppress(ModeledgeError):
@@ -71,12 +73,13 @@ class Checkpoints:
         return None
 
     def prune(self, best: int | None) -> None:
-        """Remove what is neither among the last `keep_last` nor the best, and the oldest ones beyond the disk cap."""
+        """Remove all but the last `keep_last`, the best one and those of `keep`; beyond the disk cap the oldest."""
         steps = self.steps()
-        keep = set(steps[-self.keep_last :]) | ({best} if best is not None else set())
+        needed = self.keep | ({best} if best is not None else set())
+        keep = set(steps[-self.keep_last :]) | needed
         sizes = {step: _size(self.folder / f"step-{step}") for step in steps}
         for step in steps[:-1]:
-            over = sum(sizes.values()) > self.disk_cap and step != best
+            over = sum(sizes.values()) > self.disk_cap and step not in needed
             if step not in keep or over:
                 files.remove_folder(self.folder / f"step-{step}")
                 sizes.pop(step)

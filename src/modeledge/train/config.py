@@ -11,12 +11,16 @@ from pydantic import Field, model_validator
 from modeledge.config import Settings
 from modeledge.errors import ModeledgeError
 from modeledge.machine import has_fast_bf16
+from modeledge.train.schedule import Cooldown, Schedule, share
 
 
 class TrainConfig(Settings):
     """How the one trainer runs. Lengths are in tokens, batches in examples, rates per update.
 
-    A `learning_rate` of none is for fine-tuning: `fitted` chooses it by the width of the model.
+    A `learning_rate` of none is for fine-tuning: `fitted` chooses it by the width of the model. `schedule` is one of
+    `train/schedule.py`. `base_width` is the width that the rate was found at: see `adapt/width.py`. `ema` is the decay
+    of a moving average of the weights, which is then what is judged and what the finished model has; `mean_of_last` is
+    how many of the last checkpoints the finished model is the mean of: see `train/average.py`.
     """
 
     steps: int = Field(default=1000, ge=1)
@@ -27,9 +31,11 @@ class TrainConfig(Settings):
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float | None = Field(default=1e-3, gt=0, le=100)
-    schedule: Literal["constant", "linear", "cosine", "wsd"] = "linear"
+    base_width: int | None = Field(default=None, ge=1)
+    schedule: Schedule = "linear"
     warmup: float = Field(default=0.05, ge=0, lt=1)
     cooldown: float = Field(default=0.2, gt=0, le=1)
+    cooldown_shape: Cooldown = "linear"
     final: float = Field(default=0.0, ge=0, le=1)
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.98, ge=0, lt=1)
@@ -37,6 +43,8 @@ class TrainConfig(Settings):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=0.01, ge=0)
     clip: float | None = Field(default=1.0, gt=0)
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    mean_of_last: int | None = Field(default=None, ge=2)
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -57,6 +65,14 @@ class TrainConfig(Settings):
             raise ValueError(f"micro_batch {self.micro_batch} is larger than batch {self.batch}")
         if self.patience is not None and self.judge_every is None:
             raise ValueError("patience counts verdicts, and without judge_every there are none")
+        if self.base_width is not None and self.optimizer != "adamw":
+            raise ValueError("base_width is a rule for the rates of adamw")
+        if self.mean_of_last is not None:
+            if self.save_every is None:
+                raise ValueError("mean_of_last averages checkpoints, and without save_every there is one")
+            for other in ("ema", "judge_every"):
+                if getattr(self, other) is not None:
+                    raise ValueError(f"mean_of_last and {other} each choose the finished weights; set one of them")
         return self
 
     def over(self, epochs: float, examples: int) -> TrainConfig:
@@ -75,25 +91,11 @@ class TrainConfig(Settings):
         return self.learning_rate
 
     def rate(self, step: int) -> float:
-        """The learning rate of update `step` (from 0), a function of the global step alone.
-
-        Warm-up is linear over `warmup · steps`. Then: constant; linear or cosine decay to `final`; or `wsd`
-        (warm-up, stable, decay: Hu et al. 2024), constant until the last `cooldown · steps`, then linear.
-        """
-        warm = self.warmup * self.steps
-        if step < warm:
-            return self.peak * (step + 1) / (math.floor(warm) + 1)
-        gone = min(1.0, (step - warm) / max(1.0, self.steps - warm))
-        match self.schedule:
-            case "constant":
-                share = 1.0
-            case "linear":
-                share = 1.0 - gone
-            case "cosine":
-                share = 0.5 * (1.0 + math.cos(math.pi * gone))
-            case "wsd":
-                share = min(1.0, (self.steps - step) / max(1.0, self.cooldown * self.steps))
-        return self.peak * (self.final + (1.0 - self.final) * share)
+        """The learning rate of update `step` (from 0), a function of the global step alone: `share` of the peak, and
+        never less than `final` of it once warm-up is over."""
+        warming = step < self.warmup * self.steps and self.schedule != "t5"
+        part = share(self.schedule, step, self.steps, self.warmup, cooldown=self.cooldown, shape=self.cooldown_shape)
+        return self.peak * (part if warming else self.final + (1.0 - self.final) * part)
 
     def chosen_device(self) -> torch.device:
         """The device, where `auto` prefers CUDA, then the CPU; an absent one is `E-DEVICE`."""

@@ -13,10 +13,12 @@ import torch
 from modeledge import files
 from modeledge.errors import ModeledgeError
 from modeledge.machine import describe
+from modeledge.train.average import mean_of, overlaid
 from modeledge.train.checkpoint import Checkpoints
 from modeledge.train.log import RunLog
+from modeledge.train.record import StepRecord
 from modeledge.train.track import TRACKERS
-from modeledge.train.trainer import StepRecord, Trainer
+from modeledge.train.trainer import Trainer
 
 Listener = Callable[[StepRecord], None]
 
@@ -32,7 +34,9 @@ class Session:
         config = trainer.config
         self.folder, self.trainer, self.say = folder, trainer, say
         cap = int(config.disk_cap_gib * 2**30)
-        self.checkpoints = Checkpoints(folder / "checkpoints", keep_last=config.keep_last, disk_cap=cap)
+        self.checkpoints = Checkpoints(
+            folder / "checkpoints", keep_last=config.keep_last, disk_cap=cap, keep=trainer.averaged_steps
+        )
         self.trackers = [TRACKERS[name](folder) for name in config.trackers]
         self.asked: int | None = None
         self.saved: int | None = None
@@ -59,7 +63,8 @@ class Session:
         with self._signals():
             try:
                 for record in self.trainer.records(until):
-                    log.write(record)
+                    for name in log.write(record):
+                        self.say(f"note: {name} leapt at step {record.step}: {shown(record, name):.4g}")
                     for listener in (*self.trackers, *listeners):
                         listener(record)
                     best = self.trainer.judge is not None and self.trainer.judge.best_step == record.step
@@ -74,15 +79,25 @@ class Session:
             finally:
                 log.close()
 
-    def take_best(self) -> None:
-        """Put the weights of the judge's best step back into the model, where a later step was the last."""
-        best = self._best()
-        if best is None or best == self.trainer.done:
+    def conclude(self) -> None:
+        """Give the model the weights that it is to be finished with, where they are not those of the last step.
+
+        They are the mean of the last checkpoints where that was asked for, else those of the judge's best step; of
+        either step its moving average, where one is kept.
+        """
+        trainer, best = self.trainer, self._best()
+        if steps := trainer.averaged_steps:
+            trainer.load_weights(mean_of([self.checkpoints.load(step)[0] for step in steps]))
+            self.say(f"the model is the mean of the checkpoints of steps {', '.join(map(str, steps))}")
             return
-        tensors, _ = self.checkpoints.load(best)
-        self.trainer.load_weights(tensors)
-        assert self.trainer.judge is not None
-        self.say(f"the model of step {best} is kept: {self.trainer.judge.metric} {self.trainer.judge.best:.4f}")
+        if trainer.average is None and best in (None, trainer.done):
+            return
+        tensors = trainer.tensors()
+        if best is not None and best != trainer.done:
+            tensors, _ = self.checkpoints.load(best)
+            assert trainer.judge is not None
+            self.say(f"the model of step {best} is kept: {trainer.judge.metric} {trainer.judge.best:.4f}")
+        trainer.load_weights(overlaid(tensors))
 
     def save(self, log: RunLog) -> None:
         """Commit a checkpoint of this step, unless it is there already."""
@@ -117,6 +132,11 @@ class Session:
         finally:
             for number, handler in old.items():
                 signal.signal(number, handler)
+
+
+def shown(record: StepRecord, name: str) -> float:
+    """The number of a record that a log calls by this name."""
+    return record.norm if name == "grad_norm" else record.loss
 
 
 def changed(before: dict[str, object], now: dict[str, object]) -> list[str]:

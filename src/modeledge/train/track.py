@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from modeledge.errors import ModeledgeError
-from modeledge.train.trainer import StepRecord
+from modeledge.train.record import StepRecord
 
 Listener = Callable[[StepRecord], None]
 

@@ -6,8 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -23,31 +22,13 @@ from modeledge.model.batch import Batch
 from modeledge.objectives import Loss, Shape, Step, collate, fill, plan, prepared
 from modeledge.records import Example
 from modeledge.seed import Noise
+from modeledge.train.average import MovingAverage, averaged_steps
 from modeledge.train.config import TrainConfig
 from modeledge.train.judge import Judge
 from modeledge.train.optim import Optimizer
+from modeledge.train.record import StepRecord, detached, means, not_finite
 
 CACHE = 2**30  # bytes that the states of a frozen body may take
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """What one update did, and `of` how many are to be done.
-
-    `terms` and `logs` are means over the global batch, but for those that none of it has; `seconds` differ by run.
-    """
-
-    step: int
-    loss: float
-    terms: Mapping[str, float]
-    logs: Mapping[str, float]
-    rate: float
-    norm: float
-    tokens: int
-    examples: int
-    seconds: float
-    scores: Mapping[str, float] = field(default_factory=dict)
-    of: int = 0
 
 
 class Trainer:
@@ -81,7 +62,10 @@ class Trainer:
         self.shape = Shape(config.length, packed=config.packed, reserve=reserve)
         if step.objective.couples and config.micro_batch not in (None, config.batch):
             raise ModeledgeError("E-SPLIT", "examples of this objective see each other", where="train.micro_batch")
-        self.optimizer = Optimizer(dict(step.named_parameters()), config)
+        parameters = dict(step.named_parameters())
+        self.optimizer, self.rate = Optimizer(parameters, config), config.rate
+        self.average = None if config.ema is None else MovingAverage(parameters, config.ema)
+        self.averaged_steps = averaged_steps(config)
         self.done = 0
         self.scores: dict[str, float] = {}
         self.place: Mapping[str, Any] = stream.state_dict()
@@ -110,17 +94,23 @@ class Trainer:
         norm = torch.nn.utils.get_total_norm(gradients)
         value = float(sum(float(loss.value(weights)) for loss in losses)) + sum(float(p.detach()) for p in penalties)
         if not (math.isfinite(value) and bool(torch.isfinite(norm))):
-            raise self._not_finite(batches, losses, value, float(norm))
+            self.optimizer.zero_grad()
+            raise not_finite(self.done + 1, batches, losses, value, float(norm))
         if self.config.clip is not None and float(norm) > self.config.clip:
             torch.nn.utils.clip_grads_with_norm_(self.module.parameters(), self.config.clip, norm)
-        rate = self.config.rate(self.done)
-        self.optimizer.update(rate, self._moving)
+        rate = self.rate(self.done)
+        self._update(rate)
         for strategy in self.strategies:
             strategy.after_step(self.model, clock)
         self.optimizer.zero_grad()
         self.done += 1
         self.place = batches[-1].place
-        return self._record(batches, losses, weights, value, rate, float(norm), time.perf_counter() - began)
+        terms, logs = means(losses, weights)
+        tokens, examples = sum(b.tokens for b in batches), sum(len(b.indices) for b in batches)
+        seconds = time.perf_counter() - began
+        return StepRecord(
+            self.done, value, terms, logs, rate, float(norm), tokens, examples, seconds, of=self.config.steps
+        )
 
     def pull(self) -> list[Batch]:
         """The next global batch, planned as a whole and cut into micro-batches."""
@@ -152,8 +142,20 @@ class Trainer:
             with starting_above(self._features, self.model, batch) if self._features is not None else nullcontext():
                 loss: Loss = self.module(batch, self.noise.at("step", self.done, number, 0))
             loss.value(weights).backward()  # type: ignore[no-untyped-call]
-            losses.append(_detached(loss))
+            losses.append(detached(loss))
         return losses
+
+    def _update(self, rate: float) -> None:
+        """Move what moves, and the average behind it."""
+        if self.average is not None:
+            self.average.begin([n for n in self._moving if self.optimizer.parameters[n].grad is not None])
+        self.optimizer.update(rate, self._moving)
+        if self.average is not None:
+            self.average.follow(self.done + 1)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within the block the model has its averaged weights, where an average is kept: it is judged by them."""
+        return nullcontext() if self.average is None else self.average.inside()
 
     def _move(self, clock: Clock) -> None:
         moving = compose(self.strategies, self.module.model, clock)
@@ -186,40 +188,6 @@ class Trainer:
         length = len(self.stream) if isinstance(self.stream, Sized) else 0
         return float(self.place.get("position", 0)) / length if length else 0.0
 
-    def _record(
-        self,
-        batches: Sequence[Batch],
-        losses: Sequence[Loss],
-        weights: Mapping[str, Tensor],
-        value: float,
-        rate: float,
-        norm: float,
-        seconds: float,
-    ) -> StepRecord:
-        totals = {n: torch.stack([loss.terms[n].total for loss in losses]).sum() for n in losses[0].terms}
-        terms = {n: float(total / weights[n]) for n, total in totals.items() if weights[n] > 0}
-        logs: dict[str, float] = {}
-        for name in losses[0].logs:
-            total, weight = (float(torch.stack([loss.logs[name][i] for loss in losses]).sum()) for i in (0, 1))
-            logs |= {name: total / weight} if weight else {}
-        tokens, examples = sum(b.tokens for b in batches), sum(len(b.indices) for b in batches)
-        return StepRecord(self.done, value, terms, logs, rate, norm, tokens, examples, seconds, of=self.config.steps)
-
-    def _not_finite(
-        self, batches: Sequence[Batch], losses: Sequence[Loss], value: float, norm: float
-    ) -> ModeledgeError:
-        """The error, naming the step and the records of the micro-batches whose loss is not finite (else all)."""
-        self.optimizer.zero_grad()
-        bad = [
-            b
-            for b, loss in zip(batches, losses, strict=True)
-            if not all(t.total.isfinite() for t in loss.terms.values())
-        ]
-        records = sorted(int(i) for b in (bad or batches) for i in b.indices)
-        shown = ", ".join(map(str, records[:10])) + (f" and {len(records) - 10} more" if len(records) > 10 else "")
-        what = f"loss {value}, gradient norm {norm}; no weight was changed"
-        return ModeledgeError("E-NON-FINITE-LOSS", what, where=f"step {self.done + 1}, records {shown}")
-
     # ---- many updates
 
     def fit(self, steps: int | None = None, listeners: Sequence[Callable[[StepRecord], None]] = ()) -> None:
@@ -237,15 +205,17 @@ class Trainer:
             except StopIteration:
                 return
             if self.judge is not None and self.judge.due(self.done, self.done == self.config.steps):
-                self.scores = self.judge.mark(self.model, self.done)
+                with self.averaged():
+                    self.scores = self.judge.mark(self.model, self.done)
                 record = StepRecord(**{**record.__dict__, "scores": self.scores})
             yield record
 
     # ---- everything that moves
 
     def tensors(self) -> dict[str, Tensor]:
-        """All weights, buffers and optimizer states by name."""
+        """All weights, buffers, optimizer states and averages by name."""
         weights = {f"step|{name}": value for name, value in self.module.state_dict().items()}
+        weights |= {} if self.average is None else self.average.tensors()
         return weights | {f"optimizer|{name}": value for name, value in self.optimizer.tensors().items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -269,13 +239,18 @@ class Trainer:
         if state["seed"] != self.noise.seed or state["fingerprint"] != self.stream.fingerprint:
             what = "the seed or the data differ from those of the checkpoint"
             raise ModeledgeError("E-RESUME", what, why="the continued run would not be the same run")
-        if strangers := sorted(n for n in tensors if n.partition("|")[0] not in ("step", "optimizer")):
+        if strangers := sorted(n for n in tensors if n.partition("|")[0] not in ("step", "optimizer", "average")):
             what = f"it holds {printable(strangers[0])!r}, which is neither a weight nor a state of the optimizer"
             raise ModeledgeError("E-CHECKPOINT", what, remedy="remove this checkpoint and resume from an older one")
         self.load_weights(tensors)
         self.optimizer.load(
             {n.partition("|")[2]: v for n, v in tensors.items() if n.startswith("optimizer|")}, state["optimizer"]
         )
+        if self.average is not None:
+            self.average.load(tensors, state["optimizer"]["steps"])
+        elif any(name.startswith("average|") for name in tensors):
+            what = "the checkpoint keeps a moving average, this run none"
+            raise ModeledgeError("E-RESUME", what, where="train.ema")
         for strategy, kept in zip(self.strategies, state["strategies"], strict=True):
             strategy.load_state_dict(kept)
         if (self.judge is None) != (state["judge"] is None):
@@ -293,8 +268,3 @@ class Trainer:
         if weights.keys() != expected.keys():
             raise ModeledgeError("E-KEYS", f"weights differ: {sorted(weights.keys() ^ expected.keys())[:5]}")
         self.module.load_state_dict(weights)
-
-
-def _detached(loss: Loss) -> Loss:
-    terms = {n: type(t)(t.total.detach(), t.weight, t.share) for n, t in loss.terms.items()}
-    return Loss(terms, loss.logs)

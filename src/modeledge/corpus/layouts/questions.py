@@ -1,9 +1,10 @@
-"""Questions put to a model that has nothing else to read: closed-book answers, sums, choices, the last word.
+"""Questions with a short answer: closed-book answers, sums, choices, a passage's questions, its last word.
 
 NQ-open (Lee, Chang and Toutanova 2019, 1906.00300) has several right answers a question; GSM8K (Cobbe et al. 2021,
 2110.14168) ends its worked solution with `#### 72`; MMLU (Hendrycks et al. 2021, 2009.03300) is a csv without header,
-a file a subject; ARC (Clark et al. 2018, 1803.05457) letters its choices by A–E or 1–5; LAMBADA (Paperno et al. 2016,
-1606.06031) asks for the last word of a passage.
+a file a subject; ARC (Clark et al. 2018, 1803.05457) letters its choices by A–E or 1–5; RACE (Lai et al. 2017,
+1704.04683) is a file a passage, in folders for middle and high schools, with several questions of four choices each;
+LAMBADA (Paperno et al. 2016, 1606.06031) asks for the last word of a passage.
 """
 
 from __future__ import annotations
@@ -96,6 +97,29 @@ def _arc(row: Row, tally: Tally) -> Row:
     return row
 
 
+def _race(row: Row, tally: Tally) -> list[Row] | Drop:
+    """A row a question, with its passage in `article` and the school in `level`. Copies in jsonl hold one a line."""
+    article, where = need(row, "article"), row["__where__"]
+    id, schools = str(row.get("id", row.get("example_id", ""))), ("middle", "high")
+    level = next((name for name in schools if f"/{name}/" in where or id.startswith(name)), "")
+    if "question" in row:
+        asked, told, choices = [need(row, "question")], [need(row, "answer")], [strings(row, "options")]
+    else:
+        asked, choices = strings(row, "questions"), need(row, "options", list)
+        told = strings(row, "answers")
+    if not len(asked) == len(told) == len(choices):
+        what = f"{len(asked)} questions, {len(choices)} lists of options and {len(told)} answers"
+        raise ModeledgeError("E-LENGTH-MISMATCH", what, where=where)
+    rows: list[Row] = []
+    for n, (question, options, answer) in enumerate(zip(asked, choices, told, strict=True), start=1):
+        here = f"{where}: question {n}" if "questions" in row else where
+        texts = strings({"options": options, "__where__": here}, "options")
+        number = choice_number(answer, list(LETTERS[: len(texts)]), here)
+        made = {"article": article, "question": question, "choices": texts, "label": number, "level": level}
+        rows.append({"id": id, **made, "__where__": here})
+    return rows or Drop("a passage without questions")
+
+
 def _lambada(row: Row, tally: Tally) -> Row | Drop:
     context, _, word = need(row, "text").rstrip().rpartition(" ")
     return {**row, "context": context, "word": word} if context.strip() else Drop("a passage of one word")
@@ -171,6 +195,23 @@ ARC = _layout(
     ),
     marks=frozenset({"question", "answerKey"}),
 )
+RACE = _layout(
+    "race",
+    "choice",
+    {"text": "article", "question": "question", "choices": "choices", "label": "label", "id": "id"},
+    _race,
+    Template("{text}\nQuestion: {question}\n{choices}\nAnswer:", _lettered(4)),
+    metrics=("accuracy",),
+    files={
+        split: (
+            (f"{split}/middle/*.txt", f"{split}/high/*.txt"),
+            (f"{split}/*.txt",),
+            (f"{split}.jsonl",),
+        )
+        for split in ("train", "dev", "test")
+    },
+    marks=frozenset({"article", "options"}),
+)
 _LAST = {"source": "context", "context": "context", "target": "word"}
 LAMBADA = _layout(
     "lambada",
@@ -194,4 +235,4 @@ LAMBADA_JSONL = _layout(
     words=("lambada",),
     marks=frozenset({"text"}),
 )
-QUESTIONS = (NQ_OPEN, GSM8K, MMLU, ARC, LAMBADA, LAMBADA_JSONL)
+QUESTIONS = (NQ_OPEN, GSM8K, MMLU, ARC, RACE, LAMBADA, LAMBADA_JSONL)

@@ -7,8 +7,6 @@ with its error beside its folder, what needs its model is left out, and the othe
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +34,7 @@ from modeledge.recipes.compare.jobs import run_side_by_side
 from modeledge.recipes.compare.rows import write_rows
 from modeledge.recipes.compare.study import StudyRecipe
 from modeledge.recipes.finetune import finetune
-from modeledge.recipes.folder import RECIPE, empty
+from modeledge.recipes.folder import RECIPE, empty, held
 from modeledge.recipes.pretrain import prepare_corpus, pretrain
 from modeledge.recipes.recipe import absolute
 from modeledge.report.markup import exact, flat
@@ -44,7 +42,7 @@ from modeledge.tokens import Tokenizer
 from modeledge.train.session import Listener, write_environment
 
 if TYPE_CHECKING:
-    from modeledge.train.trainer import StepRecord
+    from modeledge.train.record import StepRecord
 
 Say = Callable[[str], None]
 Progress = Callable[[str], AbstractContextManager[Listener]]
@@ -195,20 +193,7 @@ def study_folder(folder: Path, study: StudyRecipe, *, resume: bool) -> Iterator[
 
     Raises `E-OUTPUT`, `E-RUN-FOLDER`, `E-RESUME`. A study that fails before its first run leaves nothing behind.
     """
-    if folder.is_file():
-        raise ModeledgeError("E-OUTPUT", "this is a file", where=str(folder))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise ModeledgeError("E-OUTPUT", error.strerror or str(error), where=str(folder)) from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ModeledgeError("E-OUTPUT", "another process is running here", where=str(folder)) from error
-        files.remove_stale(folder)
-        present = sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+    with held(folder) as present:
         if present and not resume:
             remedy = f"go on with it (--resume), or choose another folder ({', '.join(present[:4])})"
             raise ModeledgeError("E-OUTPUT", "the folder is not empty", where=str(folder), remedy=remedy)
@@ -223,8 +208,6 @@ def study_folder(folder: Path, study: StudyRecipe, *, resume: bool) -> Iterator[
             if not present and not (folder / CELLS).exists():
                 empty(folder)  # nothing was run: the name stays free for the corrected command
             raise
-    finally:
-        os.close(lock)
 
 
 def check_same(study: StudyRecipe, path: Path) -> None:

@@ -40,6 +40,7 @@ class Aim(Settings, ABC):
     bodies: ClassVar[frozenset[Body]]
     shortest: ClassVar[int] = 2
     shared: ClassVar[int | None] = None
+    blends: ClassVar[bool] = True  # may it be a part of a blend, whose parts read one batch alike?
     kind: str
 
     @property

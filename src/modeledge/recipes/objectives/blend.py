@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -13,6 +14,7 @@ from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
+from modeledge.model.transformer import Transformer
 from modeledge.objectives import Blend, Objective
 from modeledge.recipes.objectives.aim import Aim, Body
 from modeledge.tokens import Tokenizer
@@ -83,8 +85,16 @@ class BlendAim(Aim):
         shortest = max(part.objective.shortest for part in self.parts.values())
         return TokenStream(shards, self.tokens(length), seed, self.cut, shortest=shortest)
 
+    def beside(self, model: Transformer, objective: Objective, tokenizer: Tokenizer, folder: Path) -> None:
+        assert isinstance(objective, Blend)
+        for name, part in objective.each().items():
+            self.parts[name].objective.beside(model, part, tokenizer, folder)
+
     def check(self, config: TransformerConfig) -> None:
-        for part in self.parts.values():
+        for name, part in self.parts.items():
+            if not part.objective.blends:
+                what = f"{part.objective.kind!r} writes its texts anew, and its body reads them and not those of others"
+                raise ModeledgeError("E-CONFIG", what, where=f"objective.parts.{name}", remedy="train it by itself")
             part.objective.check(config)
 
     def _room(self, length: int) -> int:

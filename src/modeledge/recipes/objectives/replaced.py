@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ class ElectraAim(UnitMasking):
     """
 
     kind: Literal["electra"] = "electra"
+    blends: ClassVar[bool] = False
     as_mask: float = Field(default=1.0, ge=1, le=1)
     as_random: float = Field(default=0.0, ge=0, le=0)
     generator: float = Field(default=0.25, gt=0, le=1)

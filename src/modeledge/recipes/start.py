@@ -1,0 +1,50 @@
+"""The weights that pre-training begins with: a model's, or fresh ones of a shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modeledge.errors import ModeledgeError, nearest
+from modeledge.families import load_model
+from modeledge.model.config import TransformerConfig
+from modeledge.model.plain import from_plain
+from modeledge.model.transformer import Transformer
+from modeledge.recipes.continued import extend_model
+from modeledge.recipes.hub import find_model, remember_source
+from modeledge.recipes.presets import HEADS, PRESETS
+from modeledge.recipes.recipe import PretrainRecipe
+from modeledge.recipes.reshaped import reshaped
+from modeledge.recipes.vocabulary import given_tokenizer
+from modeledge.seed import Noise
+from modeledge.tokens import Tokenizer
+
+
+def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
+    """The model to start from, or fresh weights that are a function of the seed."""
+    if recipe.model.start is not None:
+        found = find_model(recipe.model.start, recipe.model.revision, recipe.model.endpoint)
+        model = load_model(found.folder)
+        remember_source(model, found.source)
+        if recipe.tokenizer.extend is not None:
+            extend_model(model, given_tokenizer(recipe), tokenizer)
+        if tokenizer.vocab_size > model.config.table.vocab:
+            what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.table.vocab} rows"
+            raise ModeledgeError("E-VOCAB-SIZE", what)
+        asked = recipe.model
+        turned = reshaped(model, bidirectional=asked.bidirectional, decoder=asked.decoder, seed=recipe.seed)
+        assert isinstance(turned, Transformer)
+        return turned
+    preset, fields = recipe.model.preset, recipe.model.shape
+    fresh = Transformer(shape(preset, fields, tokenizer.vocab_size), seed=recipe.seed)
+    fresh.add_heads({} if fields else HEADS.get(str(preset), {}), Noise(recipe.seed))
+    return fresh
+
+
+def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> TransformerConfig:
+    """A configuration out of a preset's name or the recipe's own fields."""
+    if fields:
+        return from_plain({**fields, "embed": {**fields.get("embed", {}), "vocab": vocab}})
+    if preset not in PRESETS:
+        remedy = nearest(str(preset), PRESETS)
+        raise ModeledgeError("E-CONFIG-VALUE", f"there is no preset {preset!r}", where="model.preset", remedy=remedy)
+    return PRESETS[preset](vocab)

@@ -54,7 +54,8 @@ def study_page(results: Results, folder: Path) -> Page:
             "fine-tuning runs", str(count), f"{len(results.waiting)} runs still to do, {len(results.failed)} failed"
         ),
     )
-    subtitle = f"{len(study.cells)} cells × {len(study.seeds)} seeds × {len(study.tasks)} tasks"
+    counts = {"cell": len(study.cells), "seed": len(study.seeds), "task": len(study.tasks)}
+    subtitle = " × ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items())
     return Page(study.title, subtitle, [s for s in sections if s.blocks], headlines)
 
 
@@ -106,9 +107,9 @@ def whole_table(results: Results) -> list[Block]:
 
 
 def best_of(results: Results, task: str, metric: str, *, column: int) -> list[tuple[int, int]]:
-    """The place of the best mark of a column; none where a single cell has one."""
+    """The place of the best mark of a column; none where all cells are alike."""
     found = [(o.value, row) for row, name in enumerate(results.study.cells) if (o := results.at(name, task, metric))]
-    if len(found) < 2:
+    if len({value for value, _ in found}) < 2:
         return []
     choose = max if METRICS[metric].greater_is_better else min
     top = choose(value for value, _ in found)
@@ -182,4 +183,4 @@ def again(results: Results, folder: Path) -> Sequence[Block]:
 def named(results: Results, cell: str) -> str:
     """What a cell is called where its group is not in sight."""
     group = results.study.cells[cell].group
-    return f"{results.study.label(cell)}, {group}" if group else results.study.label(cell)
+    return f"{group} · {results.study.label(cell)}" if group else results.study.label(cell)

@@ -20,6 +20,7 @@ from modeledge.errors import CATALOGUE, ModeledgeError
 from modeledge.families import save_model
 from modeledge.preflight import CHECKS, Finding, Room, Token, preflight, record, shown
 from modeledge.preflight.leaks import NEAR, Told, jaccard, near_pairs, trigrams
+from modeledge.preflight.trial import MOST, laid_out
 from modeledge.recipes.finetune import finetune
 from modeledge.recipes.pretrain import pretrain
 from modeledge.recipes.recipe import (
@@ -30,7 +31,7 @@ from modeledge.recipes.recipe import (
     PretrainRecipe,
     TokenizerRecipe,
 )
-from modeledge.records import Example, Piece
+from modeledge.records import Example, Piece, Prepared
 from modeledge.train import TrainConfig
 
 
@@ -112,6 +113,55 @@ def test_nothing_of_the_run_moves() -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert json.dumps(run.trainer.state_dict()) == state
     assert torch.equal(random, torch.get_rng_state())
+
+
+def sized(lengths: list[int], idle: tuple[int, ...] = ()) -> list[Prepared]:
+    return [
+        Prepared(n, source=Piece(np.zeros(length, np.int64)), weights={"class": np.array([float(n not in idle)])})
+        for n, length in enumerate(lengths)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "idle", "chosen"),
+    [
+        ([9] * 16, (), [0, 1, 2, 3, 4, 5]),  # no other length to be had
+        ([9, 9, 9, 30, 9, 20, 12, 9], (), [0, 1, 3, 5, 6]),  # each length once, then the shortest again
+        ([500, 400, 300, 200, 100], (), [1, 2, 3, 4]),  # two ranks of two micro-batches, however long
+        ([5, 6, 7, 8, 9, 10], (0, 2), [0, 1, 2, 3, 4, 5]),  # what teaches nothing comes last
+        ([5, 300, 7, 300, 300, 300], (0, 2), [1, 3, 4, 5]),
+        ([5, 6], (), [0, 1]),
+    ],
+)
+def test_few_short_examples_of_unequal_length_are_laid_out(
+    lengths: list[int], idle: tuple[int, ...], chosen: list[int]
+) -> None:
+    found = [one.index for one in laid_out(sized(lengths, idle))]
+    assert set(chosen) <= set(found)
+    assert len(found) <= MOST
+    assert found == sorted(found)
+
+
+def test_the_two_steps_are_made_of_examples_that_teach() -> None:
+    run = small.labelled()
+    assert len(run.first) == 16
+    assert run.stepped == run.first[:8]
+    ready = run.objective.prepare
+    silent = {example.index for example in run.first[:6]}
+
+    class Some:
+        noisy, channels = False, frozenset[str]()
+
+        def __call__(self, example: Example, noise: Any) -> Any:
+            made = ready(example, noise)
+            weight = np.zeros(1, np.float32) if example.index in silent else made.weights["class"]
+            return replace(made, weights={"class": weight})
+
+    run = small.labelled()
+    run.objective.prepare = Some()
+    assert not silent & {example.index for example in run.stepped}
+    assert run.trial is not None
+    assert run.trial.error is None
 
 
 # ---- what is said, and what passes

@@ -47,8 +47,9 @@ def micro_batches(view: View) -> Iterator[Finding]:
     found = view.layouts
     if found is None:
         return
-    if found.weights:
-        what = f"the loss of {', '.join(found.weights)} is divided by another weight than was counted in the batch"
+    if found.packed.weights:
+        names = ", ".join(found.packed.weights)
+        what = f"the loss of {names} is divided by another weight than was counted in the batch"
         yield Finding("E-INVARIANCE", what, remedy="weights are a function of the batch alone")
     for count, other in found.parts.items():
         if finite(found) and _differ(found.unpacked, other):
@@ -98,12 +99,12 @@ def _differ(one: Measured, other: Measured) -> bool:
 
 
 def _said(measured: Measured) -> str:
-    return f"loss {measured.loss:.6g}, gradient {measured.norm:.6g}"
+    return f"loss {measured.loss:.6g}" + ("" if measured.norm is None else f", gradient {measured.norm:.6g}")
 
 
 def finite(found: Layouts) -> bool:
     """Is there a number to compare? If not, the two steps say so."""
-    return all(math.isfinite(x) for x in (found.packed.loss, found.packed.norm))
+    return math.isfinite(found.packed.loss) and math.isfinite(found.packed.norm or 0.0)
 
 
 def _equal(one: object, other: object) -> bool:

@@ -27,24 +27,30 @@ from modeledge.records import Example, Prepared
 from modeledge.seed import Noise
 from modeledge.train import Trainer
 
+LEAST, MOST, TOKENS = 4, 6, 256  # examples that are laid out in several ways, and their tokens
+
 
 @dataclass(frozen=True)
 class Measured:
-    """A global batch's loss, its terms, the norm of its gradient, and the last states of each example."""
+    """A global batch's loss, its terms, the norm of its gradient (`None` where none was taken), the last states of each
+    example, and the terms whose weight is not the one that was counted before the forward pass."""
 
     loss: float
     terms: Mapping[str, float]
-    norm: float
+    norm: float | None = None
     states: Mapping[int, Tensor] = field(default_factory=dict, repr=False)
+    weights: tuple[str, ...] = ()
 
     def apart(self, other: Measured) -> float:
-        """The largest relative difference, of the loss, of the norm or of an example's states. Not a number counts as
-        infinitely far.
+        """The largest relative difference, of the loss, of the norm where both have one, or of an example's states. Not
+        a number counts as infinitely far.
 
         Where a gradient is what little is left of large terms (texts that a fresh model reads alike), its rounding is
         relative to those terms: a norm is measured in hundredths of the loss at least.
         """
-        pairs = ((self.loss, other.loss, 1e-6), (self.norm, other.norm, max(1e-6, 1e-2 * abs(self.loss))))
+        pairs = [(self.loss, other.loss, 1e-6)]
+        if self.norm is not None and other.norm is not None:
+            pairs.append((self.norm, other.norm, max(1e-6, 1e-2 * abs(self.loss))))
         found = [abs(a - b) / max(abs(a), abs(b), least) for a, b, least in pairs]
         found += [far(self.states[i], other.states[i]) for i in self.states.keys() & other.states.keys()]
         return max(float("inf") if x != x else x for x in found)
@@ -59,9 +65,8 @@ def far(one: Tensor, other: Tensor) -> float:
 class Layouts:
     """The same examples as one packed batch and otherwise. `None`: does not apply.
 
-    `noisy`: the loss itself draws random numbers, so that cuts cannot be compared; `weights`: terms whose weight is not
-    the one that was counted before the forward pass; `padded`: one example alone, with padding behind it, with other
-    ids in that padding; `seen`: how far an earlier state moves with a later token.
+    `noisy`: the loss itself draws random numbers, so that cuts cannot be compared; `padded`: one example alone, with
+    padding behind it, with other ids in that padding; `seen`: how far an earlier state moves with a later token.
     """
 
     packed: Measured
@@ -70,7 +75,6 @@ class Layouts:
     parts: Mapping[int, Measured] = field(default_factory=dict)
     ranks: Measured | None = None
     noisy: bool = False
-    weights: tuple[str, ...] = ()
     seen: float | None = None
 
 
@@ -141,6 +145,30 @@ class _Kept:
         return tensor
 
 
+def laid_out(ready: Sequence[Prepared]) -> list[Prepared]:
+    """Which of the examples are laid out in several ways: the shortest that teach something, each of another length
+    where there are enough of these, in their order.
+
+    What a layout does wrong it does to any few examples of unequal length, so few tokens tell as much as many: at least
+    `LEAST` examples (two ranks of two micro-batches), and as many more, up to `MOST`, as have `TOKENS` together.
+    """
+    met = set[int]()
+
+    def worth(one: Prepared) -> tuple[bool, bool, int]:
+        size = sum(one.lengths())
+        again = size in met
+        met.add(size)
+        return not any((weight > 0).any() for weight in one.weights.values()), again, size
+
+    order, taken, size = sorted(ready, key=worth), list[Prepared](), 0
+    for one in order:
+        size += sum(one.lengths())
+        if len(taken) >= LEAST and (size > TOKENS or len(taken) == MOST):
+            break
+        taken.append(one)
+    return [one for one in ready if any(one is other for other in taken)]
+
+
 def try_layouts(trainer: Trainer, examples: Sequence[Example]) -> Layouts:
     """Measure the examples in several layouts, with the copy's first weights."""
     step, compute = trainer.module, trainer.model.compute
@@ -148,7 +176,7 @@ def try_layouts(trainer: Trainer, examples: Sequence[Example]) -> Layouts:
     step.eval()
     trainer.model.compute = torch.promote_types(compute, torch.float32)
     try:
-        return _layouts(trainer, [prepared(step.objective, e, trainer.noise) for e in examples])
+        return _layouts(trainer, laid_out([prepared(step.objective, e, trainer.noise) for e in examples]))
     finally:
         trainer.model.compute = compute
         trainer.optimizer.zero_grad()
@@ -167,7 +195,7 @@ def _layouts(trainer: Trainer, ready: list[Prepared]) -> Layouts:
 
     packed = measure(step, [filled(rows, width)], noise)
     unpacked = measure(step, [filled(single, one_wide)], noise)
-    again = measure(step, [filled(single, one_wide)], noise.at("other"))
+    again = measure(step, [filled(single, one_wide)], noise.at("other"), gradient=False)
     noisy = math.isfinite(unpacked.loss) and again.apart(unpacked) > 1e-4
     parts: dict[int, Measured] = {}
     ranks = None
@@ -182,7 +210,6 @@ def _layouts(trainer: Trainer, ready: list[Prepared]) -> Layouts:
         parts,
         ranks,
         noisy,
-        _wrong_weights(step, filled(rows, width), noise),
         _looks_ahead(trainer, ready),
     )
 
@@ -196,29 +223,37 @@ def packed_rows(ready: Sequence[Prepared], shape: Shape) -> tuple[list[list[int]
     return plan_rows([max(p.lengths()) + shape.reserve for p in ready], wide), wide
 
 
-def measure(step: Step, batches: Sequence[Batch], noise: Noise) -> Measured:
+def measure(step: Step, batches: Sequence[Batch], noise: Noise, *, gradient: bool = True) -> Measured:
     """Loss and gradient of a global batch that is cut into these batches, as the trainer sums them."""
     step.zero_grad()
     counted = [step.objective.weights(batch) for batch in batches]
     weights = {name: torch.stack([c[name] for c in counted]).sum() for name in counted[0]}
-    value, terms, last = 0.0, dict.fromkeys(weights, 0.0), list[Tensor]()
+    value, terms, last, wrong = 0.0, dict.fromkeys(weights, 0.0), list[Tensor](), set[str]()
     states: dict[int, Tensor] = {}
     hook = step.model.register_forward_hook(lambda model, given, out: last.append(out.last.detach()))
-    for batch in batches:
-        last.clear()
-        loss = step(batch, noise)
-        if len(last) == 1 and last[0].ndim == 3:
-            states |= split(batch, last[0])
-        part = loss.value(weights)
-        part.backward()
-        value += float(part.detach())
-        for name, term in loss.terms.items():
-            terms[name] = terms.get(name, 0.0) + float(term.total.detach() / weights[name].clamp(min=1e-38))
+    with torch.set_grad_enabled(gradient):
+        for batch, own in zip(batches, counted, strict=True):
+            last.clear()
+            loss = step(batch, noise)
+            if len(last) == 1 and last[0].ndim == 3:
+                states |= split(batch, last[0])
+            part = loss.value(weights)
+            if gradient:
+                part.backward()
+            value += float(part.detach())
+            for name, term in loss.terms.items():
+                terms[name] = terms.get(name, 0.0) + float(term.total.detach() / weights[name].clamp(min=1e-38))
+                if name not in own or not torch.isclose(term.weight.float(), own[name].float()):
+                    wrong.add(name)
     hook.remove()
-    gradients = [p.grad for p in step.parameters() if p.grad is not None]
-    norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+    norm = _norm(step) if gradient else None
     step.zero_grad()
-    return Measured(value, terms, norm, states)
+    return Measured(value, terms, norm, states, tuple(sorted(wrong)))
+
+
+def _norm(step: Step) -> float:
+    gradients = [p.grad for p in step.parameters() if p.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
 
 
 def _padding(
@@ -231,7 +266,7 @@ def _padding(
     if any(side.ids.is_floating_point() for side in sides):
         return None
     other = replace(batch, source=_scribbled(batch.source), target=_scribbled(batch.target))
-    return measure(step, [alone], noise), measure(step, [batch], noise), measure(step, [other], noise)
+    return measure(step, [alone], noise), measure(step, [batch], noise), measure(step, [other], noise, gradient=False)
 
 
 def _scribbled(side: Side | None) -> Side | None:
@@ -239,16 +274,6 @@ def _scribbled(side: Side | None) -> Side | None:
     if side is None:
         return None
     return replace(side, ids=torch.where(side.segments > 0, side.ids, side.ids[:, :1].expand_as(side.ids)))
-
-
-def _wrong_weights(step: Step, batch: Batch, noise: Noise) -> tuple[str, ...]:
-    """Terms whose weight differs from the one that was counted from the batch."""
-    counted = step.objective.weights(batch)
-    with torch.no_grad():
-        terms = step(batch, noise).terms
-    return tuple(
-        sorted(n for n in terms if n not in counted or not torch.isclose(terms[n].weight.float(), counted[n].float()))
-    )
 
 
 def _looks_ahead(trainer: Trainer, ready: Sequence[Prepared]) -> float | None:

@@ -30,7 +30,8 @@ from modeledge.tokens.tokenizer import REPLACEMENT
 from modeledge.train import TrainConfig, Trainer
 
 SAMPLE = 256  # examples that are prepared
-TRIED = 8  # examples of each of the two steps
+TRIED = 8  # examples of each of the first two steps that are looked at
+STEPPED = 4  # of these, examples of each of the two steps that are made
 
 
 @dataclass(frozen=True)
@@ -167,9 +168,16 @@ class View:
                 return name
         return None
 
+    @property
+    def stepped(self) -> list[Example]:
+        """The first examples that teach something (some windows of a long text do not): two small steps."""
+        idle = {p.index for p in self.prepared if not any(np.any(w > 0) for w in p.weights.values())}
+        told = [example for example in self.first if example.index not in idle] or self.first
+        return told[: 2 * min(STEPPED, self.config.batch)]
+
     @cached_property
     def _copy(self) -> Trainer:
-        return twin(self.trainer, self.first)
+        return twin(self.trainer, self.stepped)
 
     @cached_property
     def layouts(self) -> Layouts | None:

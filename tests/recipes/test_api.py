@@ -85,6 +85,28 @@ def test_a_run_on_rows_goes_on_with_the_same_rows(ground: Path, tmp_path: Path) 
     assert caught.value.code == "E-RESUME"
 
 
+def test_what_a_run_settled_is_not_taken_for_another_recipe(ground: Path, tmp_path: Path) -> None:
+    """The layout of its data was guessed when it began; the same recipe given again is that of the run, done or not."""
+    data = tmp_path / "SST-2"
+    data.mkdir()
+    for name, start in (("train", 0), ("dev", 500)):
+        lines = [f"{row['text']} {start + n}\t{n % 2}" for n, row in enumerate(rows())]
+        (data / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
+    given: dict[str, Any] = {**TUNE, "allow": ["near-rows"], "say": quiet}
+    _, marks = api.finetune(ground / "base", data, tmp_path / "run", **given)
+    assert 'layout = "sst2"' in (tmp_path / "run" / "run.toml").read_text()
+    _, again = api.finetune(ground / "base", data, tmp_path / "run", resume=True, **given)
+    assert again == marks
+    cut = cut_off(tmp_path / "run", tmp_path / "cut")
+    assert api.finetune(ground / "base", data, cut, resume=True, **given)[1]["scores"] == marks["scores"]
+    assert same(cut, tmp_path / "run")
+    other = shutil.copytree(data, tmp_path / "other" / "SST-2")
+    for changed in ({"data": other}, {"task": "regression"}, {"layout": "cola"}, {"label": "sentence"}, {"seed": 3}):
+        asked = {"data": data, **given, **changed}
+        with pytest.raises(ModeledgeError, match="E-RESUME"):
+            api.finetune(ground / "base", asked.pop("data"), tmp_path / "run", resume=True, **asked)
+
+
 @pytest.mark.parametrize("more", [(), ("corpus",), ("corpus", "tokenizer")])
 def test_a_run_on_texts_goes_on_with_the_same_texts(ground: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
     run = cut_off(ground / "base", tmp_path / "run", *more)

@@ -134,6 +134,19 @@ def test_a_run_says_which_commit_it_began_with(hub: Hub, tmp_path: Path) -> None
     assert tuned.task is not None
 
 
+def test_a_run_by_name_goes_on_with_its_commit(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The branch may have moved, the hub be out of reach: what was settled is not asked again."""
+    rows = [{"text": f"{text} {n}", "label": str(n % 2)} for n, text in enumerate(TEXTS * 5)]
+    fields = {"endpoint": hub.address, "epochs": 1.0, "say": str, "check": False}
+    _, marks = me.finetune(NAME, rows, tmp_path / "run", "train.length=16", **fields)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    _, again = me.finetune(NAME, rows, tmp_path / "run", "train.length=16", resume=True, **fields)
+    assert again == marks
+    at = {**fields, "revision": COMMIT}
+    assert me.finetune(NAME, rows, tmp_path / "run", "train.length=16", resume=True, **at)[1] == marks
+    refused("E-RESUME", lambda: me.finetune(NAME, rows, tmp_path / "run", "train.length=9", resume=True, **fields))
+
+
 def verb(*words: object) -> Any:
     """What a verb prints, and how it ends."""
     done = CliRunner().invoke(app, [str(word) for word in words])

@@ -10,7 +10,7 @@ from hub_small import COMMIT, Hub, serving
 
 from modeledge.corpus.layouts import read_layout
 from modeledge.errors import ModeledgeError
-from modeledge.recipes.hub_data import fetch_data, is_address
+from modeledge.recipes.hub_data import fetch_data, is_address, same_file
 
 constants = pytest.importorskip("huggingface_hub.constants")
 ADDRESS = "hf://datasets/org/RTE"
@@ -41,6 +41,22 @@ def test_what_is_not_there_and_what_cannot_be_reached(hub: Hub) -> None:
         fetch_data(f"{ADDRESS}/glue/gone.tsv", hub.address)
     with pytest.raises(ModeledgeError, match=r"E-OFFLINE.*hf download org/Other --repo-type dataset --revision v1"):
         fetch_data("hf://datasets/org/Other@v1/a.tsv", "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("asked", "begun", "same"),
+    [
+        (f"{ADDRESS}/glue/dev.tsv", PINNED, True),
+        (PINNED, PINNED, True),
+        (f"{ADDRESS}@main/glue/dev.tsv", PINNED, False),
+        (f"{ADDRESS}/glue/train.tsv", PINNED, False),
+        ("/a/dev.tsv", "/a/dev.tsv", True),
+        ("/a/dev.tsv", PINNED, False),
+        ("hf://org/x", PINNED, False),
+    ],
+)
+def test_an_address_without_its_commit_is_the_same_file(asked: str, begun: str, same: bool) -> None:
+    assert same_file(asked, begun) is same
 
 
 @pytest.mark.parametrize("address", ["hf://org/name/a.tsv", "hf://datasets/org/name", "hf://datasets/org/n/../../x"])

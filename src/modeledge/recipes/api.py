@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from modeledge import files
-from modeledge.config import load_config, to_toml
+from modeledge.config import load_config
+from modeledge.recipes.begun import as_begun, finished_as
 from modeledge.recipes.finetune import finetune as run_finetune
 from modeledge.recipes.folder import finished, run_folder
 from modeledge.recipes.pretrain import pretrain as run_pretrain
@@ -57,10 +58,13 @@ def finetune(
     values = {"model": str(model), "data": str(given[0]), "test": given[1] and str(given[1]), **fields}
     loaded, folder = absolute(load_config(FinetuneRecipe, None, overrides, values=values)), Path(folder)
     if resume and finished(folder):
-        with run_folder(folder, to_toml(loaded), resume=True):  # refuses another recipe than that of the run
+        with run_folder(
+            folder, finished_as(loaded, folder), resume=True
+        ):  # refuses another recipe than that of the run
             say("the run is finished")
             return Model.load(folder), dict(files.read_json(folder / "results.json"))
     rows, test_rows = (source if kind == MEMORY else None for source, kind in zip((data, test), given, strict=True))
+    loaded = as_begun(loaded, folder) if resume else loaded
     results = run_finetune(loaded, folder, rows=rows, test_rows=test_rows, say=say, resume=resume)
     return Model.load(folder), results
 

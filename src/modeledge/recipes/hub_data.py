@@ -34,6 +34,16 @@ def is_address(source: object) -> bool:
     return isinstance(source, str) and source.startswith(SCHEME)
 
 
+def same_file(asked: str, begun: str) -> bool:
+    """Is this the same path, or the address of the same file, whose revision one side may leave open?"""
+    if asked == begun or not (is_address(asked) and is_address(begun)):
+        return asked == begun
+    one, other = _ADDRESS.fullmatch(asked), _ADDRESS.fullmatch(begun)
+    if one is None or other is None:
+        return False
+    return one["name"] == other["name"] and one["path"] == other["path"] and one["revision"] is None
+
+
 def fetch_data(address: str, endpoint: str | None = None) -> FoundData:
     """The file behind an address, from the cache or the network.
 

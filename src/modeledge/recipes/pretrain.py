@@ -31,7 +31,7 @@ from modeledge.recipes.recipe import PretrainRecipe, absolute, is_name
 from modeledge.recipes.reshaped import tell
 from modeledge.recipes.samples import sampling
 from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
-from modeledge.recipes.start import build_model
+from modeledge.recipes.start import build_model, check_body
 from modeledge.recipes.vocabulary import given_tokenizer, make_tokenizer
 from modeledge.records import Document, Ledger
 from modeledge.seed import Noise
@@ -59,6 +59,7 @@ def pretrain(
     recipe = pinned(absolute(recipe))
     check_judging(recipe)
     check_continuing(recipe)
+    check_body(recipe)
     if recipe.unused:
         say(f"note: {recipe.unused}")
     with run_folder(folder, to_toml(recipe), resume=resume):

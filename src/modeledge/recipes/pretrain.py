@@ -17,10 +17,10 @@ from modeledge.corpus.pipeline import LEDGER, build_corpus, reading
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import ShardStream, Stream
 from modeledge.errors import ModeledgeError
-from modeledge.families import save_model
+from modeledge.families import save_model, start_of
 from modeledge.model.backbone import Backbone
 from modeledge.model.transformer import Transformer
-from modeledge.objectives import Step
+from modeledge.objectives import Step, prepared
 from modeledge.recipes.card import Card, base_of, write_card
 from modeledge.recipes.continued import building, check_continuing, opened, replay_shards
 from modeledge.recipes.folder import finished, run_folder
@@ -85,7 +85,20 @@ def pretrain(
         assert isinstance(trainer.model, Transformer)
         recipe.objective.beside(trainer.model, trainer.module.objective, tokenizer, folder)
         card = card_of(recipe, trainer, folder)
-        return finish(trainer.model, tokenizer, folder / "model", recipe.family, card=card)
+        words = beginning(trainer, stream)
+        return finish(trainer.model, tokenizer, folder / "model", recipe.family, card=card, words=words)
+
+
+def beginning(trainer: Trainer, stream: ShardStream) -> dict[str, Any]:
+    """The token that the decoder of an encoder–decoder has learned to begin with, for the model's file, where the file
+    would name none or another one: whoever generates begins with it too."""
+    model, objective = trainer.model, trainer.module.objective
+    if not model.config.both:
+        return {}
+    target = prepared(objective, stream.example(0), Noise(0)).target
+    assert target is not None
+    token = int(target.ids[0])
+    return {} if token == start_of(model) else {"decoder_start_token_id": token}
 
 
 def prepare_corpus(

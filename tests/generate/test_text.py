@@ -88,9 +88,7 @@ def test_a_model_without_scores_of_tokens_says_so(side: str) -> None:
     pieces = made("wordpiece")
     config = TransformerConfig(width=16, embed=Tokens(vocab=pieces.vocab_size), **{side: STACK})  # type: ignore[arg-type]
     model = Transformer(config).eval()
+    asked = (fill_text, "the [MASK] man") if side == "encoder" else (continue_text, ["the good"])
     with pytest.raises(ModeledgeError, match="no head over the vocabulary") as caught:
-        if side == "encoder":
-            fill_text(model, pieces, "the [MASK] man")
-        else:
-            continue_text(model, pieces, ["the good"])
+        asked[0](model, pieces, asked[1])  # type: ignore[operator]
     assert caught.value.code == "E-USAGE"

@@ -241,3 +241,12 @@ def test_a_body_that_does_not_fit_is_refused_before_a_corpus_is_built(tmp_path: 
 
     found = raised("E-CONFIG", pretrain, said, tmp_path / "run", documents=unread(), say=lambda line: None)
     assert found.where == "objective.kind"
+
+
+def test_a_curriculum_of_a_number_that_is_not_there_names_the_key(tmp_path: Path) -> None:
+    course = {"numbers": {"rate": {"values": [0.3, 0.15], "steps": [0, 3]}}}
+    said = recipe("decoder", objective={"kind": "causal"}, curriculum=course)
+    texts = [Document(text(60), "a")]
+    found = raised("E-CONFIG-KEY", pretrain, said, tmp_path / "run", documents=texts, say=lambda line: None)
+    assert found.where == "curriculum.numbers.rate"
+    assert "Prepare" not in str(found)

@@ -80,3 +80,15 @@ def test_each_prompt_draws_for_itself() -> None:
     together = continue_text(model.eval(), pieces, prompts, **options)  # type: ignore[arg-type]
     assert together[0] == continue_text(model, pieces, prompts[:1], **options)[0]  # type: ignore[arg-type]
     assert len({*together}) == 3
+
+
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+def test_a_model_without_scores_of_tokens_says_so(side: str) -> None:
+    """ELECTRA's discriminator and SimCSE's encoder have other heads, or none."""
+    pieces = made("wordpiece")
+    config = TransformerConfig(width=16, embed=Tokens(vocab=pieces.vocab_size), **{side: STACK})  # type: ignore[arg-type]
+    model = Transformer(config).eval()
+    asked = (fill_text, "the [MASK] man") if side == "encoder" else (continue_text, ["the good"])
+    with pytest.raises(ModeledgeError, match="no head over the vocabulary") as caught:
+        asked[0](model, pieces, asked[1])  # type: ignore[operator]
+    assert caught.value.code == "E-USAGE"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from modeledge.config import load_config
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
-from modeledge.families import load_model
+from modeledge.families import load_model, start_of
 from modeledge.model import Transformer
 from modeledge.objectives import Bart, Form, PrefixLM, RandomSpans, Split
 from modeledge.recipes.objectives import AIMS
@@ -20,6 +21,7 @@ from modeledge.recipes.objectives.mending import Mending
 from modeledge.recipes.pretrain import pretrain, stream_of
 from modeledge.recipes.recipe import PretrainRecipe
 from modeledge.recipes.start import shape
+from modeledge.recipes.use import Model
 from modeledge.recipes.vocabulary import make_tokenizer
 from modeledge.records import Document
 from modeledge.tokens import Tokenizer, sentinel_names, train_tokenizer
@@ -215,3 +217,36 @@ def _noise(index: int) -> Any:
 def test_every_kind_of_text_to_text_is_tried_here() -> None:
     mending = {kind for kind, found in AIMS.items() if issubclass(found, Mending)}
     assert {fields["kind"] for _, fields in KINDS} == mending
+
+
+@pytest.mark.parametrize(("fields", "role"), [({}, "bos"), ({"start": 7}, None)])
+def test_the_finished_model_begins_as_it_learned_to(fields: dict[str, Any], role: str | None, tmp_path: Path) -> None:
+    """The token that the decoder began with in training is in the model's file: generate needs no word of it."""
+    said = recipe(objective={"kind": "prefix", **fields})
+    folder = pretrain(said, tmp_path / "run", documents=[Document(text(60), "a")], say=lambda line: None)
+    asked = Model.load(tmp_path / "run")
+    begins = 7 if role is None else Tokenizer.load(folder).need(role)
+    assert start_of(asked.transformer) == begins
+    assert asked.generate("The quick", max_new_tokens=4, temperature=0) == asked.generate(
+        "The quick", max_new_tokens=4, temperature=0, start=begins
+    )
+
+
+def test_a_body_that_does_not_fit_is_refused_before_a_corpus_is_built(tmp_path: Path) -> None:
+    said = recipe("encoder", objective={"kind": "causal"})
+
+    def unread() -> Iterator[Document]:
+        raise AssertionError("the texts were read")
+        yield
+
+    found = raised("E-CONFIG", pretrain, said, tmp_path / "run", documents=unread(), say=lambda line: None)
+    assert found.where == "objective.kind"
+
+
+def test_a_curriculum_of_a_number_that_is_not_there_names_the_key(tmp_path: Path) -> None:
+    course = {"numbers": {"rate": {"values": [0.3, 0.15], "steps": [0, 3]}}}
+    said = recipe("decoder", objective={"kind": "causal"}, curriculum=course)
+    texts = [Document(text(60), "a")]
+    found = raised("E-CONFIG-KEY", pretrain, said, tmp_path / "run", documents=texts, say=lambda line: None)
+    assert found.where == "curriculum.numbers.rate"
+    assert "Prepare" not in str(found)

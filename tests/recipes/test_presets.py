@@ -55,6 +55,9 @@ ROWS: dict[str, tuple[str, int, str, Mapping[str, Any], Mapping[str, Head], floa
     "gpt2-medium": ("gpt2", 50257, "GPT2LMHeadModel", gpt2(1024, 24, 16), {"lm": LMHead()}, 354.8),
     "gpt2-large": ("gpt2", 50257, "GPT2LMHeadModel", gpt2(1280, 36, 20), {"lm": LMHead()}, 774.0),
     "gpt2-xl": ("gpt2", 50257, "GPT2LMHeadModel", gpt2(1600, 48, 25), {"lm": LMHead()}, 1557.6),
+    "bert-tiny": ("bert", 30522, "BertForPreTraining", bert(128, 2, 2), {**MLM, **POOLER}, 4.4),
+    "bert-mini": ("bert", 30522, "BertForPreTraining", bert(256, 4, 4), {**MLM, **POOLER}, 11.3),
+    "bert-small": ("bert", 30522, "BertForPreTraining", bert(512, 4, 8), {**MLM, **POOLER}, 29.1),
     "bert-base": ("bert", 30522, "BertForPreTraining", bert(768, 12, 12), {**MLM, **POOLER}, 110.1),
     "bert-large": ("bert", 30522, "BertForPreTraining", bert(1024, 24, 16), {**MLM, **POOLER}, 336.2),
     "roberta-base": (

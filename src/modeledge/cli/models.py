@@ -86,4 +86,4 @@ def generate(
         seed=seed,
     )
     for text, continuation in zip(prompt, told, strict=True):
-        print(text + continuation)
+        print(continuation if asked.transformer.config.both else text + continuation)

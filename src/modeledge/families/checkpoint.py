@@ -29,6 +29,7 @@ from modeledge.families.folder import (
 )
 from modeledge.families.heads import described
 from modeledge.families.keys import INERT
+from modeledge.families.native import BEGINS
 from modeledge.families.rules import (
     Rule,
     allowed,
@@ -121,7 +122,8 @@ def save_model(
     same model; else our own format. Each weight keeps the dtype of its file where that loses nothing; a model that has
     learned more than its dtype holds is written in its own; `dtype` asks for one, whatever it loses. Above
     `shard_bytes` the weights are cut into shards; those that came in shards keep them. `words` are keys of a
-    configuration of theirs that change no number, as the names of labels; our own form has none. Raises `E-FAMILY`,
+    configuration of theirs that change no number, as the names of labels; our own form has one of them, the token that
+    a decoder begins with. Raises `E-FAMILY`,
     `E-OUTSIDE-FAMILY`, `E-OUTPUT`, `E-DISK`, `E-CONFIG-VALUE` for a dtype that cannot hold a weight.
     """
     folder = Path(folder)
@@ -148,7 +150,7 @@ def save_model(
 def worded(family: Family, said: dict[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration with these words in it, but for any that would change what it computes."""
     if family.model_type == "modeledge":
-        return said
+        return {**said, **{key: value for key, value in words.items() if key == BEGINS}}
     config, out = family.read_config(said)[0], said
     for key, value in words.items():
         more = {**out, key: value}

@@ -15,7 +15,8 @@ from modeledge.model.heads import Head
 from modeledge.model.plain import as_plain, from_plain
 
 SCHEMA = 1
-KNOWN = ("architectures", "dtype", "heads", "model", "model_type", "schema", "torch_dtype")
+BEGINS = "decoder_start_token_id"  # what the decoder of two answers a source with first: a word of theirs, in ours too
+KNOWN = ("architectures", BEGINS, "dtype", "heads", "model", "model_type", "schema", "torch_dtype")
 
 
 def read_config(said: Mapping[str, Any]) -> tuple[TransformerConfig, Extra]:
@@ -55,4 +56,12 @@ def rules(config: TransformerConfig, heads: Mapping[str, Head]) -> tuple[Rule, .
     return tuple(Rename(name, name) for name in blank(config, heads).state_dict())
 
 
-NATIVE = Family("modeledge", read_config, write_config, heads, write_heads, rules, lacks=lambda config, heads: [])
+def start(said: Mapping[str, Any]) -> int | None:
+    """What the decoder begins with, where the file says it."""
+    found = said.get(BEGINS)
+    return found if type(found) is int else None
+
+
+NATIVE = Family(
+    "modeledge", read_config, write_config, heads, write_heads, rules, lacks=lambda config, heads: [], start=start
+)

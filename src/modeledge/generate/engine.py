@@ -168,9 +168,18 @@ def check_asked(model: Backbone, prompts: Sequence[IntArray], room: int, start: 
         raise ModeledgeError("E-USAGE", "a prompt is empty", remedy="begin with the tokenizer's bos token")
     if room < 1:
         raise ModeledgeError("E-USAGE", f"max_new_tokens is {room}", remedy="ask for at least 1")
+    check_scores(model)
     _check_start(model, start)
     longest = max(len(p) for p in prompts)
     model.check_length(max(longest, len(start) + room) if start else longest + room)
+
+
+def check_scores(model: Backbone) -> None:
+    """Refuse a model that gives no token a score (`E-USAGE`): ELECTRA's discriminator, SimCSE, a classifier."""
+    if "lm" not in model.heads:
+        held = ", ".join(model.heads) or "none"
+        what = f"the model has no head over the vocabulary (heads: {held})"
+        raise ModeledgeError("E-USAGE", what, remedy="take one that has; embed and finetune work with this one")
 
 
 def _check_start(model: Backbone, start: Sequence[int]) -> None:
@@ -219,3 +228,4 @@ def check_fills(model: Backbone, start: int | None = None) -> None:
         raise ModeledgeError(
             "E-USAGE", "a decoder does not fill gaps", remedy="continue text with it, or take an encoder"
         )
+    check_scores(model)

@@ -20,6 +20,7 @@ import torch
 
 from modeledge.corpus.pack import choose_capacity, plan_rows
 from modeledge.errors import ModeledgeError
+from modeledge.generate.engine import check_scores
 from modeledge.generate.text import as_source
 from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch, Side
@@ -97,8 +98,7 @@ def _check(model: Backbone, prompts: Sequence[str], choices: Sequence[Sequence[s
         raise ModeledgeError("E-USAGE", "an encoder has no likelihood of a text", remedy=remedy)
     if model.training:
         raise ModeledgeError("E-USAGE", "the model is in training mode", remedy="call model.eval()")
-    if "lm" not in model.heads:
-        raise ModeledgeError("E-USAGE", "the model has no head over the vocabulary", remedy="take one that has")
+    check_scores(model)
     if model.config.both and not start:
         remedy = "name the token with start="
         raise ModeledgeError("E-USAGE", "nothing says which token the decoder begins with", remedy=remedy)

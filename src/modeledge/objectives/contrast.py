@@ -75,5 +75,5 @@ def need_dropout(config: TransformerConfig) -> None:
     drops = config.stack.dropout
     if not any((drops.embed, drops.hidden, drops.attention, drops.inner, drops.mixed or 0.0, drops.last)):
         what = "two readings of a text are alike in a body without dropout: nothing would be learned"
-        remedy = "give the model dropout (e.g. model.shape.encoder.dropout.hidden = 0.1), or the examples pairs"
+        remedy = 'choose a body with it (model.preset = "bert-mini", or model.shape.encoder.dropout.hidden = 0.1)'
         raise ModeledgeError("E-CONFIG", what, where="model", remedy=remedy)

@@ -93,8 +93,10 @@ class Scheduled:
         known = {f.name: getattr(self.prepare, f.name) for f in dataclasses.fields(self.prepare)}
         for name, number in self.fields:
             if name not in known:
-                what = f"{type(self.prepare).__name__} has no {name!r}"
-                raise ModeledgeError("E-CONFIG-KEY", what, where="schedule", remedy=nearest(name, known))
+                what = f"this objective has no number {name!r}"
+                numbers = [n for n, value in known.items() if type(value) in (int, float)]
+                remedy = nearest(name, numbers) if numbers else "it has none that could follow the run: leave it out"
+                raise ModeledgeError("E-CONFIG-KEY", what, where=f"curriculum.numbers.{name}", remedy=remedy)
             if isinstance(known[name], bool) or not isinstance(known[name], int | float):
                 raise ModeledgeError("E-CONFIG-VALUE", f"{name} is no number that could follow the run")
             ends = number.values if isinstance(number, Phases) else (value_at(number, 0), value_at(number, None))

@@ -27,6 +27,7 @@ from modeledge.recipes.recipe import MEMORY, FinetuneRecipe, PretrainRecipe, abs
 from modeledge.recipes.rows import split_rows
 from modeledge.recipes.scratch import starting_model
 from modeledge.recipes.source import read
+from modeledge.recipes.start import check_body
 from modeledge.records import Document, Ledger
 from modeledge.train.rate_range import RangeTest, range_test
 
@@ -83,6 +84,7 @@ def looked_at(recipe: PretrainRecipe | FinetuneRecipe, say: Say) -> Iterator[Vie
         else:
             recipe = absolute(recipe)
             check_judging(recipe)
+            check_body(recipe)
             texts = None if recipe.corpus.shards is not None else _first_texts(recipe, say)
             tokenizer, shards = prepare_corpus(recipe, folder, texts, lambda line: None)
             check_continuing(recipe)

@@ -17,10 +17,10 @@ from modeledge.corpus.pipeline import LEDGER, build_corpus, reading
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import ShardStream, Stream
 from modeledge.errors import ModeledgeError
-from modeledge.families import save_model
+from modeledge.families import save_model, start_of
 from modeledge.model.backbone import Backbone
 from modeledge.model.transformer import Transformer
-from modeledge.objectives import Step
+from modeledge.objectives import Step, prepared
 from modeledge.recipes.card import Card, base_of, write_card
 from modeledge.recipes.continued import building, check_continuing, opened, replay_shards
 from modeledge.recipes.folder import finished, run_folder
@@ -31,7 +31,7 @@ from modeledge.recipes.recipe import PretrainRecipe, absolute, is_name
 from modeledge.recipes.reshaped import tell
 from modeledge.recipes.samples import sampling
 from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
-from modeledge.recipes.start import build_model
+from modeledge.recipes.start import build_model, check_body
 from modeledge.recipes.vocabulary import given_tokenizer, make_tokenizer
 from modeledge.records import Document, Ledger
 from modeledge.seed import Noise
@@ -59,6 +59,7 @@ def pretrain(
     recipe = pinned(absolute(recipe))
     check_judging(recipe)
     check_continuing(recipe)
+    check_body(recipe)
     if recipe.unused:
         say(f"note: {recipe.unused}")
     with run_folder(folder, to_toml(recipe), resume=resume):
@@ -84,7 +85,20 @@ def pretrain(
         assert isinstance(trainer.model, Transformer)
         recipe.objective.beside(trainer.model, trainer.module.objective, tokenizer, folder)
         card = card_of(recipe, trainer, folder)
-        return finish(trainer.model, tokenizer, folder / "model", recipe.family, card=card)
+        words = beginning(trainer, stream)
+        return finish(trainer.model, tokenizer, folder / "model", recipe.family, card=card, words=words)
+
+
+def beginning(trainer: Trainer, stream: ShardStream) -> dict[str, Any]:
+    """The token that the decoder of an encoder–decoder has learned to begin with, for the model's file, where the file
+    would name none or another one: whoever generates begins with it too."""
+    model, objective = trainer.model, trainer.module.objective
+    if not model.config.both:
+        return {}
+    target = prepared(objective, stream.example(0), Noise(0)).target
+    assert target is not None
+    token = int(target.ids[0])
+    return {} if token == start_of(model) else {"decoder_start_token_id": token}
 
 
 def prepare_corpus(

@@ -40,6 +40,13 @@ def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
     return fresh
 
 
+def check_body(recipe: PretrainRecipe) -> None:
+    """Refuse a fresh body that the objective cannot train, before a corpus and a tokenizer are made for it; no size of
+    a vocabulary changes the answer. A model to start from is looked at when it is read."""
+    if recipe.model.start is None:
+        recipe.objective.check(shape(recipe.model.preset, recipe.model.shape, vocab=1000))
+
+
 def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> TransformerConfig:
     """A configuration out of a preset's name or the recipe's own fields."""
     if fields:

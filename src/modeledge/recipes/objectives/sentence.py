@@ -48,7 +48,7 @@ class Pairs(UnitMasking):
         types = config.embed.types if isinstance(config.embed, Tokens) else 0
         if types < 2:
             what = f"objective {self.kind!r} tells two segments apart by their token types; the model has {types}"
-            remedy = 'choose a body with them (model.preset = "bert-base", or shape.embed.types = 2)'
+            remedy = 'choose a body with them (model.preset = "bert-mini", or model.shape.embed.types = 2)'
             raise ModeledgeError("E-CONFIG", what, where="model.embed.types", remedy=remedy)
 
 

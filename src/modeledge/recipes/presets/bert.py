@@ -1,10 +1,10 @@
 """BERT and what came of it: post-norm encoders with learned positions.
 
 BERT (Devlin et al. 2019, arXiv 1810.04805, section 3): base 110 M parameters, large 340 M (335 M without its heads, at
-24 layers). RoBERTa (Liu et al. 2019, arXiv 1907.11692): BERT's shape, one token type, positions counted from 2. ELECTRA
-(Clark et al. 2020, arXiv 2003.10555, table 6): small has a table of 128 numbers a token that is projected to 256.
-ALBERT (Lan et al. 2020, arXiv 1909.11942, table 1): one block for all 12 layers, 12 M parameters; the second published
-version, which drops nothing.
+24 layers); tiny, mini and small are its miniatures (Turc et al. 2019, arXiv 1908.08962, table 1). RoBERTa (Liu et al.
+2019, arXiv 1907.11692): BERT's shape, one token type, positions counted from 2. ELECTRA (Clark et al. 2020, arXiv
+2003.10555, table 6): small has a table of 128 numbers a token that is projected to 256. ALBERT (Lan et al. 2020, arXiv
+1909.11942, table 1): one block for all 12 layers, 12 M parameters; the second published version, which drops nothing.
 """
 
 from __future__ import annotations
@@ -50,6 +50,9 @@ def albert(vocab: int) -> TransformerConfig:
 
 
 BERT: dict[str, Callable[[int], TransformerConfig]] = {
+    "bert-tiny": lambda vocab: bert(vocab, 128, 2, 2),
+    "bert-mini": lambda vocab: bert(vocab, 256, 4, 4),
+    "bert-small": lambda vocab: bert(vocab, 512, 4, 8),
     "bert-base": lambda vocab: bert(vocab, 768, 12, 12),
     "bert-large": lambda vocab: bert(vocab, 1024, 24, 16),
     "roberta-base": roberta,

@@ -69,6 +69,7 @@ from modeledge.objectives import (
     Regress,
     Replaced,
     ReplacedPrepare,
+    Salients,
     Scattered,
     SentencePairs,
     Shape,
@@ -249,6 +250,7 @@ CASES = {
     "spans-prefix": mending(RandomSpans(SENTINELS), "prefix"),
     "spans-causal": mending(RandomSpans(SENTINELS), "causal"),
     "spans-whole": mending(RandomSpans(SENTINELS), "whole"),
+    "salients": mending(Salients(SENTINELS)),
     "scattered": mending(Scattered(SENTINELS)),
     "dropped-prefix": mending(Dropped(), "prefix"),
     "hidden": mending(Masked(MASK, as_random=0.1, vocab=VOCAB, specials=(PAD, CLS, SEP))),
@@ -328,6 +330,7 @@ def examples(case: Case, count: int, seed: int = 0) -> list[Example]:
         pair = random.integers(4, VOCAB, random.integers(1, 8)) if case.pairs else None
         channels = {"words": marks(ids)} if case.row in ("masked", "boundary") else {}
         channels |= {"sentences": random.integers(0, 2, len(ids))} if case.row == "denoise" else {}
+        channels |= {"salient": random.integers(0, 3, len(ids))} if case.row == "denoise" else {}
         if case.row == "choose":
             ids, sizes = ids[: random.integers(1, 5)], random.integers(1, 4, random.integers(2, 4))
             channels = {"choices": random.integers(4, VOCAB, sizes.sum()), "ends": np.cumsum(sizes)}

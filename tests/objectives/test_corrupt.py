@@ -17,6 +17,7 @@ from modeledge.objectives import (
     Fragment,
     Masked,
     RandomSpans,
+    Salients,
     Scattered,
     Shuffled,
     Split,
@@ -179,6 +180,34 @@ def test_random_spans_over_a_million_tokens():
     assert len(made.inputs) == 850_000 + 50_000
 
 
+SALIENT = np.array([0, 0, 1, 2, 0, 1, 1, 0, 1, 0, 0])  # "for inviting", "to", "your", "last"
+
+
+def test_names_dates_and_numbers_alone_are_hidden():
+    """Whole spans, as many as fit three tokens; the targets and the inputs together are the text."""
+    seen, signs = set(), (*SIGNS, MASK)
+    for index in range(200):
+        made = Salients(signs, 3 / 11)(Example(index, IDS, channels={"salient": SALIENT}), random(index))
+        pieces = np.split(made.targets, np.flatnonzero(np.isin(made.targets, signs)))
+        spans = [piece[1:] for piece in pieces if len(piece) > 1]
+        seen |= {said(span) for span in spans}
+        assert 2 <= sum(map(len, spans)) <= 3
+        assert np.array_equal(restored(made, signs), IDS)
+    assert seen == {"for inviting", "to", "your", "last"}
+
+
+def test_a_text_that_names_nothing_hides_spans_and_a_long_name_is_cut():
+    ids = np.arange(100)
+    nothing = Example(0, ids, channels={"salient": np.zeros(100, dtype=int)})
+    plain, made = RandomSpans(SENTINELS)(nothing, random()), Salients(SENTINELS)(nothing, random())
+    assert np.array_equal(plain.inputs, made.inputs)
+    name = Example(0, ids, channels={"salient": np.array([0, 1, *[2] * 98])})
+    cut = Salients(SENTINELS)(name, random())
+    assert cut.targets.tolist() == [SENTINELS[0], *range(1, 16), SENTINELS[1]]
+    with pytest.raises(ModeledgeError, match="E-MISSING-FIELD"):
+        Salients(SENTINELS)(Example(0, ids), random())
+
+
 def test_chosen_tokens_over_a_million():
     """Each for itself: a binomial count, and runs that are geometric with mean 1 / 0.85."""
     long = Example(0, np.arange(MILLION))
@@ -288,6 +317,7 @@ def helper_by_hand(length, rate, mean):
 WAYS = {
     "spans": RandomSpans(SENTINELS),
     "dense": RandomSpans(SENTINELS, 0.8, 2.0),
+    "salient": Salients(SENTINELS),
     "scattered": Scattered(SENTINELS),
     "dropped": Dropped(),
     "masked": Masked(3),
@@ -315,11 +345,12 @@ def test_the_longest_text_fits_and_fills_the_row(way, form):
     longest = 0
     for index in range(60):
         for tokens in (most, most - index % 20):
-            made = damage(Example(index, np.arange(20, 20 + tokens)), random(index))
+            channels = {"salient": np.full(tokens, index % 3)}
+            made = damage(Example(index, np.arange(20, 20 + tokens), channels=channels), random(index))
             ready = form.prepared(index, made.inputs, made.targets, begins=made.begins)
             longest = max(longest, *ready.lengths())
     assert longest <= length
-    assert longest >= length - 1 or way in ("scattered", "dropped", "split", "ul2", "dense")
+    assert longest >= length - 1 or way in ("scattered", "dropped", "split", "ul2", "dense", "salient")
     assert max(form.length(*size) for size in damage.sizes(most + 1)) > length
     assert max(form.length(*size) for size in damage.sizes(most)) <= length
 

@@ -8,7 +8,7 @@ from modeledge.objectives.causal import CausalLM, CausalPrepare
 from modeledge.objectives.choice import ChoicePrepare, Choose
 from modeledge.objectives.collate import Shape, collate, fill, plan
 from modeledge.objectives.contrast import Contrast, ContrastPrepare
-from modeledge.objectives.corrupt import Dropped, Fragment, Masked, RandomSpans, Scattered, Shuffled, Split
+from modeledge.objectives.corrupt import Dropped, Fragment, Masked, RandomSpans, Salients, Scattered, Shuffled, Split
 from modeledge.objectives.damage import Damage, Damaged
 from modeledge.objectives.denoise import Denoise, DenoisePrepare, PrefixLM
 from modeledge.objectives.diffusion import DiffusionPrepare, MaskedDiffusion, elbo
@@ -116,6 +116,7 @@ __all__ = [
     "ReplacedPrepare",
     "Runs",
     "Salient",
+    "Salients",
     "Scattered",
     "Scheduled",
     "SentencePairs",

@@ -8,10 +8,12 @@ to your party last week ." with "for inviting" and "last" chosen:
     Masked                   Thank you <M> <M> me to your party <M> week .  →  the text ("MASS-style")
     Masked, as_random 0.1    the same, a chosen token in ten another one    →  the text ("BERT-style")
     Shuffled                 party me for your to . last you inviting week Thank …  →  the text
+    Salients                 likewise spans and sentinels, of names, dates and numbers alone
     Fragment                 Thank you <M> <M> <M> <M> <M> party …          →  for inviting me to your
 
 `RandomSpans` is the objective that T5 chose; `Fragment` is MASS as it was published (Song et al. 2019, arXiv
-1905.02450).
+1905.02450). `Salients` is what Roberts et al. 2020 (arXiv 2002.08910, section 3.2) went on with for questions without
+a text, after Guu et al. 2020 (`modeledge.corpus.salient`).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from modeledge.corpus.channels import SALIENT
 from modeledge.objectives.damage import (
     Damage,
     Damaged,
@@ -35,6 +38,7 @@ from modeledge.objectives.damage import (
     tokens_of,
 )
 from modeledge.objectives.form import Sizes
+from modeledge.objectives.units import Readable, affordable, salient_runs
 from modeledge.records import Example, IntArray
 
 # ---- spans and sentinels
@@ -102,6 +106,51 @@ class Scattered(Damage):
         """Inputs never grow, as a run is a token or more."""
         hidden, most = hidden_at_most(tokens, self.rate), runs_at_most(tokens, self.rate)
         return [(tokens, 3), (tokens - hidden + most, hidden + most + 1)]
+
+
+@dataclass(frozen=True)
+class Salients(Damage):
+    """Names, dates and numbers, each replaced by a sentinel: salient span masking as span corruption.
+
+    In random order as many as fit round(`rate` · n) tokens, one in any case, cut where it alone has more. A text
+    without any is damaged as `RandomSpans` of mean length `mean`. Raises `E-SPECIAL-TOKEN` where there are too few
+    `sentinels`.
+    """
+
+    sentinels: tuple[int, ...]
+    rate: float = 0.15
+    mean: float = 3.0
+
+    @property
+    def channels(self) -> frozenset[str]:
+        return frozenset({SALIENT})
+
+    def __call__(self, example: Example, random: Generator) -> Damaged:
+        ids = tokens_of(example)
+        starts, stops = salient_runs(Readable(np.arange(len(ids)), example.channels, example.where))
+        if not len(starts):
+            return self.otherwise(example, random)
+        budget = self.hidden(len(ids))
+        stops = np.minimum(stops, starts + budget)
+        kept = affordable(stops - starts, budget, random)
+        return replaced(ids, np.stack([starts[kept], stops[kept]], 1), self.sentinels)
+
+    @property
+    def otherwise(self) -> RandomSpans:
+        """What is done to a text that names nothing."""
+        return RandomSpans(self.sentinels, self.rate, self.mean)
+
+    def hidden(self, tokens: int) -> int:
+        """The most tokens that are hidden of so many."""
+        return self.otherwise.counts(tokens)[0]
+
+    def needs(self, tokens: int) -> int:
+        """A sentinel for each hidden token, and for the end."""
+        return self.hidden(tokens) + 1
+
+    def sizes(self, tokens: int) -> Sizes:
+        """Inputs are as long as the text where each span is one token, and targets have a sentinel for each."""
+        return [(tokens, 2 * self.hidden(tokens) + 1)]
 
 
 # ---- tokens

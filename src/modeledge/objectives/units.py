@@ -144,17 +144,20 @@ class Salient:
         starts, stops = salient_runs(text)
         if not len(starts):
             return Runs().choose(text, rate, random)
-        count, spent = len(text.places), 0
+        count = len(text.places)
         stops, budget = np.minimum(stops, starts + max(1, count // 2)), min(round(rate * count), count - 1)
-        order = random.permutation(len(starts))
-        kept: list[int] = []
-        for number in order.tolist():
-            size = int(stops[number] - starts[number])
-            if not kept or spent + size <= budget:
-                kept.append(number)
-                spent += size
-        chosen = np.sort(np.array(kept))
+        chosen = affordable(stops - starts, budget, random)
         return _gathered(text, starts[chosen], stops[chosen])
+
+
+def affordable(sizes: IntArray, budget: int, random: np.random.Generator) -> IntArray:
+    """Which spans are hidden, rising: in random order those that still fit the budget of tokens, one in any case."""
+    spent, kept = 0, list[int]()
+    for number in random.permutation(len(sizes)).tolist():
+        if not kept or spent + int(sizes[number]) <= budget:
+            kept.append(number)
+            spent += int(sizes[number])
+    return np.sort(np.array(kept))
 
 
 Unit: TypeAlias = Single | Runs | Salient

@@ -11,6 +11,7 @@ from modeledge.model.facts import Facts
 from modeledge.model.heads import ClassHead, Pool, ValueHead
 from modeledge.objectives import LabelPrepare
 from modeledge.tasks.labels import Labels
+from modeledge.tasks.writing import starting
 from modeledge.tokens import Tokenizer
 
 
@@ -49,7 +50,7 @@ def shape_for(
     last token has read everything; where a tokenizer has no such tokens, its begin- and end-of-text stand in.
 
     A decoder that reads an encoder is given the same text on both sides, one token later (Lewis et al. 2020, figure
-    3a); it begins with `start`, without which it is `E-CONFIG`.
+    3a); it begins with `start`, without which the tokenizer says with what, as in pre-training (`starting`).
     """
     if tokenizer.vocab_size > config.table.vocab:
         what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {config.table.vocab} rows"
@@ -59,9 +60,7 @@ def shape_for(
     if limit is not None and length > limit:
         raise ModeledgeError("E-POSITION", f"length {length} is beyond the model's {limit} positions")
     if config.both:
-        if start is None:
-            what, remedy = "nothing says which token the decoder begins with", "add decoder_start_token_id to its file"
-            raise ModeledgeError("E-CONFIG", what, where="config.json", remedy=remedy)
+        start = starting(tokenizer, None)[0] if start is None else start
         ends = specials.sep if specials.sep is not None else tokenizer.need("eos")
         types = config.embed.types > 1 if isinstance(config.embed, Tokens) else False
         return LabelPrepare("both", length, kind, specials.cls, ends, ends, types, class_weights, start)

@@ -24,6 +24,9 @@ RECIPES = Path(__file__).parents[3] / "recipes"
 STUDIES = {
     "architectures": ["*/seed-0/pretrain", "prefix-lm-denoise", "shared-lm"],
     "masking": ["*/seed-0/pretrain", "spans-boundary"],
+    "supervised": ["*/seed-0/pretrain", "*/seed-0/supervised", "both", "frozen"],
+    "ladder": ["*/seed-0/pretrain", "top-little"],
+    "salient": ["*/seed-0/pretrain", "salient"],
 }
 
 
@@ -31,7 +34,7 @@ STUDIES = {
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the studies read."""
     folder, lots = tmp_path_factory.mktemp("data"), random.Random(0)
-    for name in ("gutenberg", "tinyshakespeare", "sotu", "sst2", "squad", "e2e", "mrpc"):
+    for name in ("gutenberg", "tinyshakespeare", "sotu", "sst2", "squad", "e2e", "mrpc", "multi30k", "rte", "nq_open"):
         (folder / name).mkdir()
     pages = [". ".join(s.capitalize() for s in sentences(12, 9, seed)) + "." for seed in range(60)]
     (folder / "gutenberg" / "a.txt").write_text("\n\n".join(pages[:20]))
@@ -45,6 +48,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, part in (("train", texts[:60]), ("test", texts[60:90])):
         rows = [f"{n % 2}\t{n}\t{n}\t{text}\t{lots.choice(texts) if n % 2 else text}" for n, text in enumerate(part)]
         (folder / "mrpc" / f"msr_paraphrase_{name}.txt").write_text("\n".join([head, *rows]) + "\n")
+    for name, part in (("train", texts[:60]), ("val", texts[60:80])):
+        (folder / "multi30k" / f"{name}.en").write_text("\n".join(part) + "\n")
+        (folder / "multi30k" / f"{name}.de").write_text("\n".join(text.upper() for text in part) + "\n")
+    asked = [json.dumps({"question": f"what is {text}", "answer": text.split()[:2]}) for text in texts[:40]]
+    (folder / "nq_open" / "NQ-open.dev.jsonl").write_text("\n".join(asked) + "\n")
+    for name, part in (("train", texts[:60]), ("dev", texts[60:80])):
+        rows = [f"{n}\t{text}\t{text[:9]}\t{('', 'not_')[n % 2]}entailment" for n, text in enumerate(part)]
+        (folder / "rte" / f"{name}.tsv").write_text("\n".join(["index\tsentence1\tsentence2\tlabel", *rows]) + "\n")
     articles = []
     for n, text in enumerate(texts[:40]):
         answer = {"text": text.split()[2], "answer_start": text.index(text.split()[2])}

@@ -18,21 +18,22 @@ from modeledge import files
 from modeledge.config import load_config, to_toml
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError, printable
-from modeledge.recipes.compare.facts import FACTS, seconds, write_facts
+from modeledge.recipes.compare.facts import FACTS, seconds, write_facts, write_supervised_facts
 from modeledge.recipes.compare.grid import (
     CELLS,
     Unit,
-    body_of,
     corpus_recipe,
     done,
     finetune_recipe,
+    needed,
     pretrain_recipe,
+    rows_named,
     selected,
     units,
 )
 from modeledge.recipes.compare.jobs import run_side_by_side
 from modeledge.recipes.compare.rows import write_rows
-from modeledge.recipes.compare.study import StudyRecipe
+from modeledge.recipes.compare.study import SUPERVISED, StudyRecipe
 from modeledge.recipes.finetune import finetune
 from modeledge.recipes.folder import RECIPE, empty, held
 from modeledge.recipes.pretrain import prepare_corpus, pretrain
@@ -77,8 +78,8 @@ def compare(
         recipe_of(study, unit, folder)
     with study_folder(folder, study, resume=resume):
         write_environment(folder, study.seeds[0])
-        for task in dict.fromkeys(u.task for u in chosen if u.task is not None):
-            write_rows(study, folder, task, say)
+        for name in dict.fromkeys(rows_named(study, u) for u in chosen if u.task is not None):
+            write_rows(study, folder, name, say)
         if any(u.task is None for u in chosen):
             shared_corpus(study, folder, say)
         left = [unit for unit in chosen if not complete(unit, folder)]
@@ -89,7 +90,7 @@ def compare(
             left,
             folder,
             jobs,
-            needs=lambda unit: body_of(study, unit.cell, unit.seed) if unit.task is not None else None,
+            needs=lambda unit: needed(study, unit),
             error_file=lambda unit: error_file(unit, folder),
             say=say,
         )
@@ -97,7 +98,7 @@ def compare(
 
 def complete(unit: Unit, folder: Path) -> bool:
     """Is there nothing left to do of a run?"""
-    return done(unit, folder) and (unit.task is not None or (unit.folder(folder) / FACTS).exists())
+    return done(unit, folder) and (not unit.is_body or (unit.folder(folder) / FACTS).exists())
 
 
 def one_by_one(study: StudyRecipe, left: Sequence[Unit], folder: Path, progress: Progress, say: Say) -> list[Unit]:
@@ -127,9 +128,9 @@ def attempt(study: StudyRecipe, unit: Unit, folder: Path, progress: Progress, sa
     failure = error_file(unit, folder)
     failure.unlink(missing_ok=True)
     try:
-        body = body_of(study, unit.cell, unit.seed)
-        if unit.task is not None and body is not None and not done(body, folder):
-            what = "its pre-training did not come to its end"
+        body = needed(study, unit)
+        if body is not None and not done(body, folder):
+            what = "the training of its body did not come to its end"
             raise ModeledgeError("E-NO-FILE", what, where=body.name, remedy="see the error of that run")
         with (progress if unit.task is None else unseen)(unit.name) as listen:
             run(study, unit, folder, [listen], say)
@@ -154,12 +155,14 @@ def run(study: StudyRecipe, unit: Unit, folder: Path, listeners: Sequence[Listen
     here, recipe = unit.folder(folder), recipe_of(study, unit, folder)
     going_on = (here / RECIPE).exists()
     watched = [*listeners, *([budget(study.minutes, here)] if study.minutes is not None else [])]
-    if unit.task is not None:
+    if unit.task is not None and not done(unit, folder):
         results = finetune(recipe, here, listeners=watched, say=remarks(say), resume=going_on)
-        first = study.tasks[unit.task].metrics[0]
+        first = study.rows_of(rows_named(study, unit)).metrics[0]
         mark = results["scores"].get(first)
         say(f"{unit.name}: {first} {mark['value']:.4f}" if mark else f"{unit.name}: done")
-    else:
+    if unit.task == SUPERVISED:
+        write_supervised_facts(recipe, here)
+    elif unit.task is None:
         if not done(unit, folder):
             pretrain(recipe, here, listeners=watched, say=say, resume=going_on)
         tokenizer, shards = shared_corpus(study, folder, lambda line: None)

@@ -18,9 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from modeledge import files
 from modeledge.corpus.shard import Shards
+from modeledge.recipes.finetune import make_ready
 from modeledge.recipes.pretrain import build_trainer
-from modeledge.recipes.recipe import PretrainRecipe
+from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
+from modeledge.recipes.rows import split_rows
+from modeledge.recipes.scratch import starting_model
 from modeledge.tokens import Tokenizer
+from modeledge.train import Trainer
 
 FACTS = "facts.json"
 TAIL = 20  # the last steps, whose mean loss is told
@@ -28,14 +32,26 @@ TAIL = 20  # the last steps, whose mean loss is told
 
 def write_facts(recipe: PretrainRecipe, folder: Path, tokenizer: Tokenizer, shards: Shards) -> dict[str, Any]:
     """`facts.json` of a finished pre-training: what `measured` counts, and what its log says."""
-    facts = {**measured(recipe, tokenizer, shards), **logged(folder)}
+    facts = {**measured(build_trainer(recipe, tokenizer, shards)), **logged(folder)}
     files.write_json(folder / FACTS, facts)
     return facts
 
 
-def measured(recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards) -> dict[str, Any]:
+def write_supervised_facts(recipe: FinetuneRecipe, folder: Path) -> dict[str, Any]:
+    """Likewise of a body that was trained on labelled rows."""
+    parts = split_rows(recipe, None, None, say=_unsaid)
+    ready = make_ready(recipe, parts, starting_model(recipe, parts.train, folder), _unsaid)
+    facts = {**measured(ready.trainer), **logged(folder)}
+    files.write_json(folder / FACTS, facts)
+    return facts
+
+
+def _unsaid(line: str) -> None:
+    """It was said when the run began."""
+
+
+def measured(trainer: Trainer) -> dict[str, Any]:
     """Parameters of model and objective (each once, however often it is used), and operations a token of training."""
-    trainer = build_trainer(recipe, tokenizer, shards)
     batches = trainer.pull()
     with FlopCounterMode(display=False) as counter:
         for number, batch in enumerate(batches):

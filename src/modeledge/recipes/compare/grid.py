@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from modeledge.config import load_config
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.recipes.compare.rows import table_of
-from modeledge.recipes.compare.study import PRETRAIN, StudyRecipe
+from modeledge.recipes.compare.study import PRETRAIN, SUPERVISED, StudyRecipe
 from modeledge.recipes.folder import finished
 from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
 
@@ -21,7 +21,8 @@ R = TypeVar("R", PretrainRecipe, FinetuneRecipe)
 
 @dataclass(frozen=True)
 class Unit:
-    """One run of a study: the pre-training of a cell (`task` is `None`) or a fine-tuning of what came of it."""
+    """One run of a study: the pre-training of a cell (`task` is `None`), the supervised training of its body (`task` is
+    `SUPERVISED`), or a fine-tuning of what came of it."""
 
     cell: str
     seed: int
@@ -29,8 +30,13 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """`CELL/seed-0/pretrain` or `CELL/seed-0/TASK`: its folder below `cells`."""
+        """`CELL/seed-0/pretrain`, `…/supervised` or `…/TASK`: its folder below `cells`."""
         return f"{self.cell}/seed-{self.seed}/{self.task or PRETRAIN}"
+
+    @property
+    def is_body(self) -> bool:
+        """Is it a run whose model others are fine-tuned from, and no column of the table?"""
+        return self.task in (None, SUPERVISED)
 
     def folder(self, study: Path) -> Path:
         """Its run folder."""
@@ -38,9 +44,44 @@ class Unit:
 
 
 def body_of(study: StudyRecipe, cell: str, seed: int) -> Unit | None:
-    """The pre-training whose model a cell is fine-tuned from; `None` where a model that exists is named."""
-    owner = study.cells[cell].of or cell
-    return None if study.cells[owner].model is not None else Unit(owner, seed)
+    """The run whose model a cell is fine-tuned from; `None` where it is a model that exists."""
+    return Unit(cell, seed, SUPERVISED) if study.cells[cell].supervised is not None else ground_of(study, cell, seed)
+
+
+def ground_of(study: StudyRecipe, cell: str, seed: int) -> Unit | None:
+    """The run whose model a cell begins with, before supervised training; `None` where it is a model that exists."""
+    asked = study.cells[cell]
+    if asked.of is not None:
+        return body_of(study, asked.of, seed)
+    return None if asked.model is not None else Unit(cell, seed)
+
+
+def given_to(study: StudyRecipe, cell: str) -> str:
+    """The model that exists at the ground of a cell."""
+    asked = study.cells[cell]
+    return given_to(study, asked.of) if asked.of is not None else study.place(str(asked.model))
+
+
+def needed(study: StudyRecipe, unit: Unit) -> Unit | None:
+    """The run that another one begins with; `None` where it begins with none."""
+    if unit.task is None:
+        return None
+    return (ground_of if unit.task == SUPERVISED else body_of)(study, unit.cell, unit.seed)
+
+
+def before(study: StudyRecipe, unit: Unit) -> list[Unit]:
+    """All runs that one needs, the nearest first."""
+    found = list[Unit]()
+    while (last := needed(study, found[-1] if found else unit)) is not None:
+        found.append(last)
+    return found
+
+
+def rows_named(study: StudyRecipe, unit: Unit) -> str:
+    """The name of the task or source whose rows a labelled run learns."""
+    supervised = study.cells[unit.cell].supervised
+    assert unit.task is not None
+    return supervised.source if unit.task == SUPERVISED and supervised is not None else unit.task
 
 
 def units(study: StudyRecipe) -> list[Unit]:
@@ -50,19 +91,21 @@ def units(study: StudyRecipe) -> list[Unit]:
         for name, cell in study.cells.items():
             if cell.of is None and cell.model is None:
                 found.append(Unit(name, seed))
+            if cell.supervised is not None:
+                found.append(Unit(name, seed, SUPERVISED))
             found += [Unit(name, seed, task) for task in study.tasks_of(name)]
     order = {unit: place for place, unit in enumerate(found)}
 
-    def after_its_body(unit: Unit) -> tuple[int, bool]:
-        body = body_of(study, unit.cell, unit.seed)
-        return max(order[unit], order[body] if body is not None else 0), unit.task is not None
+    def after_its_body(unit: Unit) -> tuple[int, int]:
+        earlier = before(study, unit)
+        return max(order[u] for u in (unit, *earlier)), len(earlier)
 
     return sorted(found, key=after_its_body)
 
 
 def selected(study: StudyRecipe, only: Sequence[str]) -> list[Unit]:
     """The runs whose name begins with one of the patterns (`CELL`, `CELL/seed-0`, `*/seed-0/sst2`), and the
-    pre-trainings that they need. Raises `E-USAGE` for a pattern that no run has.
+    trainings that they need. Raises `E-USAGE` for a pattern that no run has.
     """
     everything = units(study)
     if not only:
@@ -74,7 +117,7 @@ def selected(study: StudyRecipe, only: Sequence[str]) -> list[Unit]:
             what = f"no run of the study is named {pattern!r}"
             raise ModeledgeError("E-USAGE", what, where="--only", remedy=nearest(pattern, study.cells))
         wanted |= set(found)
-    wanted |= {body for u in wanted if u.task is not None and (body := body_of(study, u.cell, u.seed)) is not None}
+    wanted |= {body for u in wanted for body in before(study, u)}
     return [unit for unit in everything if unit in wanted]
 
 
@@ -108,22 +151,46 @@ def pretrain_recipe(study: StudyRecipe, unit: Unit, folder: Path) -> PretrainRec
 
 
 def finetune_recipe(study: StudyRecipe, unit: Unit, folder: Path) -> FinetuneRecipe:
-    """The recipe of a fine-tuning: the study's table, the task's, the cell's over both, the shared rows, the body."""
-    assert unit.task is not None
-    cell, task = study.cells[unit.cell], study.tasks[unit.task]
-    places = [("finetune", study.finetune), (f"tasks.{unit.task}.finetune", task.finetune)]
-    places.append((f"cells.{unit.cell}.finetune", cell.finetune))
+    """The recipe of a labelled run: the study's table, that of the task or source, the cell's over both, the shared
+    rows, the body."""
+    name, places = rows_named(study, unit), tuning(study, unit)
     given = {"data": "tasks.NAME.data", "test": "tasks.NAME.test", "layout": "tasks.NAME.layout", "seed": "seeds"}
     refuse({**given, "model": "cells.NAME.model", "kind": "kind"}, places)
-    body = body_of(study, unit.cell, unit.seed)
-    model = study.place(str(study.cells[cell.of or unit.cell].model)) if body is None else str(body.folder(folder))
-    shared = {"data": str(table_of(folder, unit.task, "train")), "test": str(table_of(folder, unit.task, "test"))}
+    body = needed(study, unit)
+    model = given_to(study, unit.cell) if body is None else str(body.folder(folder))
+    shared = {"data": str(table_of(folder, name, "train")), "test": str(table_of(folder, name, "test"))}
     values = over([*(tree for _, tree in places), shared, {"model": model, "seed": unit.seed}])
     if not values.keys() & {"text", "pair", "label", "columns"}:
         what, remedy = "no column is named", 'name them: finetune.text = "sentence", finetune.label = "label"'
-        raise ModeledgeError("E-CONFIG", what, where=f"tasks.{unit.task}.finetune", remedy=remedy)
-    recipe: FinetuneRecipe = loaded(FinetuneRecipe, values, f"cells.{unit.cell}.finetune")
+        raise ModeledgeError("E-CONFIG", what, where=places[1][0], remedy=remedy)
+    recipe: FinetuneRecipe = loaded(FinetuneRecipe, values, places[-1][0])
     return recipe
+
+
+def tuning(study: StudyRecipe, unit: Unit) -> list[tuple[str, Mapping[str, Any]]]:
+    """The tables that a labelled run's recipe is made of, each over the one before, with their places."""
+    name, cell, place = rows_named(study, unit), study.cells[unit.cell], f"cells.{unit.cell}.finetune"
+    own = cell.finetune
+    if unit.task == SUPERVISED and cell.supervised is not None:
+        place, own = f"cells.{unit.cell}.supervised.finetune", cell.supervised.finetune
+    kind = "tasks" if name in study.tasks else "sources"
+    return [("finetune", study.finetune), (f"{kind}.{name}.finetune", study.rows_of(name).finetune), (place, own)]
+
+
+def trained_by(study: StudyRecipe, cell: str, seed: int) -> list[Unit]:
+    """The runs whose tokens are in the weights that a cell's tasks begin with, the nearest first: none of them where
+    these are drawn afresh, and none before one that drew them afresh."""
+    found = list[Unit]()
+    last = body_of(study, cell, seed) if not over([study.finetune, study.cells[cell].finetune]).get("fresh") else None
+    while last is not None:
+        found.append(last)
+        last = needed(study, last) if last.task is None or not begins_afresh(study, last) else None
+    return found
+
+
+def begins_afresh(study: StudyRecipe, unit: Unit) -> bool:
+    """Does a labelled run take the shape of its body alone, and draw its weights afresh?"""
+    return bool(over(tree for _, tree in tuning(study, unit)).get("fresh", False))
 
 
 def over(trees: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from modeledge.errors import ModeledgeError, nearest
 from modeledge.metrics import METRICS, Drawn, Interval, drawn, drawn_difference
 from modeledge.recipes.compare.engine import error_file
 from modeledge.recipes.compare.facts import FACTS, seconds
-from modeledge.recipes.compare.grid import Unit, body_of, done, units
+from modeledge.recipes.compare.grid import Unit, before, body_of, done, trained_by, units
 from modeledge.recipes.compare.study import StudyRecipe
 from modeledge.recipes.finetune import ANSWERS
 
@@ -110,12 +110,28 @@ def sides_of(study: StudyRecipe, folder: Path, cell: str, task: str, metric: str
 
 def facts_of(study: StudyRecipe, folder: Path, cell: str) -> dict[str, Any]:
     """What the body of a cell cost, the mean over its finished seeds; empty where none is finished."""
-    bodies = [body for seed in study.seeds if (body := body_of(study, cell, seed)) is not None]
-    found = [files.read_json(path) for body in bodies if (path := body.folder(folder) / FACTS).exists()]
+    found = [costs for seed in study.seeds if (costs := costs_of(study, folder, cell, seed))]
     keys = ("parameters", "objective_parameters", "flops_per_token", "tokens", "loss", "seconds")
-    return {
-        key: fmean(row[key] for row in found) for key in keys if found and all(row[key] is not None for row in found)
-    }
+    known = [key for key in keys if found and all(row.get(key) is not None for row in found)]
+    return {key: fmean(row[key] for row in found) for key in known}
+
+
+def costs_of(study: StudyRecipe, folder: Path, cell: str, seed: int) -> dict[str, Any]:
+    """What one body cost: the parameters of its first run, tokens and seconds of all that are in its weights, the mean
+    of their operations a token, the loss of its last; empty where one of them is not finished."""
+    body, trained = body_of(study, cell, seed), trained_by(study, cell, seed)
+    chain = [body, *before(study, body)] if body is not None else []
+    paths = {unit: unit.folder(folder) / FACTS for unit in chain}
+    if not paths or not all(path.exists() for path in paths.values()):
+        return {}
+    rows = {unit: files.read_json(path) for unit, path in paths.items()}
+    costs: dict[str, Any] = {"parameters": rows[chain[-1]]["parameters"], "tokens": 0, "seconds": 0.0}
+    if trained:
+        costs |= {key: rows[chain[0]][key] for key in ("objective_parameters", "loss")}
+        costs |= {key: sum(rows[unit][key] for unit in trained) for key in ("tokens", "seconds")}
+        operations = sum(rows[unit]["flops_per_token"] * rows[unit]["tokens"] for unit in trained)
+        costs["flops_per_token"] = operations / costs["tokens"]
+    return costs
 
 
 def as_plain(results: Results) -> dict[str, Any]:

@@ -32,11 +32,11 @@ def table_of(folder: Path, task: str, part: str) -> Path:
 
 
 def write_rows(study: StudyRecipe, folder: Path, name: str, say: Say) -> None:
-    """The tables of one task; those that are there already stay. Raises what reading and choosing raises."""
+    """The tables of one task or source; those that are there already stay. Raises what reading and choosing raises."""
     final = folder / DATA / name
     if final.exists():
         return
-    task = study.tasks[name]
+    task = study.rows_of(name)
     train, test = chosen_rows(study, name, say)
     with files.committed_folder(final, {"schema": 1}) as temporary:
         for part, rows in (("train", train), ("test", test)):
@@ -47,7 +47,7 @@ def write_rows(study: StudyRecipe, folder: Path, name: str, say: Say) -> None:
 
 def chosen_rows(study: StudyRecipe, name: str, say: Say) -> tuple[list[Row], list[Row]]:
     """Training and test rows of a task with their made columns."""
-    task, noise = study.tasks[name], Noise(0).at("study", name)
+    task, noise = study.rows_of(name), Noise(0).at("study", name)
     train, test = read_parts(study, task, lambda line: say(f"{name}: {line}"))
     if test is None:
         keys = [_key(row, task.apart, number) for number, row in enumerate(train)]

@@ -24,19 +24,33 @@ from modeledge.recipes.recipe import CorpusRecipe, TokenizerRecipe
 PLACE = "{data}"  # in a path of a study: the folder that `data` names
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 PRETRAIN = "pretrain"  # the name of a cell's first run, beside those of the tasks
+SUPERVISED = "supervised"  # the name of the labelled run between the two
+
+
+class SupervisedRecipe(Settings):
+    """A labelled task as an objective of pre-training: the rows of `source`, which is a row of the study's `sources` or
+    of its `tasks`, and how they are learned (`finetune`, over the tables of the study and of the source).
+
+    `finetune.fresh = true` is supervised pre-training alone: from fresh weights of the same shape.
+    """
+
+    source: str
+    finetune: dict[str, Any] = Field(default_factory=dict)
 
 
 class CellRecipe(Settings):
     """A row of the table: how a body comes to be, and how it is fine-tuned.
 
     The body is pre-trained as `pretrain` says (over the study's own table), or it is that `of` another cell, or a
-    `model` that exists. `label` is what the table prints, `group` the block of rows that it stands in.
+    `model` that exists; `supervised` then trains it on labelled rows, before any task of the table. `label` is what the
+    table prints, `group` the block of rows that it stands in.
     """
 
     label: str = ""
     group: str = ""
     of: str | None = None
     model: str | None = None
+    supervised: SupervisedRecipe | None = None
     pretrain: dict[str, Any] = Field(default_factory=dict)
     finetune: dict[str, Any] = Field(default_factory=dict)
     tasks: tuple[str, ...] | None = None
@@ -77,8 +91,9 @@ class StudyRecipe(Settings):
     """A grid of runs: each cell is pre-trained once a seed and fine-tuned once a seed and task.
 
     `data` is the folder that `{data}` stands for in paths. `minutes` is what one run may take at most; one that takes
-    longer is stopped and counted as failed. `against` is the cell that the others are compared with. `scales` holds
-    tables that `--scale` lays over the file.
+    longer is stopped and counted as failed. `against` is the cell that the others are compared with. `sources` are
+    labelled rows that bodies are trained on and that are no column of the table. `scales` holds tables that `--scale`
+    lays over the file.
     """
 
     kind: Literal["study"] = "study"
@@ -95,25 +110,45 @@ class StudyRecipe(Settings):
     finetune: dict[str, Any] = Field(default_factory=dict)
     cells: dict[str, CellRecipe] = Field(min_length=1)
     tasks: dict[str, TaskRecipe] = Field(default_factory=dict)
+    sources: dict[str, TaskRecipe] = Field(default_factory=dict)
     scales: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyRecipe:
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed is named twice")
-        for name in (*self.cells, *self.tasks):
+        for name in (*self.cells, *self.tasks, *self.sources):
             if not NAME.fullmatch(name) or name == PRETRAIN:
                 raise ValueError(f"{name!r} is no name of a folder: letters, digits, '.', '_', '-', not {PRETRAIN!r}")
+        for name in self.tasks:
+            if name == SUPERVISED or name in self.sources:
+                raise ValueError(f"tasks.{name}: a source, or the run on one, has this name")
         for name, cell in self.cells.items():
-            body = self.cells.get(cell.of) if cell.of is not None else None
-            if cell.of is not None and (body is None or body.of is not None):
-                raise ValueError(f"cells.{name}.of: {cell.of!r} is no cell with a body of its own")
+            self._check_body(name, cell)
             unknown = [task for task in cell.tasks or () if task not in self.tasks]
             if unknown:
                 raise ValueError(f"cells.{name}.tasks: there is no task {unknown[0]!r}")
         if self.against is not None and self.against not in self.cells:
             raise ValueError(f"against: {self.against!r} is no cell; {nearest(self.against, self.cells)}")
         return self
+
+    def _check_body(self, name: str, cell: CellRecipe) -> None:
+        """A body `of` another cell is one that a run of that cell made; a source is there."""
+        at, seen = cell, {name}
+        while at.of is not None:
+            other = self.cells.get(at.of)
+            if other is None or at.of in seen or (other.of is not None and other.supervised is None):
+                raise ValueError(f"cells.{name}.of: {at.of!r} is no cell with a body of its own")
+            seen.add(at.of)
+            at = other
+        rows = (*self.sources, *self.tasks)
+        if cell.supervised is not None and cell.supervised.source not in rows:
+            asked = cell.supervised.source
+            raise ValueError(f"cells.{name}.supervised.source: there is no {asked!r}; {nearest(asked, rows)}")
+
+    def rows_of(self, name: str) -> TaskRecipe:
+        """The labelled rows of a task or of a source."""
+        return self.tasks[name] if name in self.tasks else self.sources[name]
 
     def tasks_of(self, cell: str) -> tuple[str, ...]:
         """The tasks that a cell is fine-tuned on."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from modeledge.corpus.channels import SALIENT
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
@@ -20,6 +21,7 @@ from modeledge.objectives import (
     Objective,
     PrefixLM,
     RandomSpans,
+    Salients,
     Scattered,
     Shuffled,
     Split,
@@ -31,17 +33,18 @@ from modeledge.objectives.mixture import MODES
 from modeledge.recipes.objectives.mending import Mending, Signs, mask_of
 from modeledge.tokens import Tokenizer
 
-Variant = Literal["spans", "iid", "drop", "mask", "bert", "deshuffle", "mass"]
+Variant = Literal["spans", "salient", "iid", "drop", "mask", "bert", "deshuffle", "mass"]
 RATES = {"mass": 0.5}  # the share that is hidden, where it is not 15 %
 
 
 class DenoiseAim(Mending):
     """T5's objectives (Raffel et al. 2020, table 3) and MASS.
 
-    `variant`: "spans" of mean length `mean`, or runs of tokens chosen one by one ("iid"), each replaced by a sentinel;
-    chosen tokens dropped ("drop"), masked with the whole text as target ("mask", the paper's "MASS-style"), likewise
-    with one in ten another token ("bert"); the text in a random order ("deshuffle"); one half hidden and alone the
-    target ("mass"). `rate` of the tokens are hidden: 0.15, and 0.5 for "mass".
+    `variant`: "spans" of mean length `mean`, names, dates and numbers ("salient"; spans where a text has none), or runs
+    of tokens chosen one by one ("iid"), each replaced by a sentinel; chosen tokens dropped ("drop"), masked with the
+    whole text as target ("mask", the paper's "MASS-style"), likewise with one in ten another token ("bert"); the text
+    in a random order ("deshuffle"); one half hidden and alone the target ("mass"). `rate` of the tokens are hidden:
+    0.15, and 0.5 for "mass".
     """
 
     kind: Literal["denoise"] = "denoise"
@@ -51,17 +54,22 @@ class DenoiseAim(Mending):
 
     @model_validator(mode="after")
     def _read(self) -> DenoiseAim:
-        if self.variant != "spans" and self.mean != 3.0:
-            raise ValueError(f'mean is read where variant = "spans", not with variant = "{self.variant}"')
+        if self.variant not in ("spans", "salient") and self.mean != 3.0:
+            raise ValueError(f'mean is read where variant = "spans" or "salient", not with variant = "{self.variant}"')
         if self.variant == "deshuffle" and self.rate is not None:
             raise ValueError('rate is not read where variant = "deshuffle": all tokens move')
         return self
+
+    @property
+    def channels(self) -> frozenset[str]:
+        return frozenset({SALIENT}) if self.variant == "salient" else frozenset()
 
     def damage(self, signs: Signs) -> Damage:
         rate = self.rate if self.rate is not None else RATES.get(self.variant, 0.15)
         vocab, specials = signs.vocab, signs.specials
         ways: dict[str, Damage] = {
             "spans": RandomSpans(signs.sentinels, rate, self.mean),
+            "salient": Salients(signs.sentinels, rate, self.mean),
             "iid": Scattered(signs.sentinels, rate),
             "drop": Dropped(rate),
             "mask": Masked(signs.mask, rate),

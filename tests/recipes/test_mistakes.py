@@ -92,7 +92,7 @@ def test_an_ensemble_stands_beside_its_members(runs: list[Path], tmp_path: Path)
 
 
 def test_one_model_is_no_ensemble_of_two(runs: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(ModeledgeError, match="E-USAGE.*named twice"):
+    with pytest.raises(ModeledgeError, match=r"E-USAGE.*named twice"):
         run_ensemble([runs[0], runs[0] / ".." / runs[0].name], rows(10, 5), tmp_path / "out", say=quiet)
 
 
@@ -126,7 +126,7 @@ def test_models_of_two_tasks_make_no_ensemble(base: Path, runs: list[Path], tmp_
     finetune(
         recipe(base, task="regression", allow_leak=True), tmp_path / "run", rows=other, test_rows=other[:9], say=quiet
     )
-    with pytest.raises(ModeledgeError, match="E-KEYS.*join models that learned one task"):
+    with pytest.raises(ModeledgeError, match=r"E-KEYS.*join models that learned one task"):
         run_ensemble([runs[0], tmp_path / "run"], rows(10, 5), tmp_path / "out", say=quiet)
     assert not (tmp_path / "out").exists()
 

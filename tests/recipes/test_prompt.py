@@ -65,5 +65,5 @@ def test_a_limit_asks_fewer_rows_of_the_same_classes(model: tuple[str, Path], tm
         with pytest.raises(ModeledgeError, match=f"E-USAGE: --limit: the limit is {limit} rows"):
             prompt(FinetuneRecipe(model=str(folder), data=str(data)), limit=limit, say=said.append)
     blind = FinetuneRecipe(model=str(folder), data=str(data), options={"template": "It was"})
-    with pytest.raises(ModeledgeError, match="E-CONFIG-VALUE: options.template: 'It was' holds no text of a row"):
+    with pytest.raises(ModeledgeError, match=r"E-CONFIG-VALUE: options.template: 'It was' holds no text of a row"):
         prompt(blind, say=said.append)

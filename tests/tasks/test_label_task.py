@@ -116,7 +116,7 @@ def test_rows_without_labels_can_be_asked(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.parametrize("share", [2, 1.0, -0.1, "much", True, float("nan")])
 def test_a_smoothing_that_is_no_share_is_refused(share: Any, tokenizer: Tokenizer) -> None:
-    with pytest.raises(ModeledgeError, match="E-CONFIG-VALUE: options.smoothing: .* is no share"):
+    with pytest.raises(ModeledgeError, match=r"E-CONFIG-VALUE: options.smoothing: .* is no share"):
         made("encoder", tokenizer, smoothing=share)
 
 

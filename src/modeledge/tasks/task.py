@@ -250,8 +250,8 @@ class Task(ABC):
 
 
 def role_columns(kind: type[Task], given: Mapping[str, str]) -> dict[str, str]:
-    """The column of each role of a task: as given, or the role's own name. An unknown role is `E-CONFIG-KEY`, one column
-    for two roles that are read `E-CONFIG-VALUE`."""
+    """The column of each role of a task: as given, or the role's own name. An unknown role is `E-CONFIG-KEY`,
+    one column for two roles that are read `E-CONFIG-VALUE`."""
     roles = (*kind.inputs, *kind.optional, kind.target)
     for role in given:
         if role not in roles:

@@ -196,6 +196,15 @@ def test_a_pronoun_elsewhere_is_noted(tmp_path: Path) -> None:
 # ---- guesses
 
 
+def test_a_test_file_without_labels_is_that_of_the_folder_that_names_it(tmp_path: Path) -> None:
+    """CoLA's and SST-2's have the same two columns; the path says which it is."""
+    for folder, name in (("SST-2", "sst2"), ("CoLA", "cola")):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "test.tsv"
+        path.write_text(tsv("index|sentence", "0|a b", "1|c d"))
+        assert guess_layout(path) == name
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +91,42 @@ def test_an_ensemble_stands_beside_its_members(runs: list[Path], tmp_path: Path)
     assert "ensemble" in (tmp_path / "both" / "report.html").read_text()
 
 
+def test_one_model_is_no_ensemble_of_two(runs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(ModeledgeError, match=r"E-USAGE.*named twice"):
+        run_ensemble([runs[0], runs[0] / ".." / runs[0].name], rows(10, 5), tmp_path / "out", say=quiet)
+
+
+def test_a_damaged_task_file_is_named(runs: list[Path], tmp_path: Path) -> None:
+    """What does not state the task of these weights is named, whatever is wrong with it."""
+    folder = tmp_path / "model"
+    shutil.copytree(runs[0] / "model", folder)
+    path = folder / "task.json"
+    whole = json.loads(path.read_text())
+    lacking = {key: value for key, value in whole.items() if key != "names"}
+    wrong: dict[str, Any] = {
+        "": "E-RUN-FOLDER",
+        path.read_text()[:50]: "E-RUN-FOLDER",
+        "[]": "E-RUN-FOLDER",
+        json.dumps(lacking): "E-RUN-FOLDER.*'names'",
+        json.dumps({**whole, "scaling": {"heat": 1}}): "E-RUN-FOLDER",
+        json.dumps({**whole, "scaling": {"temperature": 0, "rows": 3}}): "E-CONFIG-VALUE.*temperature is 0",
+        json.dumps({**whole, "length": "many"}): "E-CONFIG-VALUE: task.json: length is 'many'",
+        json.dumps({**whole, "names": ["a", "b", "c"]}): "E-CONFIG-VALUE: task.json: it names 3 classes.* scores 2",
+    }
+    for text, code in wrong.items():
+        path.write_text(text)
+        with pytest.raises(ModeledgeError, match=code):
+            Model.load(folder)
+    path.write_text(json.dumps(whole))
+    assert Model.load(folder).task is not None
+
+
 def test_models_of_two_tasks_make_no_ensemble(base: Path, runs: list[Path], tmp_path: Path) -> None:
     other = [{"text": row["text"], "label": f"{len(row['text']) / 8}"} for row in rows(40, 1)]
     finetune(
         recipe(base, task="regression", allow_leak=True), tmp_path / "run", rows=other, test_rows=other[:9], say=quiet
     )
-    with pytest.raises(ModeledgeError, match="E-KEYS"):
+    with pytest.raises(ModeledgeError, match=r"E-KEYS.*join models that learned one task"):
         run_ensemble([runs[0], tmp_path / "run"], rows(10, 5), tmp_path / "out", say=quiet)
     assert not (tmp_path / "out").exists()
 
@@ -113,3 +144,5 @@ def test_a_curve_is_one_run_a_budget_and_seed(base: Path, tmp_path: Path) -> Non
     assert {c["test"] for c in counts} == {12}
     with pytest.raises(ModeledgeError, match="E-CONFIG-VALUE"):
         learning_curve(asked, [1000], tmp_path / "more", say=quiet)
+    with pytest.raises(ModeledgeError, match="E-CONFIG-VALUE: seeds: 0 seeds"):
+        learning_curve(asked, [16], tmp_path / "none", seeds=0, say=quiet)

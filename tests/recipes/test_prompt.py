@@ -49,3 +49,21 @@ def test_a_decoder_is_asked_and_an_encoder_is_refused(model: tuple[str, Path], t
     done = CliRunner().invoke(app, [*words, "--word", " bad"])
     assert done.exit_code == 0, done.output
     assert "n = 5" in done.stdout
+
+
+def test_a_limit_asks_fewer_rows_of_the_same_classes(model: tuple[str, Path], tmp_path: Path) -> None:
+    """The first rows are all good; the answers to choose from are those of the whole file."""
+    kind, folder = model
+    if kind == "encoder":
+        return
+    data, said = tmp_path / "rows.jsonl", list[str]()
+    data.write_text("".join(json.dumps(row) + "\n" for row in sorted(ROWS, key=lambda row: -len(row["label"]))))
+    told = prompt(FinetuneRecipe(model=str(folder), data=str(data)), limit=3, say=said.append)["scores"]
+    assert told["accuracy"]["n"] == 3
+    assert any("2 classes: bad, good" in line for line in said)
+    for limit in (0, -3):  # a slice of Python's would take all but the last three
+        with pytest.raises(ModeledgeError, match=f"E-USAGE: --limit: the limit is {limit} rows"):
+            prompt(FinetuneRecipe(model=str(folder), data=str(data)), limit=limit, say=said.append)
+    blind = FinetuneRecipe(model=str(folder), data=str(data), options={"template": "It was"})
+    with pytest.raises(ModeledgeError, match=r"E-CONFIG-VALUE: options.template: 'It was' holds no text of a row"):
+        prompt(blind, say=said.append)

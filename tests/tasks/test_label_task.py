@@ -114,6 +114,12 @@ def test_rows_without_labels_can_be_asked(tokenizer: Tokenizer) -> None:
         task.encode([{"text": "the fox"}])
 
 
+@pytest.mark.parametrize("share", [2, 1.0, -0.1, "much", True, float("nan")])
+def test_a_smoothing_that_is_no_share_is_refused(share: Any, tokenizer: Tokenizer) -> None:
+    with pytest.raises(ModeledgeError, match=r"E-CONFIG-VALUE: options.smoothing: .* is no share"):
+        made("encoder", tokenizer, smoothing=share)
+
+
 @pytest.mark.parametrize("side", SIDES)
 def test_encoding_is_the_tokenizers(side: str, tokenizer: Tokenizer) -> None:
     task, _ = made(side, tokenizer, pair="other")

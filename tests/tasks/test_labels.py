@@ -53,7 +53,7 @@ def test_spellings_of_one_number_have_one_order() -> None:
     assert inferred(["²", "1"]).names == ("1", "²")
 
 
-@given(st.lists(st.floats(-1e6, 1e6).filter(lambda v: not v.is_integer()), min_size=1))
+@given(st.lists(st.floats(-1e6, 1e6).filter(lambda v: not v.is_integer()), min_size=1, unique=True))
 def test_numbers_with_a_fraction_are_values(values: list[float]) -> None:
     for rows in (values, list(map(str, values))):
         labels = inferred(rows)
@@ -137,3 +137,21 @@ def test_small_classes_are_counted(numbers: list[int], least: int) -> None:
         assert f"rows: {', '.join(small)};" in str(refused("E-CLASS-TOO-SMALL", check_sizes, numbers, labels, least))
     else:
         check_sizes(numbers, labels, least)
+
+
+def test_not_a_number_is_no_class_among_whole_numbers() -> None:
+    """Tables write NaN where there is nothing; among names it may be one."""
+    error = refused("E-LABEL-MISSING", inferred, ["0", "1", "NaN", "1", "nan"])
+    assert "x.csv:4, x.csv:6" in str(error)
+    assert inferred(["NaN", "DET", "DET", "NaN"]).names == ("DET", "NaN")
+
+
+def test_a_list_is_a_label_of_another_task() -> None:
+    error = refused("E-LABEL-TYPE", inferred, [["a"], ["b"], []])
+    assert "--task multilabel" in str(error)
+
+
+def test_values_that_are_all_equal_teach_nothing() -> None:
+    error = refused("E-ONE-CLASS", inferred, ["3.5", "3.5"])
+    assert "all 2 rows have the value 3.5" in str(error)
+    assert inferred(["3.5", "4"]).scale == 0.25

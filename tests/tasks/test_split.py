@@ -37,6 +37,18 @@ def test_classes_keep_their_shares_and_single_rows_stay(seed: int) -> None:
     assert {classes[i] for i in stay} == {"a", "b", "c"}
 
 
+def test_classes_of_two_rows_give_the_share_together() -> None:
+    """A fifth of two rows rounds to none, and 2,000 such classes once gave one test row of 4,000."""
+    classes = [str(n % 300) for n in range(600)] + ["large"] * 100 + ["one"]
+    stay, go = set_aside(range(701), classes, 0.2, Noise(0))
+    gone = Counter(classes[i] for i in go)
+    assert gone["large"] == 20
+    assert gone["one"] == 0
+    assert 119 <= sum(gone.values()) - 20 <= 120
+    assert max(count for name, count in gone.items() if name != "large") == 1
+    assert {classes[i] for i in stay} == set(classes)
+
+
 def test_the_lot_is_the_seed() -> None:
     lots = {tuple(set_aside(range(50), ["a"] * 50, 0.2, Noise(seed))[1]) for seed in range(5)}
     assert len(lots) == 5

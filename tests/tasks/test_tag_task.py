@@ -178,7 +178,7 @@ def test_answers_go_back_to_characters(tokenizer: Tokenizer) -> None:
     (answer,) = answers(task, model, examples)
     sure = replace(answer.details, confidences=(0.9, 0.8, 0.7, 0.6))
     told = task.shown(replace(answer, value=("O", "B-X", "I-X", "B-Y"), details=sure))
-    assert told["tags"] == ["O", "B-X", "I-X", "B-Y"]
+    assert told["prediction"] == ["O", "B-X", "I-X", "B-Y"]
     assert told["spans"] == [
         {"text": "lazy fox", "start": 4, "end": 12, "label": "X", "confidence": 0.7},
         {"text": "dog", "start": 13, "end": 16, "label": "Y", "confidence": 0.6},
@@ -447,8 +447,9 @@ def test_a_small_model_learns_tags_and_keeps_them(side: str, decode: str, tmp_pa
     results = finetune(recipe, tmp_path / "run", **quiet)
     assert results["scores"]["accuracy"]["value"] > 0.97
     model = Model.load(tmp_path / "run")
-    told = model.predict([{"tokens": row["tokens"]} for row in held])
-    right = sum(a == b for t, row in zip(told, held, strict=True) for a, b in zip(t["tags"], row["tags"], strict=True))
+    told = model.predict(held, keep=True)
+    assert [row["tags"] for row in told] == [row["tags"] for row in held]
+    right = sum(a == b for row in told for a, b in zip(row["prediction"], row["tags"], strict=True))
     count = results["scores"]["accuracy"]["n"]
     assert right / count == pytest.approx(results["scores"]["accuracy"]["value"])
     assert count == sum(len(row["tokens"]) for row in held)

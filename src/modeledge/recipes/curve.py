@@ -26,12 +26,15 @@ def learning_curve(
     """One run a budget and seed in `out/N-seed-S`, each on the first N rows of that seed's order; a report beside them.
 
     A larger budget holds the smaller ones of its seed. The test rows are those of the recipe's own seed for all.
-    Raises `E-CONFIG-VALUE` for a budget that the training rows do not reach.
+    Raises `E-CONFIG-VALUE` for a budget that the training rows do not reach, and for no seed.
     """
     fresh(out)
     recipe = stated(absolute(recipe), say)
     parts = split_rows(recipe.model_copy(update={"train": recipe.train.model_copy(update={"judge_every": None})}))
     beyond = [b for b in budgets if not 0 < b <= len(parts.train)]
+    if seeds < 1:
+        what = f"{seeds} seeds make no curve"
+        raise ModeledgeError("E-CONFIG-VALUE", what, where="seeds", remedy="ask for 1 or more")
     if beyond or not budgets:
         what = f"{beyond[0] if beyond else 'no'} labels are asked for; there are {len(parts.train):,} training rows"
         raise ModeledgeError("E-CONFIG-VALUE", what, where="budgets")

@@ -20,6 +20,7 @@ from modeledge.families import start_of
 from modeledge.families.own import inherited, own_head
 from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
+from modeledge.model.linear import Linear
 from modeledge.objectives import Step
 from modeledge.recipes.benchmark import stated
 from modeledge.recipes.card import Card, base_of
@@ -254,4 +255,15 @@ def restored(said: Mapping[str, Any], tokenizer: Tokenizer, model: Backbone) -> 
     if found is None:
         remedy = nearest(str(kind), TASKS)
         raise ModeledgeError("E-CONFIG-VALUE", f"there is no task {kind!r}", where=TASK_FILE, remedy=remedy)
-    return found.restored(said, tokenizer, model.config)
+    length = said.get("length", 1)
+    if isinstance(length, bool) or not isinstance(length, int):
+        raise ModeledgeError("E-CONFIG-VALUE", f"length is {length!r}, not a number of tokens", where=TASK_FILE)
+    task = found.restored(said, tokenizer, model.config)
+    for name, head in task.objective.heads.items():
+        last = getattr(model.heads[name], "output", None) if name in model.heads else None
+        ours, theirs = getattr(head, "outputs", None), last.weight.shape[0] if isinstance(last, Linear) else None
+        if None not in (ours, theirs) and ours != theirs:
+            what, why = f"it names {ours} classes", f"the model's head {name!r} scores {theirs}"
+            remedy = "take the file that was written with the weights"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where=TASK_FILE, why=why, remedy=remedy)
+    return task

@@ -45,6 +45,9 @@ def run_ensemble(
     The models must be of one task: the same kind, columns and classes (`E-KEYS`).
     """
     fresh(out)
+    twice = [folder for n, folder in enumerate(models) if folder.resolve() in {m.resolve() for m in models[:n]}]
+    if twice:
+        raise ModeledgeError("E-USAGE", "this model is named twice", where=str(twice[0]), remedy="name each model once")
     told: list[list[Answer]] = []
     scores: dict[str, dict[str, Any]] = {}
     first: Task | None = None
@@ -76,7 +79,7 @@ def check_same(first: Task, other: Task, folder: Path) -> None:
     if ours != theirs:
         what = f"it answers {', '.join(theirs[1])} from {theirs[2]}"
         why = f"the first model answers {', '.join(ours[1])} from {ours[2]}"
-        raise ModeledgeError("E-KEYS", what, where=str(folder), why=why)
+        raise ModeledgeError("E-KEYS", what, where=str(folder), why=why, remedy="join models that learned one task")
 
 
 def told_rows(task: Task, told: Sequence[Answer], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

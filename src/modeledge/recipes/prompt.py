@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from modeledge.errors import ModeledgeError
 from modeledge.families import start_of
 from modeledge.families.own import own_head
 from modeledge.recipes.benchmark import ORDINARY, benchmark_rows, stated
@@ -19,20 +20,24 @@ from modeledge.tasks import Asked, prompted_answers
 def prompt(recipe: FinetuneRecipe, *, limit: int | None = None, say: Callable[[str], None] = print) -> dict[str, Any]:
     """The marks of a model on the rows of the recipe's data (of a benchmark's folder: its rows to be marked on).
 
-    The labels that the rows hold are the answers to choose from; `limit` takes the first rows alone. Raises `E-USAGE`
+    The labels that the rows hold are the answers to choose from; `limit` asks the first rows alone
+    (of the labels of all). Raises `E-USAGE`
     for a task without a prompted way, and for an encoder.
     """
+    if limit is not None and limit < 1:
+        what = f"the limit is {limit} rows"
+        raise ModeledgeError("E-USAGE", what, where="--limit", remedy="ask 1 row or more, or leave it out")
     recipe = stated(absolute(recipe), say)
     kind, roles = task_named(recipe)
     if recipe.layout in (None, ORDINARY):
         rows = located(recipe.data, kind.reads(roles))
     else:
         rows = benchmark_rows(recipe, "test", say) or benchmark_rows(recipe, "train", say) or []
-    rows = rows[:limit]
     model = Model.load(recipe.model)
     transformer, tokenizer = model.transformer, model.needed_tokenizer()
     own, start = partial(own_head, transformer), start_of(transformer)
     asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options, own, start)
     task = kind.made(rows, tokenizer, transformer.config, asked, say)
-    told = prompted_answers(task, transformer, tokenizer, rows, say=say)
-    return marks(task, told, task.encode(rows), recipe.seed)
+    asked_of = rows[:limit]
+    told = prompted_answers(task, transformer, tokenizer, asked_of, say=say)
+    return marks(task, told, task.encode(asked_of), recipe.seed)

@@ -83,4 +83,10 @@ def split_rows(
 def located(source: Any, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Rows that know where they came from: `__where__` holds file and line for the errors of a task."""
     here = local(source) if isinstance(source, str) else source
-    return [{**record.fields, "__where__": record.where} for record in read_table(here, columns)]
+    try:
+        return [{**record.fields, "__where__": record.where} for record in read_table(here, columns)]
+    except ModeledgeError as error:
+        if error.code not in ("E-NOT-A-FILE", "E-FORMAT"):
+            raise
+        remedy = f"{error.remedy}; what no layout was guessed for can be named: --layout"
+        raise ModeledgeError(error.code, error.what, where=error.where, why=error.why, remedy=remedy) from error

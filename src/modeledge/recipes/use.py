@@ -232,4 +232,13 @@ def _tokenizer(path: Path) -> Tokenizer | None:
 
 
 def _task(path: Path, tokenizer: Tokenizer, model: Backbone) -> Task | None:
-    return restored(files.read_json(path), tokenizer, model) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return restored(files.read_json(path), tokenizer, model)
+    except ModeledgeError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        what = f"it does not state a task ({type(error).__name__}: {error})"
+        remedy = "copy the model's folder again, or fine-tune again"
+        raise ModeledgeError("E-RUN-FOLDER", what, where=str(path), remedy=remedy) from error

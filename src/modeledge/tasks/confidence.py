@@ -32,7 +32,11 @@ class Scaling:
     @staticmethod
     def of(said: Mapping[str, Any]) -> Scaling:
         """What a task's file says."""
-        return Scaling(**said.get("scaling", {}))
+        scaling = Scaling(**said.get("scaling", {}))
+        if not 0 < scaling.temperature < np.inf:
+            what, remedy = f"the temperature is {scaling.temperature}", "write a number above 0"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where="scaling", remedy=remedy)
+        return scaling
 
     def shares(self, scores: Tensor) -> list[list[float]]:
         """Logits `[items, classes]` → probabilities."""

@@ -20,7 +20,7 @@ from modeledge.records import Example
 from modeledge.tasks.columns import text_of, where_of
 from modeledge.tasks.confidence import Scaling, fitted
 from modeledge.tasks.labels import Labels, check_sizes, check_unseen, extended, infer
-from modeledge.tasks.shapes import checked_share, plain_head, shape_for
+from modeledge.tasks.shapes import checked_share, checked_smoothing, plain_head, shape_for
 from modeledge.tasks.task import Answer, Asked, Row, Say, Task, known_options, role_columns
 from modeledge.tasks.wording import WORDING, Worded, Wording, worded
 from modeledge.tokens import Tokenizer
@@ -71,7 +71,7 @@ class LabelTask(Worded, Task):
         self.objective: Labelling
         if isinstance(head, ClassHead):
             assert head.outputs == len(labels.names), "one score a class"
-            self.objective = Classify(prepare, head, smoothing=smoothing, lm=lm)
+            self.objective = Classify(prepare, head, smoothing=checked_smoothing(smoothing), lm=lm)
         else:
             center = labels.center if head.bias else 0.0
             scale = labels.scale if head.bias else math.hypot(labels.center, labels.scale)

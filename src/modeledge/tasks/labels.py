@@ -59,13 +59,20 @@ def infer(labels: Sequence[Any], wheres: Sequence[str], kind: Literal["class", "
     fractions = [i for i, label in enumerate(labels) if _fraction(label)]
     if kind == "value" or (kind == "auto" and len(fractions) > 0):
         values = [_value(label, where) for label, where in zip(labels, wheres, strict=True)]
+        if len(values) > 1 and len(set(values)) < 2:
+            what = f"all {len(values)} rows have the value {values[0]:g}"
+            raise ModeledgeError("E-ONE-CLASS", what, remedy="name the column of the values, or add other rows")
         return Labels("value", center=statistics.fmean(values), scale=statistics.pstdev(values) or 1.0)
     if fractions:
         where = wheres[fractions[0]]
         raise _wrong_type(labels[fractions[0]], where, "a class", "use --task regression, or name the classes")
+    for label, where in zip(labels, wheres, strict=True):
+        if isinstance(label, list | tuple | dict):
+            raise _wrong_type(label, where, "a class name or number", "use --task multilabel for lists of classes")
     names = {str(_plain(label)) for label in labels}
     if len(names) < 2:
         raise ModeledgeError("E-ONE-CLASS", f"all {len(labels)} rows are {printable(str(labels[0]), 60)!r}")
+    _refuse_not_a_number(labels, wheres, names)
     _refuse_near(labels, wheres)
     whole = all(map(_whole, names))
     return Labels("class", tuple(sorted(sorted(names), key=int) if whole else sorted(names)))
@@ -130,6 +137,15 @@ def _refuse_near(labels: Sequence[Any], wheres: Sequence[str]) -> None:
             what = f"the label {printable(name, 60)!r} stands beside {printable(other, 60)!r}"
             remedy = f"did you mean {other!r}? (spaces and case count)"
             raise ModeledgeError("E-LABEL-UNKNOWN", what, where=where, remedy=remedy)
+
+
+def _refuse_not_a_number(labels: Sequence[Any], wheres: Sequence[str], names: set[str]) -> None:
+    """Refuse "NaN" among whole numbers (`E-LABEL-MISSING`): tables write it where there is no number."""
+    odd = {name for name in names if name.strip().lower() == "nan"}
+    if odd and all(map(_whole, names - odd)):
+        rows = [w for label, w in zip(labels, wheres, strict=True) if str(label) in odd]
+        what, where = f"{len(rows)} rows have {min(odd)!r} among whole numbers", ", ".join(rows[:5])
+        raise ModeledgeError("E-LABEL-MISSING", what, where=where + (" …" if len(rows) > 5 else ""))
 
 
 def _fraction(label: Any) -> bool:

@@ -26,6 +26,7 @@ from modeledge.tasks.confidence import Scaling
 from modeledge.tasks.decode import softmax
 from modeledge.tasks.label import ClassTask
 from modeledge.tasks.labels import Labels
+from modeledge.tasks.shapes import checked_smoothing
 from modeledge.tasks.task import Answer, Asked, Request, Row, Say, Score
 from modeledge.tasks.words import Words
 from modeledge.tokens import Tokenizer
@@ -72,7 +73,9 @@ class RelationTask(ClassTask):
             said = {f.name: getattr(self.prepare, f.name) for f in fields(self.prepare) if f.name != "channels"}
             self.prepare = MarkedPrepare(**said)
             places = PlacesHead(outputs=len(labels.names), dropout=more.get("dropout", 0.0))
-            self.objective = Classify(self.prepare, cast(Any, places), smoothing=more.get("smoothing", 0.0))
+            self.objective = Classify(
+                self.prepare, cast(Any, places), smoothing=checked_smoothing(more.get("smoothing", 0.0))
+            )
 
     def _pieces(self) -> list[IntArray]:
         """The ids of the four markers (`E-SPECIAL-TOKEN` where the vocabulary cannot say them)."""

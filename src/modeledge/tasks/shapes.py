@@ -25,6 +25,14 @@ def checked_share(lm: Any, config: Facts) -> float:
     return float(lm)
 
 
+def checked_smoothing(share: Any) -> float:
+    """The share of a label that goes to all classes alike (`E-CONFIG-VALUE` where it is none)."""
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
+        what, remedy = f"{share!r} is no share", "a number from 0, and below 1; 0.1 is usual"
+        raise ModeledgeError("E-CONFIG-VALUE", what, where="options.smoothing", remedy=remedy)
+    return float(share)
+
+
 def plain_head(
     labels: Labels, config: Facts, pool: Pool | None = None, hidden: bool | None = None, dropout: float = 0.0
 ) -> ClassHead | ValueHead:

@@ -14,7 +14,8 @@ def set_aside(
     """The numbers of the rows that stay and of those that are set aside, each in rising order.
 
     Rows with equal `keys` go together. Of each class (that of a group's first row) about `share` is set aside, in an
-    order by lot; one group of each class stays. Where that sets nothing aside, one group of the largest class goes.
+    order by lot; one group of each class stays. Classes too small for one row of their own give the share together, one
+    row of every few of them. Where that sets nothing aside, one group of the largest class goes.
     """
     groups = defaultdict[Hashable, list[int]](list)
     for number, key in enumerate(keys):
@@ -22,11 +23,16 @@ def set_aside(
     pools = defaultdict[Hashable, list[list[int]]](list)
     for members in groups.values():
         pools[classes[members[0]]].append(members)
-    gone = list[int]()
+    gone, owed = list[int](), 0.0
     for name in sorted(pools, key=str):
         pool = pools[name]
         order = noise.at("class", str(name)).generator().permutation(len(pool))
-        wanted = round(share * sum(map(len, pool)))
+        due = share * sum(map(len, pool))
+        if len(pool) > 1 and round(due) == 0:
+            owed, due = (owed + due) % 1, owed + due  # 0 or 1 row: what is under one is owed by the next such class
+            wanted = int(due)
+        else:
+            wanted = round(due)
         for place in order[:-1]:
             if wanted < len(pool[place]):
                 break

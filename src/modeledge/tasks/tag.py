@@ -28,7 +28,7 @@ from modeledge.tasks.columns import texts_of, where_of
 from modeledge.tasks.decode import Steps, marginals, softmax, viterbi
 from modeledge.tasks.labels import Labels, check_unseen, infer
 from modeledge.tasks.schemes import OUTSIDE, REFUSED, Span, legal_steps, scheme_of, spans_of, tags_of
-from modeledge.tasks.shapes import shape_for
+from modeledge.tasks.shapes import checked_smoothing, shape_for
 from modeledge.tasks.tag_prompt import TagRequest, asked_for, read_lines
 from modeledge.tasks.tagged import (
     Scored,
@@ -44,7 +44,7 @@ from modeledge.tasks.task import Answer, Asked, Request, Row, Say, Task, known_o
 from modeledge.tasks.words import Words, read_places, windows
 from modeledge.tokens import Tokenizer
 
-ANSWERED = ("tags", "confidences", "spans", "unread")
+ANSWERED = ("prediction", "confidences", "spans", "unread")
 
 
 class TagTask(Task):
@@ -78,7 +78,7 @@ class TagTask(Task):
             raise ModeledgeError("E-CONFIG-VALUE", what, where="options.stride", remedy="raise the row length")
         prepare = TagPrepare(around.side, around.first, last, around.types, shape.decode == "crf")
         head = TokenHead(outputs=len(labels.names), dropout=shape.dropout)
-        self.objective = TagTokens(prepare, head, smoothing=shape.smoothing)
+        self.objective = TagTokens(prepare, head, smoothing=checked_smoothing(shape.smoothing))
         self.legal: Steps | None = None
         if self.scheme is not None and shape.decode != "argmax":
             self.legal = legal_steps(labels.names, self.scheme)
@@ -94,7 +94,7 @@ class TagTask(Task):
         task = cls(labels, tokenizer, facts, columns, shape)
         own = asked.own("tags", len(labels.names), dropout=asked.dropout)
         if isinstance(own, TokenHead):
-            task.objective = TagTokens(task.objective.prepare, own, smoothing=shape.smoothing)
+            task.objective = TagTokens(task.objective.prepare, own, smoothing=checked_smoothing(shape.smoothing))
         task.introduce(rows, told, say)
         task.shape = replace(shape, scheme="none" if task.scheme is None else task.scheme.name)
         return task

@@ -250,14 +250,22 @@ class Task(ABC):
 
 
 def role_columns(kind: type[Task], given: Mapping[str, str]) -> dict[str, str]:
-    """The column of each role of a task: as given, or the role's own name. An unknown role is `E-CONFIG-KEY`."""
+    """The column of each role of a task: as given, or the role's own name. An unknown role is `E-CONFIG-KEY`,
+    one column for two roles that are read `E-CONFIG-VALUE`."""
     roles = (*kind.inputs, *kind.optional, kind.target)
     for role in given:
         if role not in roles:
             what = f"the task {kind.kind!r} has no role {role!r}"
             raise ModeledgeError("E-CONFIG-KEY", what, where="columns", remedy=nearest(role, roles))
     always = {role: given.get(role, role) for role in (*kind.inputs, kind.target)}
-    return always | {role: given[role] for role in kind.optional if role in given}
+    columns = always | {role: given[role] for role in kind.optional if role in given}
+    read: dict[str, str] = {}
+    for role in (role for role in columns if role not in kind.beside):
+        if (other := read.setdefault(columns[role], role)) != role:
+            what = f"the roles {other!r} and {role!r} are both column {columns[role]!r}"
+            why = "the label would be read" if kind.target in (other, role) else "the same would be read twice"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where="columns", why=why, remedy="name a column for each role")
+    return columns
 
 
 def known_options(kind: type[Task], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from modeledge.errors import ModeledgeError, nearest
+from modeledge.errors import ModeledgeError, nearest, printable
 from modeledge.records import FloatArray
 from modeledge.tasks.columns import text_of
 from modeledge.tasks.labels import Labels
@@ -49,6 +49,9 @@ class Wording:
             raise ModeledgeError("E-CONFIG-VALUE", what, where="options.words", remedy=remedy)
         if len(set(words)) < len(words):
             raise ModeledgeError("E-CONFIG-VALUE", "two classes have the same word", where="options.words")
+        if template is not None and not FIELD.search(template):
+            what, remedy = f"{printable(template, 60)!r} holds no text of a row", "name a role in braces, as {text}"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where="options.template", remedy=remedy)
         return Wording(template, words)
 
     def described(self) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def fits(layout: Layout, look: Look) -> tuple[int, ...] | None:
             return None
     found = look.row if layout.form != "json" else {m: None for m in layout.marks if f'"{m}"' in look.start}
     named = bool(look.words & set(layout.words))
-    if not layout.marks <= found.keys() or (layout.suits is not None and not layout.suits(look.start)):
+    marks = layout.marks - {layout.roles.get("label", "")} if named and layout.unlabelled else layout.marks
+    if not marks <= found.keys() or (layout.suits is not None and not layout.suits(look.start)):
         return None
     label = found.get(layout.roles.get("label", ""))
     known = ("-", *map(str.lower, layout.labels))

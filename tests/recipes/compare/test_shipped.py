@@ -68,7 +68,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=STUDIES)
+SLOW = ("supervised", "ladder", "salient")  # each as long as the other two together
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.long if name in SLOW else ()) for name in STUDIES]
+)
 def ran(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A shipped study at its smallest, with rows enough for the shapes of batches to be those of a real one."""
     name, folder = request.param, tmp_path_factory.mktemp("shipped") / "study"

@@ -23,6 +23,7 @@ from modeledge.recipes.heads import words_of
 from modeledge.recipes.use import Model
 from modeledge.records import Piece, Prepared
 from modeledge.tasks import Labels, LabelTask
+from modeledge.tasks.writing import starting
 
 
 @pytest.fixture(scope="module")
@@ -195,13 +196,14 @@ def test_bart_fills_gaps_as_its_library_shows(hf: Any, made: Pretrained) -> None
     assert [piece for piece, _ in found] == [TOKENIZER.decode([i]) for i in shares.topk(3).indices.tolist()]
 
 
-def test_a_decoder_that_nothing_tells_how_to_begin_is_refused(hf: Any, made: Pretrained, tmp_path: Path) -> None:
+def test_where_no_file_says_how_a_decoder_begins_the_tokenizer_does(made: Pretrained, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(made("bart"), tmp_path / "bart"))
     said = json.loads((folder / "config.json").read_text())
     said = {key: value for key, value in said.items() if key != "decoder_start_token_id"} | {"eos_token_id": None}
     (folder / "config.json").write_text(json.dumps(said))
-    with pytest.raises(ModeledgeError, match=r"E-CONFIG: config\.json: nothing says which token"):
-        tuned(folder, tmp_path / "run", [NAMES[n % 3] for n in range(24)])
+    tuned(folder, tmp_path / "run", [NAMES[n % 3] for n in range(24)])
+    said = json.loads((tmp_path / "run" / "model" / "task.json").read_text())
+    assert said["start"] == starting(TOKENIZER, None)[0]
     with pytest.raises(ModeledgeError, match="begins with"):
         Model.load(folder).fill("red [MASK] two")
 

@@ -169,6 +169,7 @@ def test_a_start_is_needed_and_only_here(kind: str) -> None:
     with pytest.raises(ModeledgeError, match="none of the 29"):
         generate(MODELS[kind], texts, max_new_tokens=1, start=[VOCAB])
     alone = Transformer(TransformerConfig(width=16, embed=Tokens(vocab=VOCAB), decoder=BART)).eval()
+    alone.add_heads({"lm": LMHead()}, Noise(0))
     with pytest.raises(ModeledgeError, match="without an encoder"):
         generate(alone, texts, max_new_tokens=1, start=[1])
     with pytest.raises(ModeledgeError, match="begins with"):

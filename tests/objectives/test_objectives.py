@@ -226,7 +226,7 @@ def test_prepare_is_a_function_of_seed_epoch_and_index(name):
     objective = case.objective()
     chosen = examples(case, 4)
     if not case.pairs:
-        beside = ("words", "sentences")  # the channels that go with the ids
+        beside = ("words", "sentences", "salient")  # the channels that go with the ids
         chosen = [
             replace(
                 e,

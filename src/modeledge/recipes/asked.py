@@ -18,7 +18,7 @@ from modeledge.corpus.layouts import LAYOUTS, guess_layout, splits_in
 from modeledge.corpus.layouts.layout import Layout
 from modeledge.corpus.layouts.read import layout_named
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.recipes.benchmark import LEARNED, MARKED, ORDINARY, local, plain_roles, read_said
+from modeledge.recipes.benchmark import LEARNED, MARKED, ORDINARY, how_known, local, plain_roles, read_said
 from modeledge.recipes.rows import located
 from modeledge.tasks import Task
 
@@ -73,8 +73,7 @@ def layout_for(place: Path, task: Task, roles: Mapping[str, str], laid: Laid, sa
             raise ModeledgeError("E-USAGE", what, where=str(place), remedy="name a file with the task's columns")
         say(f"data: {what}: read as a plain table")
         return None
-    how = "as asked" if laid.layout else f'guessed; --layout {ORDINARY} says "a plain table"'
-    say(f"data: read as {name} ({how}): {plain_roles({role: layout.roles[role] for role in roles})}")
+    say(f"data: read as {name} ({how_known(laid.layout)}): {plain_roles({role: layout.roles[role] for role in roles})}")
     return layout
 
 

@@ -18,9 +18,8 @@ from modeledge.records import Ledger
 from modeledge.tasks import TASKS
 
 Say = Callable[[str], None]
-ORDINARY = (
-    "plain"  # `layout = "plain"` (TOML has no null, so "none" is taken): a table with columns, whatever it looks like
-)
+# `layout = "plain"`, for "none" is TOML's null here: a table with columns, whatever it looks like
+ORDINARY = "plain"
 LEARNED, MARKED = ("train", "msr_train", "movie"), ("dev", "msr_test", "test", "dev_matched")
 
 
@@ -42,9 +41,13 @@ def stated(recipe: FinetuneRecipe, say: Say) -> FinetuneRecipe:
     task = TASKS.get(kind)
     roles = (*task.inputs, *task.optional, task.target) if task is not None else ()
     columns = {role: column for role, column in layout.roles.items() if role in roles}
-    how = "as asked" if recipe.layout else f'guessed; --layout {ORDINARY} says "a plain table"'
-    say(f"data: read as {name} ({how}); task {kind}: {plain_roles(columns)}")
+    say(f"data: read as {name} ({how_known(recipe.layout)}); task {kind}: {plain_roles(columns)}")
     return recipe.model_copy(update={"layout": name, "task": kind, "columns": {**columns, **recipe.columns}})
+
+
+def how_known(asked: str | None) -> str:
+    """How a layout came to be known, and what to say against a guess."""
+    return "as asked" if asked else f'guessed; --layout {ORDINARY} says "a plain table"'
 
 
 def local(address: str, endpoint: str | None = None) -> Path:

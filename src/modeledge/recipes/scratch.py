@@ -10,15 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from modeledge import files
-from modeledge.errors import ModeledgeError, nearest
+from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
-from modeledge.model.transformer import Transformer
 from modeledge.recipes.hub import Found, find_model
-from modeledge.recipes.presets import HEADS, PRESETS
+from modeledge.recipes.presets import drawn, shape_named
 from modeledge.recipes.recipe import FinetuneRecipe
 from modeledge.recipes.rows import Rows, task_named
-from modeledge.seed import Noise
-from modeledge.tokens import Tokenizer, train_tokenizer
+from modeledge.recipes.vocabulary import trained
+from modeledge.tokens import Tokenizer
 
 START = "start"  # the folder of fresh weights in a run's
 
@@ -36,8 +35,7 @@ def starting_model(recipe: FinetuneRecipe, rows: Rows, folder: Path) -> Found:
     if not (folder / START).exists():
         with files.committed_folder(folder / START, {"schema": 1}) as temporary:
             tokenizer = tokenizer_for(recipe, rows)
-            model = Transformer(PRESETS[preset](tokenizer.vocab_size), seed=recipe.seed)
-            model.add_heads(HEADS.get(preset, {}), Noise(recipe.seed))
+            model = drawn(preset, tokenizer.vocab_size, recipe.seed, "model")
             tokenizer.save(temporary)
             save_model(model, temporary, family="modeledge")
     return Found(folder / START)
@@ -46,10 +44,10 @@ def starting_model(recipe: FinetuneRecipe, rows: Rows, folder: Path) -> Found:
 def check_preset(recipe: FinetuneRecipe) -> None:
     """Refuse a preset that there is not (`E-CONFIG-VALUE`), and what is said of a fetched model alone (`E-USAGE`)."""
     preset = recipe.preset
-    if preset is not None and preset not in PRESETS:
-        remedy = nearest(preset, PRESETS)
-        raise ModeledgeError("E-CONFIG-VALUE", f"there is no preset {preset!r}", where="model", remedy=remedy)
-    if preset is not None and (recipe.revision or recipe.endpoint):
+    if preset is None:
+        return
+    shape_named(preset, 1000, "model")
+    if recipe.revision or recipe.endpoint:
         what = "a preset is no model on a hub: it has no revision and no endpoint"
         raise ModeledgeError("E-USAGE", what, where="model", remedy="leave both out")
 
@@ -59,13 +57,7 @@ def tokenizer_for(recipe: FinetuneRecipe, rows: Rows) -> Tokenizer:
     wanted = recipe.tokenizer
     if wanted.path is not None:
         return Tokenizer.load(wanted.path)
-    return train_tokenizer(
-        texts_of(recipe, rows),
-        kind=wanted.kind,
-        vocab_size=wanted.vocab_size,
-        min_frequency=wanted.min_frequency,
-        lowercase=wanted.lowercase,
-    )
+    return trained(wanted, texts_of(recipe, rows))
 
 
 def texts_of(recipe: FinetuneRecipe, rows: Rows) -> Iterator[str]:

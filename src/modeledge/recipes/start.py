@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from modeledge.errors import ModeledgeError, nearest
+from modeledge.errors import ModeledgeError
 from modeledge.families import load_model
 from modeledge.model.config import TransformerConfig
 from modeledge.model.plain import from_plain
 from modeledge.model.transformer import Transformer
 from modeledge.recipes.continued import extend_model
 from modeledge.recipes.hub import find_model, remember_source
-from modeledge.recipes.presets import HEADS, PRESETS
+from modeledge.recipes.presets import drawn, shape_named
 from modeledge.recipes.recipe import PretrainRecipe
 from modeledge.recipes.reshaped import reshaped
 from modeledge.recipes.vocabulary import given_tokenizer
-from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer
+
+PRESET = "model.preset"
 
 
 def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
@@ -34,10 +35,10 @@ def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
         turned = reshaped(model, bidirectional=asked.bidirectional, decoder=asked.decoder, seed=recipe.seed)
         assert isinstance(turned, Transformer)
         return turned
-    preset, fields = recipe.model.preset, recipe.model.shape
-    fresh = Transformer(shape(preset, fields, tokenizer.vocab_size), seed=recipe.seed)
-    fresh.add_heads({} if fields else HEADS.get(str(preset), {}), Noise(recipe.seed))
-    return fresh
+    preset, fields, vocab = recipe.model.preset, recipe.model.shape, tokenizer.vocab_size
+    if fields:
+        return Transformer(shape(preset, fields, vocab), seed=recipe.seed)
+    return drawn(preset, vocab, recipe.seed, PRESET)
 
 
 def check_body(recipe: PretrainRecipe) -> None:
@@ -51,7 +52,4 @@ def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> Transformer
     """A configuration out of a preset's name or the recipe's own fields."""
     if fields:
         return from_plain({**fields, "embed": {**fields.get("embed", {}), "vocab": vocab}})
-    if preset not in PRESETS:
-        remedy = nearest(str(preset), PRESETS)
-        raise ModeledgeError("E-CONFIG-VALUE", f"there is no preset {preset!r}", where="model.preset", remedy=remedy)
-    return PRESETS[preset](vocab)
+    return shape_named(preset, vocab, PRESET)

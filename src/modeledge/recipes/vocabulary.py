@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from modeledge.corpus.pipeline import kept_documents
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.continued import building
 from modeledge.recipes.hub import find_model
-from modeledge.recipes.recipe import PretrainRecipe
+from modeledge.recipes.recipe import PretrainRecipe, TokenizerRecipe
 from modeledge.recipes.source import read
 from modeledge.records import Document, Ledger
 from modeledge.tokens import Tokenizer, train_tokenizer
@@ -24,13 +24,18 @@ def make_tokenizer(recipe: PretrainRecipe, documents: Sequence[Document] | None)
     texts = (document.text for document in kept_documents(source, building(recipe.corpus), ledger=ledger))
     if given is not None and wanted.extend is not None:
         return extended(given, texts, wanted.extend, least=wanted.min_frequency)
+    return trained(wanted, texts, recipe.reserved)
+
+
+def trained(wanted: TokenizerRecipe, texts: Iterable[str], extra: Sequence[str] = ()) -> Tokenizer:
+    """A tokenizer trained on texts as a recipe says, with `extra` special tokens reserved."""
     return train_tokenizer(
         texts,
         kind=wanted.kind,
         vocab_size=wanted.vocab_size,
         min_frequency=wanted.min_frequency,
         lowercase=wanted.lowercase,
-        extra=recipe.reserved,
+        extra=extra,
     )
 
 

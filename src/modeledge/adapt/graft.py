@@ -1,0 +1,133 @@
+"""The one way in which a method adds to a linear map: y = f(x, W x), beside a weight that stays as it is.
+
+LoRA, DoRA, LoHa, LoKr and (IA)³ differ in f alone. What they add is an `Added` module, held by the map itself under
+`grafts.<adapter>:<kind of site>`, so that a map that makes queries, keys and values at once carries three, each on its
+own rows, and several adapters live side by side. Hooks call them: the map, whether ours or another library's, knows
+nothing of it, and a map without grafts costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from modeledge.errors import ModeledgeError
+from modeledge.model.backbone import Backbone
+from modeledge.model.sites import Site
+
+PLACE = "grafts"  # the name of the child module that holds what is added to a map
+
+
+class Added(nn.Module):
+    """What one method adds to the rows of one linear map. A subclass overrides `forward`, and `folded` where the sum
+    is a plain weight again; `before` where it changes what the map reads."""
+
+    def before(self, x: Tensor) -> Tensor:
+        """What the map reads `[..., inputs]` in the place of x; of a map that makes several things all of it."""
+        return x
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """x `[..., inputs]` as it came, y `[..., outputs]` what the map's rows made of it → these rows' new output."""
+        return y
+
+    def folded(self, weight: Tensor) -> Tensor:
+        """The plain weight `[outputs, inputs]` that computes the same; `E-MERGE` where there is none."""
+        raise ModeledgeError("E-MERGE", f"{type(self).__name__} cannot be folded into a weight")
+
+
+class Grafts(nn.ModuleDict):
+    """All that is added to one map, by `<adapter>:<kind>`. `active` names the adapters that act, in their order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[str, slice] = {}
+        self.active: tuple[str, ...] = ()
+
+    def acting(self) -> Iterator[tuple[Added, slice]]:
+        """What acts now, with the rows that it acts on."""
+        for adapter in self.active:
+            for name, rows in self.rows.items():
+                if name.startswith(f"{adapter}:"):
+                    added = self[name]
+                    assert isinstance(added, Added)
+                    yield added, rows
+
+
+def graft(site: Site, adapter: str, added: Added) -> None:
+    """Add to a site under an adapter's name, and let it act; a second one of this name there is `E-CONFIG`."""
+    grafts, name = grafts_of(site.module), f"{adapter}:{site.kind}"
+    if grafts is None:
+        grafts = Grafts()
+        site.module.add_module(PLACE, grafts)
+        site.module.register_forward_pre_hook(_before)
+        site.module.register_forward_hook(_after)
+    if name in grafts:
+        raise ModeledgeError("E-CONFIG", f"there is an adapter {adapter!r} at {site.path} already")
+    grafts[name] = added.to(site.module.weight.device).train(site.module.training)  # type: ignore[arg-type]
+    grafts.rows[name] = site.rows
+    if adapter not in grafts.active:
+        grafts.active = (*grafts.active, adapter)
+
+
+def grafts_of(module: nn.Module) -> Grafts | None:
+    """What is added to a map, if anything is."""
+    found = module._modules.get(PLACE)
+    return found if isinstance(found, Grafts) else None
+
+
+def all_grafts(model: Backbone) -> Iterator[tuple[str, Grafts]]:
+    """Every map of the model that something is added to: the path of the map, and what is added."""
+    for path, module in model.named_modules():
+        if isinstance(module, Grafts):
+            yield path.rpartition(".")[0], module
+
+
+def names_of(model: Backbone, adapter: str) -> tuple[str, ...]:
+    """The parameters that an adapter has at the model's maps, by their names in the model."""
+    return tuple(
+        f"{path}.{PLACE}.{name}.{leaf}"
+        for path, grafts in all_grafts(model)
+        for name, added in grafts.items()
+        if name.startswith(f"{adapter}:")
+        for leaf, _ in added.named_parameters()
+    )
+
+
+def activate(model: Backbone, adapters: Sequence[str]) -> None:
+    """Let these adapters act, in this order, and no other: the swap costs nothing. An unknown one is `E-SITE`."""
+    there = {name.partition(":")[0] for _, grafts in all_grafts(model) for name in grafts}
+    for adapter in adapters:
+        if adapter not in there:
+            remedy = f"one of {', '.join(sorted(there)) or 'none: the model has no adapter'}"
+            raise ModeledgeError("E-SITE", f"there is no adapter {adapter!r}", remedy=remedy)
+    for _, grafts in all_grafts(model):
+        grafts.active = tuple(adapters)
+
+
+def prune(model: Backbone, adapter: str) -> None:
+    """Take an adapter off the model; the maps compute what they did without it."""
+    for _, grafts in all_grafts(model):
+        for name in [name for name in grafts if name.startswith(f"{adapter}:")]:
+            del grafts[name], grafts.rows[name]
+        grafts.active = tuple(a for a in grafts.active if a != adapter)
+
+
+def _before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    grafts = grafts_of(module)
+    assert grafts is not None
+    x = args[0]
+    for added, _ in grafts.acting():
+        x = added.before(x)
+    return (x, *args[1:])
+
+
+def _after(module: nn.Module, args: tuple[Any, ...], y: Tensor) -> Tensor:
+    grafts = grafts_of(module)
+    assert grafts is not None
+    for added, rows in grafts.acting():
+        part = y[..., rows]
+        new = added(args[0], part)
+        y = new if part.shape == y.shape else y.slice_scatter(new, -1, rows.start, rows.stop)
+    return y

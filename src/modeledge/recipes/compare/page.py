@@ -7,6 +7,7 @@ from pathlib import Path
 
 from modeledge import files
 from modeledge.metrics import METRICS
+from modeledge.recipes.compare.adaptation import adaptation_sections
 from modeledge.recipes.compare.grid import Unit, done
 from modeledge.recipes.compare.results import Outcome, Results
 from modeledge.recipes.compare.table import costs, shares, told
@@ -42,6 +43,7 @@ def study_page(results: Results, folder: Path) -> Page:
         Section("What holds", [*verdicts(results), Paragraph(HOW), *([Paragraph(study.note)] if study.note else [])]),
         Section("The table", whole_table(results)),
         *(task_section(results, task) for task in study.tasks),
+        *adaptation_sections(results),
         Section("Pre-training", pretraining(results, folder)),
         Section("Runs", runs(results)),
         Section("How to do this again", again(results, folder)),

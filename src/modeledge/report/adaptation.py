@@ -36,6 +36,7 @@ def moved_plot(rows: Sequence[Result], *, score: str) -> str:
             here = [row for row in rows if row.strategy == name]
             bars(axes, [max(row.labels, 1) for row in here], here, n, printable(name, 44), across=False)
         axes.margins(x=0.08, y=0.08)
+        axes.xaxis.set_major_formatter(short)
         axes.set_xlabel("weights that moved")
         axes.set_ylabel(printable(score, 60))
         legend(axes, columns=min(len(names), 4))
@@ -58,8 +59,8 @@ def storage_plot(rows: Sequence[Kept]) -> str:
             axes.plot(tasks, (row.shared + tasks * row.bytes) / 1e6, color=colour, ls=dashes, label=label)
         axes.set_xlabel("tasks")
         axes.set_ylabel("megabytes kept")
-        axes.xaxis.set_major_formatter(lambda value, _: short(value))
-        axes.yaxis.set_major_formatter(lambda value, _: short(value))
+        axes.xaxis.set_major_formatter(short)
+        axes.yaxis.set_major_formatter(short)
         legend(axes, columns=min(len(rows), 4))
         return render_figure(figure, "Bytes kept by the number of tasks, body included")
 
@@ -81,6 +82,7 @@ def sweep_plot(rows: Mapping[str, Mapping[float, Sequence[float]]], *, score: st
             dots = [(value * spread, mark) for value in values for mark in found[value]]
             marker = MARKERS[n % len(MARKERS)]
             axes.plot(*zip(*dots, strict=True), ls="none", marker=marker, color=colour, ms=6, mec=PAPER, mew=1.0)
+        axes.xaxis.set_major_formatter(short)
         axes.set_xlabel(printable(axis, 60))
         axes.set_ylabel(printable(score, 60))
         legend(axes, columns=min(len(rows), 4))

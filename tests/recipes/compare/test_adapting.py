@@ -11,7 +11,7 @@ from studies_small import STACK, generated, quiet, tree
 
 from modeledge import files
 from modeledge.cli.study import of_words
-from modeledge.cli.terminal import strategy_of
+from modeledge.cli.terminal import strategy_of, write_report
 from modeledge.config import load_config
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.compare import StudyRecipe
@@ -162,6 +162,13 @@ def test_the_report_draws_budgets_weights_and_the_sweep(whole: Path) -> None:
     page = (whole / "report.html").read_text()
     for words in ("Marks by number of labels", "What moved, and what it cost", "How sensitive", "kept for N tasks"):
         assert words in page, words
+
+
+def test_a_study_keeps_its_own_page(whole: Path) -> None:
+    before = (whole / "report.html").read_text()
+    assert write_report(whole) == whole / "report.html"
+    assert "How sensitive" in (whole / "report.html").read_text()
+    assert len((whole / "report.html").read_text()) == pytest.approx(len(before), rel=0.05)
 
 
 def test_strategies_in_words() -> None:

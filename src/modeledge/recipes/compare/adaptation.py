@@ -52,7 +52,7 @@ def moved_table(results: Results, costs: dict[str, dict[str, float]]) -> Table:
     rows: list[list[Cell]] = []
     for name, found in costs.items():
         row: list[Cell] = [study.label(name), short(found["moved"])]
-        row += [f"{100 * found['moved'] / found['parameters']:.2g}", short(found["kept_bytes"] / 1e3)]
+        row += [short(100 * found["moved"] / found["parameters"]), short(found["kept_bytes"] / 1e3)]
         row += [short(found["peak_bytes"] / 1e6), short(found.get("examples_per_second", 0.0))]
         rows.append([*row, *(gap(results, name, task) for task in tasks)])
     align: list[Align] = ["left"]
@@ -110,7 +110,8 @@ def budgets(results: Results) -> list[Block]:
         found = [o for o in firsts(results) if study.tasks[o.task].of == whole and not is_swept(results, o.cell)]
         rows = [result(results, o, study.tasks[o.task].rows or 0) for o in found]
         if len({row.labels for row in rows}) > 1:
-            blocks.append(Figure(budget_plot(rows, score=unit_of(found[0].metric)), f"{whole}, 95 % intervals."))
+            title = study.tasks[found[0].task].label.rpartition(",")[0] or whole
+            blocks.append(Figure(budget_plot(rows, score=unit_of(found[0].metric)), f"{title}: 95 % intervals."))
     return blocks
 
 

@@ -94,9 +94,7 @@ def costs(results: Results, cell: str) -> list[str]:
 def moved(results: Results, cell: str) -> list[str]:
     """How many weights moved in a cell's runs, and their share of the model."""
     found = next((o.spent for o in results.outcomes if o.cell == cell and "moved" in o.spent), None)
-    return (
-        [DASH, DASH] if found is None else [short(found["moved"]), f"{100 * found['moved'] / found['parameters']:.2g}"]
-    )
+    return [DASH, DASH] if found is None else [short(found["moved"]), short(100 * found["moved"] / found["parameters"])]
 
 
 def short(value: float) -> str:

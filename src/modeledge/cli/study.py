@@ -18,6 +18,7 @@ def compare(
     out: Annotated[Path, typer.Option("--out", "-o", help="The study's folder.")] = Path("runs/study"),
     scale: Annotated[str, typer.Option(help="A scale of the study: smoke, default, full, …")] = "default",
     data: Annotated[str | None, typer.Option(help="The folder that {data} stands for.", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option(help="The model that cells begin with.", show_default=False)] = None,
     only: Annotated[
         list[str] | None, typer.Option(help="Only these runs and what they need: CELL, CELL/seed-0, */seed-0/TASK")
     ] = None,
@@ -46,7 +47,7 @@ def compare(
 
     words = list(overrides or ())
     if study.endswith(".toml"):
-        values: dict[str, Any] = {} if data is None else {"data": data}
+        values = {key: value for key, value in {"data": data, "model": model}.items() if value is not None}
         asked = load_study(Path(study), scale, words, values)
     else:
         more = {"text": text, "pair": pair, "label": label, "test": test, "layout": layout}

@@ -73,6 +73,12 @@ def test_a_cell_names_what_has_budgets() -> None:
     assert unfolded(out) == out, "what a folder keeps is unfolded already"
 
 
+def test_cells_begin_with_the_model_of_the_study() -> None:
+    cells = {"a": {}, "b": {"of": "a"}, "c": {"model": "other"}, "d": {"pretrain": {"seed": 1}}}
+    out = unfolded({"model": "mini", "cells": cells})["cells"]
+    assert [cell.get("model") for cell in out.values()] == ["mini", None, "other", None]
+
+
 @pytest.mark.parametrize("budgets", [[0], [-1], ["a"], [1.5], "100"])
 def test_a_budget_is_a_number_of_rows(data: Path, budgets: Any) -> None:
     tone = {**tree(data)["tasks"]["tone"], "budgets": budgets}

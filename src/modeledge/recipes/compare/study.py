@@ -137,7 +137,8 @@ class TaskRecipe(Settings):
 
 
 class StudyRecipe(Settings):
-    """A grid of runs: each cell is pre-trained once a seed and fine-tuned once a seed and task.
+    """A grid of runs: each cell is pre-trained once a seed and fine-tuned once a seed and task; or each begins with the
+    `model` that exists, where it says nothing else.
 
     `data` is the folder that `{data}` stands for in paths. `minutes` is what one run may take at most; one that takes
     longer is stopped and counted as failed. `against` is the cell that the others are compared with. `sources` are
@@ -153,6 +154,7 @@ class StudyRecipe(Settings):
     seeds: tuple[int, ...] = Field(default=(0, 1), min_length=1)
     minutes: float | None = Field(default=None, gt=0)
     against: str | None = None
+    model: str | None = None
     corpus: CorpusRecipe | None = None
     tokenizer: TokenizerRecipe = TokenizerRecipe()
     pretrain: dict[str, Any] = Field(default_factory=dict)
@@ -181,6 +183,8 @@ class StudyRecipe(Settings):
             unknown = [task for task in cell.tasks or () if task not in self.tasks]
             if unknown:
                 raise ValueError(f"cells.{name}.tasks: there is no task {unknown[0]!r}")
+        if self.model is not None and self.corpus is not None:
+            raise ValueError("cells are pre-trained on the corpus or begin with the model: name one of the two")
         if self.against is not None and self.against not in self.cells:
             raise ValueError(f"against: {self.against!r} is no cell; {nearest(self.against, self.cells)}")
         return self

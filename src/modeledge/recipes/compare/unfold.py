@@ -1,4 +1,4 @@
-"""What a study says in one word and runs as several: a task with budgets, a cell along an axis.
+"""What a study says once and means several times: a task with budgets, a cell along an axis, the model of all cells.
 
 The tables are unfolded as they are read, so that everything after works on plain cells and tasks, and the study that a
 folder keeps says each of them by name.
@@ -22,7 +22,7 @@ def unfolded(tree: Mapping[str, Any]) -> dict[str, Any]:
     out = out if tasks is None else {**out, "tasks": tasks}
     cells = out.get("cells")
     if isinstance(cells, Mapping):
-        cells = {name: _of_parts(cell, parts) for name, cell in cells.items()}
+        cells = {name: _begun(_of_parts(cell, parts), out.get("model")) for name, cell in cells.items()}
         out["cells"] = _swept(cells, out.get("sweep"))
     return out
 
@@ -53,6 +53,13 @@ def _of_parts(cell: Any, parts: Mapping[str, list[str]]) -> Any:
     if not isinstance(named, list | tuple):
         return cell
     return {**cell, "tasks": [part for name in named for part in parts.get(name, [name])]}
+
+
+def _begun(cell: Any, model: Any) -> Any:
+    """A cell that begins with the study's model, where it says nothing else."""
+    if model is None or not isinstance(cell, Mapping) or cell.keys() & {"model", "of", "pretrain"}:
+        return cell
+    return {"model": model, **cell}
 
 
 def _swept(cells: dict[str, Any], sweep: Any) -> dict[str, Any]:

@@ -42,13 +42,16 @@ class Turned(LowRank):
         weight = weight.to(a.dtype)
         mixed = 2 * self.scale * ((weight @ a.T) * b).sum(1)
         turned = self.scale**2 * ((b @ (a @ a.T)) * b).sum(1)
-        return (weight.square().sum(1) + (mixed + turned)).sqrt()
+        return (torch.linalg.vector_norm(weight, dim=1).square() + (mixed + turned)).sqrt()
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         total = super().forward(x, y)
         change = (self.lora_magnitude_vector / self.lengths(self.site.weight) - 1).to(x.dtype)  # small: bf16 holds it
         bias = self.site.bias
         return torch.addcmul(total, total if bias is None else total - bias.to(x.dtype), change)
+
+    def thin(self) -> None:
+        """What is added depends on y: it is no product of two matrices."""
 
     def folded(self, weight: Tensor) -> Tensor:
         lengthened = (self.lora_magnitude_vector / self.lengths(weight))[:, None]

@@ -19,10 +19,12 @@ from torch.utils.hooks import RemovableHandle
 
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
+from modeledge.model.linear import Joint
 from modeledge.model.sites import Site
 from modeledge.seed import Noise
 
 PLACE = "grafts"  # the name of the child module that holds what is added to a map
+THIN = 128  # low-rank parts are one product up to this rank: most of a wider block-diagonal B would be zeros
 
 
 class Added(nn.Module):
@@ -45,6 +47,10 @@ class Added(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """x `[..., inputs]` as the map read it, y `[..., outputs]` what its rows made of it → their new output."""
         return y
+
+    def thin(self) -> tuple[Tensor, Tensor] | None:
+        """Where it adds B A x now: A `[rank, inputs]` and B `[outputs, rank]`, so that several can be one product."""
+        return None
 
     def folded(self, weight: Tensor) -> Tensor:
         """The plain weight `[outputs, inputs]` that computes the same; `E-MERGE` where there is none."""
@@ -107,7 +113,7 @@ def graft(site: Site, adapter: str, added: Added) -> None:
     if grafts is None:
         grafts = Grafts()
         site.module.add_module(PLACE, grafts)
-        grafts.handles = (site.module.register_forward_hook(_after),)
+        grafts.handles = (site.module.register_forward_hook(_After()),)
     if type(added).before is not Added.before and len(grafts.handles) == 1:
         grafts.handles += (site.module.register_forward_pre_hook(_before),)
     if name in grafts:
@@ -184,20 +190,48 @@ def _before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return (x, *args[1:])
 
 
-def _after(module: nn.Module, args: tuple[Any, ...], y: Tensor) -> Tensor:
-    grafts = grafts_of(module)
-    assert grafts is not None
-    for adapter in grafts.active:
-        y = _joined(args[0], y, grafts.of(adapter))
-    return y
+class _After(Joint):
+    """What acts on a map's output: that of one map, or of several that read the same and are computed as one."""
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], y: Tensor) -> Tensor:
+        grafts = grafts_of(module)
+        assert grafts is not None
+        for adapter in grafts.active:
+            y = _joined(args[0], y, grafts.of(adapter))
+        return y
+
+    def together(self, modules: Sequence[nn.Module], x: Tensor, y: Tensor, sizes: Sequence[int]) -> Tensor:
+        held = [grafts_of(module) for module in modules]
+        for adapter in dict.fromkeys(name for grafts in held if grafts is not None for name in grafts.active):
+            parts, start = [], 0
+            for grafts, size in zip(held, sizes, strict=True):
+                acts = grafts is not None and adapter in grafts.active
+                for added, rows in grafts.of(adapter) if grafts is not None and acts else ():
+                    parts.append((added, slice(start + rows.start, start + rows.stop)))
+                start += size
+            y = _joined(x, y, parts)
+        return y
 
 
 def _joined(x: Tensor, y: Tensor, parts: Sequence[tuple[Added, slice]]) -> Tensor:
     """What one adapter makes of a map's output: cut at its rows and put together again, copied once."""
     if len(parts) == 1 and parts[0][1] == slice(0, y.shape[-1]):
         return parts[0][0](x, y)  # type: ignore[no-any-return]
+    thin = [pair for added, _ in parts if (pair := added.thin()) is not None]
+    if parts and len(thin) == len(parts) and sum(len(a) for a, _ in thin) <= THIN:
+        return _one_product(x, y, thin, [rows for _, rows in parts])
     ends = sorted({0, y.shape[-1], *(end for _, rows in parts for end in (rows.start, rows.stop))})
     pieces = list(torch.split(y, [end - start for start, end in pairwise(ends)], -1))  # type: ignore[no-untyped-call]
     for added, rows in parts:
         pieces[ends.index(rows.start)] = added(x, pieces[ends.index(rows.start)])
     return torch.cat(pieces, -1) if parts else y
+
+
+def _one_product(x: Tensor, y: Tensor, thin: Sequence[tuple[Tensor, Tensor]], rows: Sequence[slice]) -> Tensor:
+    """y + B A x with all A on top of each other and each B at its rows, zeros beside it: x is read once."""
+    first = torch.cat([a for a, _ in thin]).to(x.dtype)
+    placed = [
+        nn.functional.pad(b, (0, 0, at.start, y.shape[-1] - at.stop)) for (_, b), at in zip(thin, rows, strict=True)
+    ]
+    second = torch.cat(placed, 1).to(x.dtype)
+    return torch.addmm(y.flatten(0, -2), nn.functional.linear(x.flatten(0, -2), first), second.T).view(y.shape)

@@ -61,6 +61,10 @@ class LowRank(Added):
             return x
         return dropped(x, Draw.current(True).mask(x, self.dropout, f"graft:{self.site.name}"))
 
+    def thin(self) -> tuple[Tensor, Tensor] | None:
+        """A and scale · B, unless x is read through dropout now."""
+        return None if self.training and self.dropout else (self.first, self.lora_B * self.scale)
+
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         inner = nn.functional.linear(self.read(x), self.first.to(x.dtype)).flatten(0, -2)
         total = torch.addmm(y.flatten(0, -2), inner, self.lora_B.to(x.dtype).T, alpha=self.scale)

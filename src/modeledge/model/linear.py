@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,15 +33,40 @@ class Linear(nn.Module):
             x, self.working.of((self.weight,), x.dtype), None if self.bias is None else self.bias.to(x.dtype)
         )
 
-    def hooked(self, x: Tensor, y: Tensor) -> Tensor:
-        """What this layer's hooks make of an output y that was computed together with those of others."""
-        for hook in self._forward_hooks.values():
-            out = hook(self, (x,), y)
-            y = y if out is None else out
-        return y
-
     def extra_repr(self) -> str:
         return f"{self.weight.shape[1]} → {self.weight.shape[0]}"
+
+
+class Joint:
+    """A forward hook that can also act on several layers that read the same and are computed as one product."""
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], y: Tensor) -> Tensor:
+        """What it makes of one layer's output."""
+        raise NotImplementedError
+
+    def together(self, modules: Sequence[nn.Module], x: Tensor, y: Tensor, sizes: Sequence[int]) -> Tensor:
+        """What it makes of the layers' outputs side by side, y `[..., sum of sizes]`."""
+        raise NotImplementedError
+
+
+def joinable(parts: Sequence[Linear]) -> bool:
+    """Can these layers be computed as one product: does nothing watch or change them but hooks that can be joined?"""
+    return all(
+        type(part) is Linear
+        and not part._forward_pre_hooks
+        and all(isinstance(hook, Joint) for hook in part._forward_hooks.values())
+        for part in parts
+    )
+
+
+def joined(parts: Sequence[Linear], x: Tensor, sizes: Sequence[int], working: Working) -> tuple[Tensor, ...]:
+    """The outputs of layers that are `joinable`, all of them with or all without a bias, by one product."""
+    weight = working.of([part.weight for part in parts], x.dtype)
+    biases = [part.bias for part in parts if part.bias is not None]
+    y = F.linear(x, weight, torch.cat(biases).to(x.dtype) if biases else None)
+    hook = next((hook for part in parts for hook in part._forward_hooks.values() if isinstance(hook, Joint)), None)
+    y = y if hook is None else hook.together(parts, x, y, sizes)
+    return torch.split(y, list(sizes), -1)  # type: ignore[no-untyped-call,no-any-return]
 
 
 class LayerNorm(nn.Module):

@@ -80,7 +80,7 @@ CASES = [
             "total_step": STEPS,
         },
     ),
-    Case("loha", "loha", "LoHaConfig", {"rank": 3}, {"r": 3, "alpha": 8}),
+    Case("loha", "loha", "LoHaConfig", {"rank": 3, "alpha": 6.0}, {"r": 3, "alpha": 6}),  # its alpha / r is a float32
     Case("lokr", "lokr", "LoKrConfig", {"rank": 2}, {"r": 2, "alpha": 8}),
     Case(
         "lokr-both",
@@ -159,6 +159,8 @@ def theirs(case: Case, model: Any, ours: Any, strategy: Any) -> Any:
     model = copy.deepcopy(model).eval()
     targets = {"target_modules": LINEAR if case.shape == "bert" else CONV}
     adapted = peft.get_peft_model(model, getattr(peft, case.config)(**{**targets, **case.theirs})).double()
+    for name, parameter in adapted.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and "ranknum" not in name)  # AdaLoRA's count of values is none
     count = 0
     for added in added_by(ours, strategy.name):
         module = model.get_submodule(added.site.hf_name)

@@ -42,7 +42,8 @@ class Turned(LowRank):
         weight = weight.to(a.dtype)
         mixed = 2 * self.scale * ((weight @ a.T) * b).sum(1)
         turned = self.scale**2 * ((b @ (a @ a.T)) * b).sum(1)
-        return (torch.linalg.vector_norm(weight, dim=1).square() + (mixed + turned)).sqrt()
+        lengths: Tensor = torch.linalg.vector_norm(weight, dim=1)
+        return (lengths.square() + (mixed + turned)).sqrt()
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         total = super().forward(x, y)

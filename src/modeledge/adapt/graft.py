@@ -221,7 +221,7 @@ def _joined(x: Tensor, y: Tensor, parts: Sequence[tuple[Added, slice]]) -> Tenso
     if parts and len(thin) == len(parts) and sum(len(a) for a, _ in thin) <= THIN:
         return _one_product(x, y, thin, [rows for _, rows in parts])
     ends = sorted({0, y.shape[-1], *(end for _, rows in parts for end in (rows.start, rows.stop))})
-    pieces = list(torch.split(y, [end - start for start, end in pairwise(ends)], -1))  # type: ignore[no-untyped-call]
+    pieces = list(torch.split(y, [end - start for start, end in pairwise(ends)], -1))
     for added, rows in parts:
         pieces[ends.index(rows.start)] = added(x, pieces[ends.index(rows.start)])
     return torch.cat(pieces, -1) if parts else y

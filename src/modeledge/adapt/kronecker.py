@@ -74,7 +74,7 @@ class Kronecker(Added):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         c, d = (self.factor("lokr_w1") * self.scale).to(x.dtype), self.factor("lokr_w2").to(x.dtype)
-        inner = nn.functional.linear(x.unflatten(-1, (self.m, self.n)), d)  # X Dᵀ, [..., m, k]
+        inner = nn.functional.linear(x.reshape(*x.shape[:-1], self.m, self.n), d)  # X Dᵀ, [..., m, k]
         return y + nn.functional.linear(inner.mT, c).mT.flatten(-2)
 
     def delta(self) -> Tensor:

@@ -62,11 +62,11 @@ def joinable(parts: Sequence[Linear]) -> bool:
 def joined(parts: Sequence[Linear], x: Tensor, sizes: Sequence[int], working: Working) -> tuple[Tensor, ...]:
     """The outputs of layers that are `joinable`, all of them with or all without a bias, by one product."""
     weight = working.of([part.weight for part in parts], x.dtype)
-    biases = [part.bias for part in parts if part.bias is not None]
+    biases = tuple(part.bias for part in parts if part.bias is not None)
     y = F.linear(x, weight, torch.cat(biases).to(x.dtype) if biases else None)
     hook = next((hook for part in parts for hook in part._forward_hooks.values() if isinstance(hook, Joint)), None)
     y = y if hook is None else hook.together(parts, x, y, sizes)
-    return torch.split(y, list(sizes), -1)  # type: ignore[no-untyped-call,no-any-return]
+    return torch.split(y, list(sizes), -1)
 
 
 class LayerNorm(nn.Module):

@@ -69,6 +69,7 @@ def test_what_cannot_be_is_refused() -> None:
     refusal("E-CONFIG", AdaLora, rank=2, target=3)
     attach(Lora(rank=2))
     refusal("E-CONFIG", attach, Lora(rank=2))
+    refusal("E-CONFIG", attach, Dora(rank=2, sites="down"))
     refusal("E-CONFIG", AdaLora(rank=2, target=1, tinit=2).penalty, model, NOW)
     refusal("E-CONFIG", Lora(name="other").moving, model, NOW)
 

@@ -70,6 +70,9 @@ class LinearMethod(Neutral):
 
     def attach(self, model: Backbone, noise: Noise) -> None:
         """Add to every site; words that name none are `E-SITE`, a name that is there already `E-CONFIG`."""
+        if self.added(model):
+            what = f"there is an adapter {self.name!r} on the model already"
+            raise ModeledgeError("E-CONFIG", what, where=self.where("name"), remedy="give this one another name")
         sites = chosen(model, words_of(self.sites, self.where("sites")), self.where("sites"))
         for site, added in zip(sites, self.build(sites), strict=True):
             graft(site, self.name, added)

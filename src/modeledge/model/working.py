@@ -20,6 +20,7 @@ class Working:
 
     def __init__(self) -> None:
         self.marks: tuple[Any, ...] = ()
+        self.of_these: tuple[Tensor, ...] = ()  # held, so that no other tensor can have the id of one of them
         self.copy: Tensor | None = None
 
     def of(self, weights: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
@@ -32,7 +33,7 @@ class Working:
         marks = (dtype, *((id(w), w._version, w.data_ptr(), w.device) for w in weights))
         if self.copy is None or marks != self.marks:
             with torch.inference_mode(False), torch.no_grad():
-                self.marks, self.copy = marks, _cast(weights, dtype)
+                self.marks, self.of_these, self.copy = marks, tuple(weights), _cast(weights, dtype)
         return self.copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Working:

@@ -119,8 +119,16 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
     "replaced-head": [{"outputs": 5}, {"outputs": CLASSES}],
     "layers": [{}, {"count": 2, "body": "moving"}],
     "rates": [{}, {"head": 5.0, "decay": 0.9}],
-    "adapter": [{"reduction": 2}, {"placement": "pfeiffer", "size": 3}, {"placement": "parallel", "size": 3, "scale": 4.0}],
-    "prompt": [{"length": 3}, {"length": 4, "start": "labels", "ids": ((3,), (4, 5))}, {"length": 2, "pooled": "prompt"}],
+    "adapter": [
+        {"reduction": 2},
+        {"placement": "pfeiffer", "size": 3},
+        {"placement": "parallel", "size": 3, "scale": 4.0},
+    ],
+    "prompt": [
+        {"length": 3},
+        {"length": 4, "start": "labels", "ids": ((3,), (4, 5))},
+        {"length": 2, "pooled": "prompt"},
+    ],
     "p-tuning": [{"length": 3}, {"length": 2, "encoder": "mlp", "hidden": 5}],
     "prefix": [{"length": 3}, {"length": 2, "projection": True, "hidden": 6}],
     "mpt": [{"length": 3}, {"length": 2, "tasks": 2, "ranks": 2, "task": 1, "start": "random"}],

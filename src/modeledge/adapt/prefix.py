@@ -53,7 +53,11 @@ class Prefix(Lead):
     def __init__(self, length: int, model: Transformer, hidden: int | None) -> None:
         super().__init__()
         self.keys, config = length, model.config
-        stacks = {"encoder": config.encoder, "decoder": config.decoder, "cross": config.decoder if config.both else None}
+        stacks = {
+            "encoder": config.encoder,
+            "decoder": config.decoder,
+            "cross": config.decoder if config.both else None,
+        }
         self.sets = nn.ModuleDict(
             {
                 place: PrefixSet(length, stack, config.width, hidden)

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from modeledge.model.batch import Batch, Side
 
-Place: TypeAlias = Literal["encoder", "decoder", "cross"]  # whose attention: over itself, or a decoder's over its source
+Place: TypeAlias = Literal[
+    "encoder", "decoder", "cross"
+]  # whose attention: over itself, or a decoder's over its source
 
 
 class Lead(nn.Module):
@@ -51,12 +53,14 @@ class Lead(nn.Module):
 @dataclass(frozen=True)
 class Led:
     """A side as the model runs it. `column [rows, seq]` is where each of its tokens stands now, `slot [rows, wide]`
-    which of the `vectors [n, width]` stands in a place, -1 for a token; all `None` where nothing was put in."""
+    which of the `vectors [n, width]` stands in a place, -1 for a token, `real [rows, seq]` which places are no padding;
+    all `None` where nothing was put in."""
 
     side: Side
     column: Tensor | None = None
     slot: Tensor | None = None
     vectors: Tensor | None = None
+    real: Tensor | None = None
 
     def put(self, embedded: Tensor) -> Tensor:
         """Embedded tokens `[rows, wide, width]` with the vectors in their places."""
@@ -81,7 +85,7 @@ class Led:
                 shape[dim] = column.shape[1]
                 index = column[:, None, :, None] if dim == 2 else column[:, None, None, :]
                 weights = weights.gather(dim, index.expand(shape))
-        return weights
+        return weights if over.real is None else weights * over.real[:, None, None, :]
 
 
 class Leads(nn.ModuleDict):
@@ -119,6 +123,8 @@ class Leads(nn.ModuleDict):
         if not acting:
             return Led(side)
         keys, tokens = self.keys_before, self.tokens if first else 0
+        begins = later and tokens and bool(((side.segments > 0) & (side.positions == 0)).any())
+        assert not begins, "an example begins at the first reading, so that what stands before it is in the cache"
         if later or not tokens:
             return Led(replace(side, positions=side.positions + (keys + tokens)))
         slots: list[tuple[Tensor, int]] = []
@@ -172,7 +178,7 @@ def _widened(side: Side, slots: list[tuple[Tensor, int]], vectors: Tensor, keys:
         side.whole,
     )
     back = torch.where(real, column, 0)
-    return Led(moved, torch.where(begins, column - count, back) if leads else back, slot, vectors)
+    return Led(moved, torch.where(begins, column - count, back) if leads else back, slot, vectors, real)
 
 
 def _first_of(given: Tensor, wide: int) -> Tensor:

@@ -3,7 +3,7 @@
 Houlsby et al. (2019, arXiv 1902.00751, section 2.1) put h ← h + W_up f(W_down h) behind the attention's and the
 feed-forward's output, before the residual sum, with W_down to `size` numbers: two small matrices a sub-layer. Pfeiffer
 et al. (2021, arXiv 2005.00247) found one behind the feed-forward enough. He et al. (2022, arXiv 2110.04366, table 1 and
-section 4.6) let it run beside the feed-forward instead, on what that reads, with a factor: h ← h + s · W_up f(W_down x).
+section 4.6) let it run beside the feed-forward instead, on what that reads, with a factor: h + s · W_up f(W_down x).
 W_up begins at 0, so that a fresh adapter computes what the model did, bit for bit.
 
 A network with an activation is no change of a weight: it cannot be merged. Behind a sub-layer it acts on the output of
@@ -45,7 +45,7 @@ class Bottleneck(Added):
         self.up = Linear(size, width)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        added = self.up(self.activation(self.down(x if self.beside else y)))
+        added: Tensor = self.up(self.activation(self.down(x if self.beside else y)))
         return y + (added if self.scale == 1.0 else self.scale * added)
 
 

@@ -3,9 +3,9 @@
 Li and Liang (2021, arXiv 2101.00190, section 4): each layer's attention sees [Pₖ; K] and [Pᵥ; V] in the place of K and
 V, with P trained and all else frozen. A prompt's vectors act on the first layer alone; a prefix steers every layer, and
 costs no row a token. A decoder has one set, as an encoder; a decoder that reads an encoder has three: the encoder's
-attention over itself, the decoder's, and the decoder's over its source (section 4.1 and their code). Moving P itself was
-found unstable, so the paper trains a smaller matrix and a wide MLP that makes P of it (section 4.3): `projection`. Liu
-et al. (2022, arXiv 2110.07602: P-tuning v2) leave the MLP out for understanding tasks, which is the default here.
+attention over itself, the decoder's, and the decoder's over its source (section 4.1 and their code). Moving P itself
+was found unstable, so the paper trains a smaller matrix and a wide MLP that makes P of it (section 4.3): `projection`.
+Liu et al. (2022, arXiv 2110.07602: P-tuning v2) leave the MLP out for understanding tasks, which is the default here.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """P-tuning: prompt vectors that a small network makes out of trained embeddings.
 
 Vectors that move each by itself are moved slowly from where they begin, and know nothing of each other. Liu et al.
-(2021, arXiv 2103.10385, section 2.3) let a bidirectional LSTM, or an MLP, make them: h = MLP([→LSTM(e); ←LSTM(e)]), with
-e the trained embeddings. After training the network can be thrown away: only its output is needed. (The second version
-of P-tuning, arXiv 2110.07602, is prefix tuning without a network: see `prefix.py`.)
+(2021, arXiv 2103.10385, section 2.3) let a bidirectional LSTM, or an MLP, make them: h = MLP([→LSTM(e); ←LSTM(e)]),
+with e the trained embeddings. After training the network can be thrown away: only its output is needed. (The second
+version of P-tuning, arXiv 2110.07602, is prefix tuning without a network: see `prefix.py`.)
 """
 
 from __future__ import annotations

@@ -20,9 +20,7 @@ from torch import Tensor, nn
 
 from modeledge.model.batch import Batch, Side
 
-Place: TypeAlias = Literal[
-    "encoder", "decoder", "cross"
-]  # whose attention: over itself, or a decoder's over its source
+Place: TypeAlias = Literal["encoder", "decoder", "cross"]  # over itself, or a decoder's over its source
 
 
 class Lead(nn.Module):
@@ -89,7 +87,7 @@ class Led:
 
 
 class Leads(nn.ModuleDict):
-    """All that may stand before an example, by the name of its adapter. `active` names those that do, in their order."""
+    """All that may stand before an example, by the name of its adapter. `active` names those that do, in order."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -233,7 +233,8 @@ class Transformer(Backbone):
         self.compiled = True
 
     def parts(self) -> Parts:
-        """Embeddings (with positions, their norm, and what stands before an example), blocks (an encoder's before those of its decoder), last norms."""
+        """Embeddings (with positions, their norm, and what stands before an example), blocks (an encoder's before
+        those of its decoder), last norms."""
         drops = tuple(drop for drop in (self.embed_dropout, self.source_dropout) if drop is not None)
         own = Part(tuple(name for name, _ in self.named_parameters(recurse=False)), drops)
         towers = {"source_tower": self.source_tower, "tower": self.tower}

@@ -135,6 +135,19 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
     "lokr": [{"rank": 1, "decompose_both": True}, {"rank": 2, "factor": 3}],
     "ia3": [{}],
     "vera": [{"rank": 4}],
+    "adapter": [
+        {"reduction": 2},
+        {"placement": "pfeiffer", "size": 3},
+        {"placement": "parallel", "size": 3, "scale": 4.0},
+    ],
+    "prompt": [
+        {"length": 3},
+        {"length": 4, "start": "labels", "ids": ((3,), (4, 5))},
+        {"length": 2, "pooled": "prompt"},
+    ],
+    "p-tuning": [{"length": 3}, {"length": 2, "encoder": "mlp", "hidden": 5}],
+    "prefix": [{"length": 3}, {"length": 2, "projection": True, "hidden": 6}],
+    "mpt": [{"length": 3}, {"length": 2, "tasks": 2, "ranks": 2, "task": 1, "start": "random"}],
 }
 
 

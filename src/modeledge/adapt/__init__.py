@@ -1,6 +1,7 @@
 """Which weights move: `STRATEGIES` is the table."""
 
 from modeledge.adapt.adalora import AdaLora
+from modeledge.adapt.adapter import BottleneckAdapter
 from modeledge.adapt.dora import Dora
 from modeledge.adapt.features import FeatureCache, cache_features, frozen_depth, needed_bytes, split, starting_above
 from modeledge.adapt.freeze import Freeze, Probe
@@ -11,6 +12,10 @@ from modeledge.adapt.kronecker import LoKr
 from modeledge.adapt.layers import AddedLayers
 from modeledge.adapt.linear import LinearMethod
 from modeledge.adapt.lora import Lora
+from modeledge.adapt.mpt import MultitaskPromptTuning
+from modeledge.adapt.prefix import PrefixTuning
+from modeledge.adapt.prompt import PromptTuning
+from modeledge.adapt.ptuning import PTuning
 from modeledge.adapt.rates import Rates
 from modeledge.adapt.strategy import Clock, Full, Group, Neutral, Strategy, apply_moving, compose
 from modeledge.adapt.vera import Vera
@@ -31,6 +36,11 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "lokr": LoKr,
     "ia3": IA3,
     "vera": Vera,
+    "adapter": BottleneckAdapter,
+    "prompt": PromptTuning,
+    "p-tuning": PTuning,
+    "prefix": PrefixTuning,
+    "mpt": MultitaskPromptTuning,
 }
 
 __all__ = [
@@ -38,6 +48,7 @@ __all__ = [
     "STRATEGIES",
     "AdaLora",
     "AddedLayers",
+    "BottleneckAdapter",
     "Clock",
     "Dora",
     "FeatureCache",
@@ -48,9 +59,13 @@ __all__ = [
     "LoHa",
     "LoKr",
     "Lora",
+    "MultitaskPromptTuning",
     "Neutral",
     "NewHead",
+    "PTuning",
+    "PrefixTuning",
     "Probe",
+    "PromptTuning",
     "Rates",
     "ReplacedHead",
     "Strategy",

@@ -119,7 +119,7 @@ def graft(site: Site, adapter: str, added: Added) -> None:
     if name in grafts:
         raise ModeledgeError("E-CONFIG", f"there is an adapter {adapter!r} at {site.path} already")
     added.site = site
-    grafts[name] = added.to(site.module.weight.device).train(site.module.training)  # type: ignore[arg-type]
+    grafts[name] = added.to(next(site.module.parameters()).device).train(site.module.training)
     grafts.rows[name] = site.rows
     if adapter not in grafts.active:
         grafts.active = (*grafts.active, adapter)

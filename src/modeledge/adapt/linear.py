@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from modeledge.adapt.graft import PLACE, Added, all_grafts, graft, names_of, prune
-from modeledge.adapt.parts import parts_of
+from modeledge.adapt.parts import head_names
 from modeledge.adapt.strategy import Clock, Group, Neutral
 from modeledge.adapt.targets import ALL, check_words, chosen, words_of
 from modeledge.errors import ModeledgeError
@@ -84,11 +84,11 @@ class LinearMethod(Neutral):
         return names_of(model, self.name)
 
     def moving(self, model: Backbone, clock: Clock) -> Sequence[Group]:
-        """The adapter and the heads."""
+        """The adapter, and the heads but for those over the vocabulary, which are the body's."""
         mine = self.added(model)
         if not mine and model not in self._merged:
             raise ModeledgeError("E-CONFIG", f"the adapter {self.name!r} is not on the model", where=self.where("name"))
-        return [Group(mine), Group(tuple(name for part in parts_of(model).heads.values() for name in part.names))]
+        return [Group(mine), Group(head_names(model))]
 
     def merge(self, model: Backbone) -> None:
         """Fold the adapter into the plain weights and take it off. What it replaces is kept (one copy of the weights

@@ -23,7 +23,8 @@ from modeledge.model.working import Working
 
 @dataclass(frozen=True)
 class Way:
-    """What one forward pass tells each layer beside its states."""
+    """What one forward pass tells each layer beside its states. `given` are keys and values `[kv_heads, n, head_width]`
+    that stand before those of the tokens, `over` those before the source's."""
 
     pattern: Pattern
     angles: Angles | None
@@ -34,6 +35,8 @@ class Way:
     score: Tensor | None = None
     cross: Pattern | None = None
     source: Tensor | None = None
+    given: tuple[Tensor, Tensor] | None = None
+    over: tuple[Tensor, Tensor] | None = None
 
 
 def attention(
@@ -125,6 +128,12 @@ def _products(
     return states.view(rows, heads, queries, width), kept
 
 
+def led(given: tuple[Tensor, Tensor], key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values `[rows, kv_heads, n, head_width]` behind those that are given to every row."""
+    first, second = (x.to(key.dtype).expand(len(key), *x.shape) for x in given)
+    return torch.cat((first, key), 2), torch.cat((second, value), 2)
+
+
 class SelfAttention(nn.Module):
     """Queries, keys, values, attention, output projection. Weights are stored as the family stores them."""
 
@@ -163,7 +172,9 @@ class SelfAttention(nn.Module):
         query, key = turned(query, way.angles), turned(key, way.angles)
         query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
         if way.cache is not None:
-            key, value = way.cache.write(way.layer, key, value)
+            key, value = way.cache.write(way.layer, key, value, way.given)
+        elif way.given is not None:
+            key, value = led(way.given, key, value)
         states, weights = attention(
             query,
             key,
@@ -220,6 +231,8 @@ class CrossAttention(nn.Module):
                 part(way.source).view(rows, -1, self.kv_heads, self.head_width).transpose(1, 2)
                 for part in (self.key, self.value)
             )
+            if way.over is not None:
+                key, value = led(way.over, key, value)
             if way.cache is not None:
                 way.cache.keep_source(way.layer, key, value)
         else:

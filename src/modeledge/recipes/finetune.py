@@ -35,7 +35,7 @@ from modeledge.recipes.recipe import FinetuneRecipe, absolute
 from modeledge.recipes.reshaped import reshaped, tell
 from modeledge.recipes.rows import Parts, Rows, split_rows, task_named
 from modeledge.recipes.scratch import check_preset, starting_model
-from modeledge.recipes.strategy import make_strategy
+from modeledge.recipes.strategy import make_strategy, worded
 from modeledge.records import Example
 from modeledge.seed import Noise
 from modeledge.tasks import (
@@ -46,6 +46,7 @@ from modeledge.tasks import (
     answers,
     judge_on,
 )
+from modeledge.tasks.labels import Labels
 from modeledge.tokens import Tokenizer
 from modeledge.train import Judge, Session, Trainer
 from modeledge.train.session import Listener, write_environment
@@ -214,7 +215,9 @@ def build_trainer(
     step = Step(model, task.objective, noise=Noise(recipe.seed))
     model.load_state_dict({**model.state_dict(), **kept})
     stream = ListStream(examples, recipe.seed)
-    strategies = [make_strategy(s) for s in recipe.strategies]
+    labels = getattr(task, "labels", None)
+    classes = labels.names if isinstance(labels, Labels) else ()
+    strategies = [worded(make_strategy(s), task.tokenizer, classes) for s in recipe.strategies]
     return Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)
 
 

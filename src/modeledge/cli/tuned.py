@@ -47,7 +47,6 @@ def soup(
     alpha: Annotated[
         float | None, typer.Option(help="The share of the fine-tuned weights; else chosen on --data.")
     ] = None,
-    seed: int = 0,
 ) -> None:
     """Average the weights of fine-tuned models: uniform, greedy (with --data), or with the model they came from."""
     from modeledge.recipes.soup import greedy_soup, uniform_soup, wise_soup
@@ -55,13 +54,13 @@ def soup(
     if wise_ft is not None:
         if len(runs) != 1:
             raise ModeledgeError("E-USAGE", f"{len(runs)} runs with --wise-ft", remedy="name the one fine-tuned run")
-        wise_soup(runs[0], wise_ft, out, alpha=alpha, data=data, seed=seed, say=say)
+        wise_soup(runs[0], wise_ft, out, alpha=alpha, data=data, say=say)
     elif alpha is not None:
         raise ModeledgeError("E-USAGE", "--alpha is of --wise-ft", remedy="name the model that the run began with")
     elif data is None:
         uniform_soup(runs, out, say=say)
     else:
-        greedy_soup(runs, out, data, seed=seed, say=say)
+        greedy_soup(runs, out, data, say=say)
     say(f"model: {out}")
 
 

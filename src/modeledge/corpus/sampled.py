@@ -49,8 +49,9 @@ class SampledStream(MixedStream):
 
     def __init__(self, streams: Sequence[IndexedStream], alphas: Sequence[float], batch: int) -> None:
         sizes = [len(stream) for stream in streams]
-        self._epochs = [MixedStream(streams, [size**alpha / max(sizes) ** alpha for size in sizes]) for alpha in alphas]
-        super().__init__(streams, self._epochs[0].shares)
+        shares = [[size**alpha / max(sizes) ** alpha for size in sizes] for alpha in alphas]
+        self._epochs = [MixedStream(streams, each) for each in shares]
+        super().__init__(streams, shares[0])
         self.batch, self.blocks = batch, max(1, math.ceil(sum(sizes) / batch))
         self._before = [[0] * len(streams)]  # blocks of each stream before each epoch
         for mixed in self._epochs[:-1]:

@@ -99,7 +99,7 @@ class Shared(Objective):
     def present(self, batch: Batch) -> Iterator[tuple[str, Objective, Batch]]:
         """Each task that has examples in the batch, and the batch as it knows it."""
         drawn = batch.labels[PART]
-        for number in drawn.unique().tolist():
+        for number in sorted(set(drawn.tolist())):
             name, mine = self.prepare.names[number], drawn == number  # type: ignore[attr-defined]
             fields: dict[str, Any] = {"spans": batch.spans[mine], "indices": batch.indices[mine]}
             for kind in ("reads", "labels", "weights"):

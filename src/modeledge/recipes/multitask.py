@@ -18,96 +18,40 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, model_validator
 from torch import nn
 
 from modeledge import files
-from modeledge.config import Settings, to_toml
-from modeledge.corpus.sampled import SampledStream, Sampling, exponents
+from modeledge.config import to_toml
+from modeledge.corpus.sampled import SampledStream, exponents
 from modeledge.corpus.stream import ListStream
-from modeledge.evaluate.conflict import gradient_cosines
 from modeledge.families.own import OURS, inherited
 from modeledge.metrics import METRICS
 from modeledge.model.backbone import Backbone
-from modeledge.objectives import Shape, Step, collate, prepared
+from modeledge.objectives import Step
 from modeledge.objectives.shared import BETWEEN, Shared, seen
 from modeledge.recipes.benchmark import stated
 from modeledge.recipes.card import Card, base_of
+from modeledge.recipes.conflicts import Conflicts
 from modeledge.recipes.finetune import TASK_FILE, described, make_task, marks
 from modeledge.recipes.folder import run_folder
 from modeledge.recipes.heads import settle, words_of
 from modeledge.recipes.hub import find_model, remember_source
 from modeledge.recipes.open import open_model
 from modeledge.recipes.pretrain import finish
-from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain, StrategyRecipe, absolute
+from modeledge.recipes.recipe import FinetuneRecipe, absolute
 from modeledge.recipes.rows import Parts, split_rows
+from modeledge.recipes.several import MultitaskRecipe, TaskRecipe
 from modeledge.recipes.strategy import make_strategy
 from modeledge.records import Example
 from modeledge.seed import Noise
 from modeledge.tasks import Task, answers
 from modeledge.tokens import Tokenizer
-from modeledge.train import Judge, Session, StepRecord, Trainer
+from modeledge.train import Judge, Session, Trainer
 from modeledge.train.session import Listener, write_environment
-
-CONFLICTS = "conflicts.jsonl"
-PROBE = 32  # examples of each task that its gradient is measured on
-
-
-class TaskRecipe(Settings):
-    """The rows of one task: fields as in `FinetuneRecipe`."""
-
-    data: str
-    layout: str | None = None
-    test: str | None = None
-    test_share: float = Field(default=0.2, gt=0, lt=1)
-    validation: str | None = None
-    validation_share: float = Field(default=0.1, gt=0, lt=1)
-    text: str | None = None
-    pair: str | None = None
-    label: str | None = None
-    columns: dict[str, str] = Field(default_factory=dict)
-    task: str = "auto"
-    options: dict[str, Any] = Field(default_factory=dict)
-
-
-class MultitaskRecipe(Settings):
-    """A model and the rows of several tasks in, one body with a head for each out.
-
-    `sampling` says how often a batch is of which task: see `corpus/sampled.py`. An epoch shows as many examples as all
-    tasks have together. With `train.judge_every` the judge keeps the step whose mean over the tasks' first scores is
-    best. `conflict_every` steps the cosine between the tasks' gradients is measured (`conflicts.jsonl`).
-    """
-
-    kind: Literal["multitask"] = "multitask"
-    seed: int = 0
-    model: str
-    revision: str | None = None
-    endpoint: str | None = None
-    tasks: dict[str, TaskRecipe]
-    sampling: Sampling = "proportional"
-    temperature: float = Field(default=1.0, ge=1)
-    conflict_every: int | None = Field(default=None, ge=1)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    strategies: tuple[StrategyRecipe, ...] = ()
-    epochs: float = Field(default=3.0, gt=0)
-    train: FinetuneTrain = FinetuneTrain()
-    family: str | None = None
-    license: str | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> MultitaskRecipe:
-        if len(self.tasks) < 2:
-            raise ValueError("several tasks are needed; one is `modeledge finetune MODEL DATA`")
-        return self
-
-    def alone(self, name: str) -> FinetuneRecipe:
-        """The recipe of one task by itself."""
-        own = self.tasks[name].model_dump()
-        return FinetuneRecipe(model=self.model, seed=self.seed, dropout=self.dropout, train=self.train, **own)
 
 
 @dataclass(frozen=True)
@@ -148,23 +92,22 @@ def multitask(
     recipe = recipe.model_copy(
         update={
             **(found.pins(recipe.endpoint) if found.source else {"model": next(iter(alone.values())).model}),
-            "tasks": {
-                n: TaskRecipe(**{f: getattr(own, f) for f in TaskRecipe.model_fields}) for n, own in alone.items()
-            },
+            "tasks": {name: TaskRecipe.of(own) for name, own in alone.items()},
         }
     )
     with run_folder(folder, to_toml(recipe), resume=resume):
         tokenizer, model = Tokenizer.load(found.folder), open_model(found.folder, say)
         remember_source(model, found.source)
         base = base_of(recipe.model, model)
-        members = {n: member(alone[n], rows[n], tokenizer, model, lambda line, n=n: say(f"{n}: {line}")) for n in rows}
+        members = {n: member(alone[n], rows[n], tokenizer, model, named(say, n)) for n in rows}
         trainer = build_trainer(recipe, model, members)
         say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
         write_environment(folder, recipe.seed, found.source)
         session = Session(folder, trainer, say=say)
         if resume:
             say(f"resumed after step {session.resume()}")
-        watch = [] if recipe.conflict_every is None else [Conflicts(folder, trainer, members, recipe.conflict_every)]
+        every, probes = recipe.conflict_every, {n: own.train for n, own in members.items()}
+        watch = [] if every is None else [Conflicts(folder, trainer, probes, every)]
         session.run([*listeners, *watch])
         session.conclude()
         for strategy in trainer.strategies:
@@ -188,6 +131,11 @@ def multitask(
         notes = {"tasks.json": {n: described(own.task) for n, own in members.items()}}
         finish(model, tokenizer, folder / "model", OURS, notes, card)
         return results
+
+
+def named(say: Callable[[str], None], name: str) -> Callable[[str], None]:
+    """Says whose line it is."""
+    return lambda line: say(f"{name}: {line}")
 
 
 def member(
@@ -214,10 +162,9 @@ def build_trainer(recipe: MultitaskRecipe, model: Backbone, members: Mapping[str
         [own.train[0] for own in members.values()],
     )
     kept = _brought(model, members)
-    old = [name for name in model.heads if not any(name in own.task.objective.continues for own in members.values())]
     step = Step(model, objective, noise=Noise(recipe.seed))
-    for name in [*old, *(n for n in model.heads if n not in objective.heads and n not in old)]:
-        del model.heads[name]
+    for name in [name for name in model.heads if name not in objective.heads]:
+        del model.heads[name]  # the heads of other tasks: each of these has its own
     model.load_state_dict({**model.state_dict(), **kept})
     strategies = [make_strategy(s) for s in recipe.strategies]
     judge = None
@@ -232,7 +179,7 @@ def _brought(model: Backbone, members: Mapping[str, Member]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for name, own in members.items():
         there = dict(inherited(model, own.task.objective.heads))
-        for head in own.task.objective.continues & set(model.heads):
+        for head in own.task.objective.continues & set(own.task.objective.heads) & set(model.heads):
             state = model.heads[head].state_dict()
             there |= {f"heads.{head}.{n}": value for n, value in state.items()}
         kept |= {f"heads.{name}{BETWEEN}{n.removeprefix('heads.')}": value.clone() for n, value in there.items()}
@@ -255,37 +202,6 @@ def _mean_of(members: Mapping[str, Member]) -> Callable[[Backbone], Mapping[str,
     return evaluate
 
 
-class Conflicts:
-    """A listener that measures the cosines every so many steps and writes them down, and leaves training as it is."""
-
-    def __init__(self, folder: Path, trainer: Trainer, members: Mapping[str, Member], every: int) -> None:
-        self.path, self.trainer, self.every = folder / CONFLICTS, trainer, every
-        objective, offsets = trainer.module.objective, trainer.stream.offsets  # type: ignore[attr-defined]
-        self.probes = {}
-        for (name, own), first in zip(members.items(), offsets, strict=True):
-            chosen = [replace(example, index=example.index + first) for example in own.train[:PROBE]]
-            ready = [prepared(objective, example, Noise(0)) for example in chosen]
-            self.probes[name] = collate(ready, Shape(trainer.config.length)).to(trainer.device)
-        told = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        self.lines = [line for line in map(json.loads, told) if line["step"] <= trainer.done]
-
-    def __call__(self, record: StepRecord) -> None:
-        if record.step % self.every == 0:
-            self.lines.append({"step": record.step, "cosines": gradient_cosines(self.trainer.module, self.probes)})
-            files.write_text(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
-
-    def summary(self) -> dict[str, Any]:
-        """Of each pair of tasks the mean cosine, and the share of measurements in which they pull apart."""
-        pairs: dict[str, list[float]] = {}
-        for line in self.lines:
-            for pair, value in line["cosines"].items():
-                pairs.setdefault(pair, []).append(value)
-        return {
-            pair: {"mean": sum(v) / len(v), "conflicting": sum(x < 0 for x in v) / len(v), "n": len(v)}
-            for pair, v in pairs.items()
-        }
-
-
 def marked(own: Member, model: Backbone, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
     """The scores of one task on its test rows."""
     own.task.finish(model)
@@ -299,12 +215,12 @@ def write_alone(shelf: Shelf, name: str, own: Member, results: Mapping[str, Any]
     """The body with one task's heads, under their own names, as a plain model of its family."""
     model, recipe = shelf.model, shelf.recipe
     heads = seen(model, name).heads
-    others, model.heads = model.heads, nn.ModuleDict(heads)
+    others, model.heads = model.heads, nn.ModuleDict(dict(heads))
     try:
         single = copy.deepcopy(model)
     finally:
         model.heads = others
-    form = settle(single, own.task.objective.heads, recipe.family, lambda line: say(f"{name}: {line}"))
+    form = settle(single, own.task.objective.heads, recipe.family, named(say, name))
     card = Card(
         verb="finetune",
         license=recipe.license,

@@ -25,7 +25,7 @@ from torch import Tensor
 from modeledge.errors import ModeledgeError
 from modeledge.metrics import METRICS
 from modeledge.recipes.build import fresh
-from modeledge.recipes.card import Card, base_of
+from modeledge.recipes.card import Card
 from modeledge.recipes.finetune import TASK_FILE, described
 from modeledge.recipes.folder import model_folder
 from modeledge.recipes.heads import words_of
@@ -66,7 +66,7 @@ def uniform_soup(runs: Sequence[Path], out: Path, *, say: Say = print) -> dict[s
     return _write(models[0], out, {"kind": "uniform", "ingredients": [run.name for run in runs], "shares": shares})
 
 
-def greedy_soup(runs: Sequence[Path], out: Path, data: Any, *, seed: int = 0, say: Say = print) -> dict[str, Any]:
+def greedy_soup(runs: Sequence[Path], out: Path, data: Any, *, say: Say = print) -> dict[str, Any]:
     """The mean of those runs that make it no worse on the rows of `data`, which are to be nobody's test rows."""
     fresh(out)
     models = _opened(runs, say)
@@ -97,7 +97,6 @@ def wise_soup(
     *,
     alpha: float | None = None,
     data: Any = None,
-    seed: int = 0,
     say: Say = print,
 ) -> dict[str, Any]:
     """(1 − α) θ₀ + α θ₁; without an α the one of `ALPHAS` that is best on the rows of `data`, the lowest of equals."""
@@ -169,7 +168,7 @@ def _examples(model: Model, data: Any, say: Say) -> list[Example]:
 def _write(model: Model, out: Path, note: dict[str, Any]) -> dict[str, Any]:
     """The model in the form of the run that it was, with a note of what is in it."""
     task, body = model.needed_task(), model.transformer
-    card = Card(verb="save", base=base_of("", body), task=task.card, recipe=note)
+    card = Card(verb="save", task=task.card, recipe=note)
     notes = {TASK_FILE: described(task), SOUP: note}
     finish(body, model.needed_tokenizer(), out, None, notes, card, words_of(task, body))
     return note

@@ -77,7 +77,10 @@ def recipe(kind: str, inputs: Path) -> PretrainRecipe | FinetuneRecipe:
     return FinetuneRecipe(
         model=str(inputs / "pretrain"),
         data=str(inputs / "rows.csv"),
-        strategies=(StrategyRecipe(kind="rates", options={"body": 0.5, "head": 2.0}),),
+        strategies=(
+            StrategyRecipe(kind="rates", options={"body": 0.5, "head": 2.0}),
+            StrategyRecipe(kind="unfreeze", options={"per": "plateau"}),
+        ),
         epochs=1.0,
         train=FinetuneTrain(**train.model_dump() | {"judge_every": 3, "patience": 6, "save_every": 4}),
     )

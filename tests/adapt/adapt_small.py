@@ -148,7 +148,19 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
     "p-tuning": [{"length": 3}, {"length": 2, "encoder": "mlp", "hidden": 5}],
     "prefix": [{"length": 3}, {"length": 2, "projection": True, "hidden": 6}],
     "mpt": [{"length": 3}, {"length": 2, "tasks": 2, "ranks": 2, "task": 1, "start": "random"}],
+    "named": [
+        {"only": "tower.blocks.2.*"},
+        {"still": r"re:blocks\.[01]\. tokens"},
+        {"only": "*.attention.*", "heads": False},
+    ],
+    "bitfit": [{}],
+    "lp-ft": [{}, {"epochs": 1.0}, {"steps": 2}],
+    "unfreeze": [{}, {"per": "plateau", "start": 1}, {"per": "steps", "every": 1, "layers": 2, "start": 1}],
+    "reinit": [{}, {"top": 2}],
+    "new-input": [{}, {"vocab": VOCAB + 4, "body": "frozen"}],
+    "l2-sp": [{}, {"alpha": 0.0, "beta": 1.0}],
 }
+REFUSED = {("bitfit", "decoder"): "E-SITE"}  # rows that a shape has nothing for: no biases
 
 
 def build(kind: str, fields: dict[str, Any] | None = None) -> Strategy:

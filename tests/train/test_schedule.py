@@ -60,6 +60,29 @@ def test_a_longer_run_begins_like_a_shorter_one_where_no_end_is_looked_at() -> N
         assert [short.rate(n) for n in range(100)] == [long.rate(n) for n in range(100)]
 
 
+@pytest.mark.parametrize(("ratio", "cut_frac"), [(32.0, 0.1), (10.0, 0.25)])
+def test_the_slanted_triangle_is_equation_3(ratio: float, cut_frac: float) -> None:
+    """Howard and Ruder 2018, section 3.2, as it is printed, t = 0, 1, …; the cut is whole here."""
+    cut = math.floor(STEPS * cut_frac)
+    paper = []
+    for t in range(STEPS):
+        p = t / cut if t < cut else 1 - (t - cut) / (cut * (1 / cut_frac - 1))
+        paper.append(2.0 * (1 + p * (ratio - 1)) / ratio)
+    found = rates("slanted", warmup=cut_frac, ratio=ratio)
+    assert found == pytest.approx(paper, rel=1e-12)
+    assert found[0] == 2.0 / ratio
+    assert max(found) == found[cut] == 2.0
+    odd = TrainConfig(steps=15, schedule="slanted", warmup=0.1, learning_rate=1.0)
+    assert min(odd.rate(n) for n in range(15)) == 1 / 32, "the printed form falls below its own floor here"
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "slanted", "wsd"])
+def test_restarts_are_runs_one_after_the_other(schedule: str) -> None:
+    whole = rates(schedule, warmup=0.1, restarts=(0.25, 0.6), final=0.05)
+    parts = [TrainConfig(steps=n, schedule=schedule, learning_rate=2.0, warmup=0.1, final=0.05) for n in (50, 70, 80)]
+    assert whole == [part.rate(step) for part in parts for step in range(part.steps)]
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
@@ -67,6 +90,8 @@ def test_a_longer_run_begins_like_a_shorter_one_where_no_end_is_looked_at() -> N
         ({"mean_of_last": 2, "save_every": 5, "ema": 0.9}, "ema"),
         ({"mean_of_last": 2, "save_every": 5, "judge_every": 5}, "judge_every"),
         ({"ema": 1.0}, "ema"),
+        ({"restarts": (0.5, 0.2)}, "rising shares"),
+        ({"restarts": (0.0,)}, "rising shares"),
         ({"base_width": 8, "optimizer": "sgd"}, "adamw"),
     ],
 )

@@ -8,16 +8,21 @@ from modeledge.adapt.freeze import Freeze, Probe
 from modeledge.adapt.hadamard import LoHa
 from modeledge.adapt.heads import NewHead, ReplacedHead
 from modeledge.adapt.ia3 import IA3
+from modeledge.adapt.inputs import NewInput
 from modeledge.adapt.kronecker import LoKr
 from modeledge.adapt.layers import AddedLayers
 from modeledge.adapt.linear import LinearMethod
 from modeledge.adapt.lora import Lora
 from modeledge.adapt.mpt import MultitaskPromptTuning
+from modeledge.adapt.pattern import BitFit, Named
 from modeledge.adapt.prefix import PrefixTuning
 from modeledge.adapt.prompt import PromptTuning
 from modeledge.adapt.ptuning import PTuning
 from modeledge.adapt.rates import Rates
+from modeledge.adapt.reinit import Reinit
+from modeledge.adapt.start_point import StartPoint
 from modeledge.adapt.strategy import Clock, Full, Group, Neutral, Strategy, apply_moving, compose
+from modeledge.adapt.unfreeze import HeadFirst, Unfreeze
 from modeledge.adapt.vera import Vera
 from modeledge.adapt.width import WidthRule
 
@@ -25,6 +30,12 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "full": Full,
     "probe": Probe,
     "freeze": Freeze,
+    "named": Named,
+    "bitfit": BitFit,
+    "lp-ft": HeadFirst,
+    "unfreeze": Unfreeze,
+    "reinit": Reinit,
+    "new-input": NewInput,
     "new-head": NewHead,
     "replaced-head": ReplacedHead,
     "layers": AddedLayers,
@@ -41,6 +52,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "p-tuning": PTuning,
     "prefix": PrefixTuning,
     "mpt": MultitaskPromptTuning,
+    "l2-sp": StartPoint,
 }
 
 __all__ = [
@@ -48,6 +60,7 @@ __all__ = [
     "STRATEGIES",
     "AdaLora",
     "AddedLayers",
+    "BitFit",
     "BottleneckAdapter",
     "Clock",
     "Dora",
@@ -55,20 +68,26 @@ __all__ = [
     "Freeze",
     "Full",
     "Group",
+    "HeadFirst",
     "LinearMethod",
     "LoHa",
     "LoKr",
     "Lora",
     "MultitaskPromptTuning",
+    "Named",
     "Neutral",
     "NewHead",
+    "NewInput",
     "PTuning",
     "PrefixTuning",
     "Probe",
     "PromptTuning",
     "Rates",
+    "Reinit",
     "ReplacedHead",
+    "StartPoint",
     "Strategy",
+    "Unfreeze",
     "Vera",
     "WidthRule",
     "apply_moving",

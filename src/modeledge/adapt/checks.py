@@ -21,6 +21,18 @@ def check_rate(where: str, value: Any, most: float = math.inf) -> None:
         raise _wrong(where, value, "a finite number above 0" + (f", at most {most:g}" if most < math.inf else ""))
 
 
+def check_least(where: str, value: Any, least: float) -> None:
+    """A finite number of at least `least`, or `E-CONFIG-VALUE`."""
+    if not (type(value) in (int, float) and math.isfinite(value) and value >= least):
+        raise _wrong(where, value, f"a finite number of at least {least:g}")
+
+
+def check_text(where: str, value: Any) -> None:
+    """A text, or `E-CONFIG-VALUE`."""
+    if type(value) is not str:
+        raise _wrong(where, value, "a text")
+
+
 def check_choice(where: str, value: Any, choices: tuple[Any, ...]) -> None:
     """One of a few values, of the very same type, or `E-CONFIG-VALUE`."""
     if not any(type(value) is type(choice) and value == choice for choice in choices):

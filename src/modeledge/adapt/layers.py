@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
-from weakref import WeakKeyDictionary
 
 from modeledge.adapt.checks import check_choice, check_count
+from modeledge.adapt.held import Held
 from modeledge.adapt.parts import parts_of
 from modeledge.adapt.strategy import Clock, Group, Neutral, all_but
 from modeledge.errors import ModeledgeError
@@ -35,9 +35,7 @@ class AddedLayers(Neutral):
     count: int = 1
     body: Literal["frozen", "moving"] = "frozen"
     starts_equal: ClassVar[bool] = False
-    _old: WeakKeyDictionary[Backbone, int] = field(
-        default_factory=WeakKeyDictionary, init=False, repr=False, compare=False
-    )
+    _old: Held[int] = field(default_factory=Held, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_count("layers.count", self.count, 1)

@@ -22,12 +22,15 @@ from modeledge.seed import Noise
 
 @dataclass(frozen=True)
 class Clock:
-    """Where training stands: updates done, updates in all, epochs seen, and the judge's last metrics."""
+    """Where training stands: updates done, updates in all, epochs seen (not a number where the data have no end), and
+    the judge's last metrics, its verdicts so far, and how many of them in a row were no better than the best."""
 
     step: int
     steps: int
     epoch: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+    judged: int = 0
+    waited: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Strategy(Protocol):
     """One way to adapt a model. Several make a sequence; what it declares is what the contract test asks.
 
     `starts_equal`: attaching it does not change what the model computes. `mergeable`: `merge` leaves a plain model that
-    computes the same. `reserve`: positions that must stay free before each example.
+    computes the same. `reserve`: positions that must stay free before each example. `needs_judge`: a trainer that marks
+    nothing on the way refuses it.
     """
 
     @property
@@ -53,6 +57,9 @@ class Strategy(Protocol):
 
     @property
     def reserve(self) -> int: ...
+
+    @property
+    def needs_judge(self) -> bool: ...
 
     def attach(self, model: Backbone, noise: Noise) -> None:
         """Add what is to be added, a function of (seed, name) alone; refuse what the model does not have (`E-SITE`)."""
@@ -93,6 +100,11 @@ class Neutral:
     starts_equal: ClassVar[bool] = True
     mergeable: ClassVar[bool] = True
     reserve: ClassVar[int] = 0
+
+    @property
+    def needs_judge(self) -> bool:
+        """It asks for no verdicts."""
+        return False
 
     def attach(self, model: Backbone, noise: Noise) -> None:
         """Nothing is added."""

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from modeledge import __version__
-from modeledge.cli import judge, study
+from modeledge.cli import judge, strategies, study, tuned
 from modeledge.cli.check import Allow, NoCheck, Strict, check, gate_keys, lr_range, plan
 from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, opened
 from modeledge.cli.terminal import columns_of, progress, say, show_scores, strategy_of, write_report
@@ -33,7 +33,18 @@ corpus_app = typer.Typer(help="Raw files → clean, packed token shards.", no_ar
 tokenizer_app = typer.Typer(help="Train and measure tokenizers.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(tokenizer_app, name="tokenizer")
-for verb in (check, plan, lr_range, convert, embed, generate, *judge.VERBS, *study.VERBS):
+for verb in (
+    check,
+    plan,
+    lr_range,
+    convert,
+    embed,
+    generate,
+    *judge.VERBS,
+    *study.VERBS,
+    *strategies.VERBS,
+    *tuned.VERBS,
+):
     app.command()(verb)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
@@ -159,8 +170,8 @@ def pretrain(
 
 @app.command()
 def finetune(
-    model: ModelFolder,
-    data: Annotated[str, typer.Argument(help="csv, tsv, jsonl or parquet with labels.")],
+    model: Annotated[str, typer.Argument(help="A model (a folder, or org/name on a hub), or a recipe (TOML).")],
+    data: Annotated[str | None, typer.Argument(help="csv, tsv, jsonl or parquet with labels.")] = None,
     overrides: Overrides = None,
     out: Out = Path("runs/finetune"),
     text: str | None = None,
@@ -171,7 +182,7 @@ def finetune(
     column: Annotated[list[str] | None, typer.Option(help="role=column, e.g. tokens=words")] = None,
     test: Annotated[str | None, typer.Option(help="A file of test rows; without one a fifth is held out.")] = None,
     strategy: Annotated[
-        list[str] | None, typer.Option(help="A row of the strategies, e.g. probe or freeze:first=2")
+        list[str] | None, typer.Option(help="A row of the strategies, e.g. probe or freeze:first=2; help draws them.")
     ] = None,
     epochs: float = 3.0,
     learning_rate: Annotated[float | None, typer.Option(help="By the width of the model, if none is given.")] = None,
@@ -183,11 +194,19 @@ def finetune(
     strict: Strict = False,
     allow: Allow = None,
 ) -> None:
-    """Fine-tune a model on labelled rows; marks a held-out part."""
+    """Fine-tune a model on labelled rows; marks a held-out part. A recipe may hold several tasks, or several stages."""
     from modeledge.config import load_config
     from modeledge.recipes.finetune import finetune as run
     from modeledge.recipes.recipe import FinetuneRecipe
 
+    if "help" in (strategy or ()):
+        strategies.show_strategies()
+        return
+    if model.endswith(".toml"):
+        tuned.from_recipe(Path(model), [*([] if data is None else [data]), *(overrides or ())], out)
+        return
+    if data is None:
+        raise ModeledgeError("E-USAGE", "there are no rows to learn from", remedy="modeledge finetune MODEL DATA")
     values: dict[str, Any] = {
         "model": model, "data": data, "task": task, "epochs": epochs, "seed": seed,
         "allow_leak": allow_leak, "train": {} if learning_rate is None else {"learning_rate": learning_rate},

@@ -15,7 +15,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.families.folder import check_folder
 
 RECIPE = "run.toml"
-RESUMABLE = ("pretrain", "finetune", "study")
+RESUMABLE = ("pretrain", "finetune", "multitask", "stages", "study")
 
 
 def model_folder(path: str | Path) -> Path:
@@ -46,9 +46,9 @@ def finished(folder: Path) -> bool:
 
 
 def _trained(folder: Path) -> bool:
-    """Was a step made here? The log is opened before the first one, so an empty log says no."""
-    log = folder / "metrics.jsonl"
-    return (log.is_file() and log.stat().st_size > 0) or any((folder / "checkpoints").glob("step-*"))
+    """Was a step made here, or in a stage below? The log is opened before the first one, so an empty log says no."""
+    logs = (folder / "metrics.jsonl", *folder.glob("stages/*/metrics.jsonl"))
+    return any(log.is_file() and log.stat().st_size > 0 for log in logs) or any(folder.glob("checkpoints/step-*"))
 
 
 def _occupied(folder: Path, present: list[str]) -> ModeledgeError:

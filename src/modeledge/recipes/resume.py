@@ -11,8 +11,10 @@ from modeledge.recipes.compare import StudyRecipe
 from modeledge.recipes.compare.table import finish_study
 from modeledge.recipes.finetune import finetune
 from modeledge.recipes.folder import RECIPE, RESUMABLE, finished, kind_of
+from modeledge.recipes.multitask import MultitaskRecipe, multitask
 from modeledge.recipes.pretrain import TEXTS, pretrain
 from modeledge.recipes.recipe import MEMORY, FinetuneRecipe, PretrainRecipe
+from modeledge.recipes.stages import StagesRecipe, run_stages
 from modeledge.train.session import Listener
 
 
@@ -35,6 +37,10 @@ def resume(folder: Path, *, listeners: Sequence[Listener] = (), say: Callable[[s
         if tuning.data == MEMORY:
             raise in_memory(folder, "rows", "modeledge.finetune(model, rows, folder, …, resume=True)")
         finetune(tuning, folder, listeners=listeners, say=say, resume=True)
+    elif kind == "multitask":
+        multitask(load_config(MultitaskRecipe, path), folder, listeners=listeners, say=say, resume=True)
+    elif kind == "stages":
+        run_stages(load_config(StagesRecipe, path), folder, listeners=listeners, say=say, resume=True)
     else:
         training = load_config(PretrainRecipe, path)
         named = (training.corpus.paths or training.corpus.shards) and not (folder / TEXTS).exists()

@@ -11,16 +11,17 @@ from pydantic import Field, model_validator
 from modeledge.config import Settings
 from modeledge.errors import ModeledgeError
 from modeledge.machine import has_fast_bf16
-from modeledge.train.schedule import Cooldown, Schedule, share
+from modeledge.train.schedule import Cooldown, Schedule, segment, share
 
 
 class TrainConfig(Settings):
     """How the one trainer runs. Lengths are in tokens, batches in examples, rates per update.
 
     A `learning_rate` of none is for fine-tuning: `fitted` chooses it by the width of the model. `schedule` is one of
-    `train/schedule.py`. `base_width` is the width that the rate was found at: see `adapt/width.py`. `ema` is the decay
-    of a moving average of the weights, which is then what is judged and what the finished model has; `mean_of_last` is
-    how many of the last checkpoints the finished model is the mean of: see `train/average.py`.
+    `train/schedule.py`, and begins anew at each of the shares `restarts` of the run. `base_width` is the width that the
+    rate was found at: see `adapt/width.py`. `ema` is the decay of a moving average of the weights, which is then what
+    is judged and what the finished model has; `mean_of_last` is how many of the last checkpoints the finished model is
+    the mean of: see `train/average.py`.
     """
 
     steps: int = Field(default=1000, ge=1)
@@ -36,6 +37,8 @@ class TrainConfig(Settings):
     warmup: float = Field(default=0.05, ge=0, lt=1)
     cooldown: float = Field(default=0.2, gt=0, le=1)
     cooldown_shape: Cooldown = "linear"
+    ratio: float = Field(default=32.0, ge=1)
+    restarts: tuple[float, ...] = ()
     final: float = Field(default=0.0, ge=0, le=1)
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.98, ge=0, lt=1)
@@ -65,6 +68,8 @@ class TrainConfig(Settings):
             raise ValueError(f"micro_batch {self.micro_batch} is larger than batch {self.batch}")
         if self.patience is not None and self.judge_every is None:
             raise ValueError("patience counts verdicts, and without judge_every there are none")
+        if list(self.restarts) != sorted({*self.restarts}) or not all(0 < part < 1 for part in self.restarts):
+            raise ValueError(f"restarts {list(self.restarts)} are not rising shares of the run between 0 and 1")
         if self.base_width is not None and self.optimizer != "adamw":
             raise ValueError("base_width is a rule for the rates of adamw")
         if self.mean_of_last is not None:
@@ -92,9 +97,11 @@ class TrainConfig(Settings):
 
     def rate(self, step: int) -> float:
         """The learning rate of update `step` (from 0), a function of the global step alone: `share` of the peak, and
-        never less than `final` of it once warm-up is over."""
-        warming = step < self.warmup * self.steps and self.schedule != "t5"
-        part = share(self.schedule, step, self.steps, self.warmup, cooldown=self.cooldown, shape=self.cooldown_shape)
+        never less than `final` of it once warm-up is over. Each restart begins all of it anew."""
+        step, steps = segment(step, self.steps, self.restarts)
+        warming = step < self.warmup * steps and self.schedule != "t5"
+        cooldown, shape = self.cooldown, self.cooldown_shape
+        part = share(self.schedule, step, steps, self.warmup, cooldown=cooldown, shape=shape, ratio=self.ratio)
         return self.peak * (part if warming else self.final + (1.0 - self.final) * part)
 
     def chosen_device(self) -> torch.device:

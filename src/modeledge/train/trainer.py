@@ -57,6 +57,9 @@ class Trainer:
             self.model.compile_blocks()
         for strategy in self.strategies:
             strategy.attach(self.model, self.noise)
+            if strategy.needs_judge and judge is None:
+                what = f"{strategy!r} waits for verdicts, and nothing is marked on the way"
+                raise ModeledgeError("E-CONFIG", what, where="strategies", remedy="set train.judge_every")
         self.model.check_length(config.length if step.objective.longest is None else step.objective.longest)
         reserve = sum(strategy.reserve for strategy in self.strategies)
         self.shape = Shape(config.length + reserve, packed=config.packed, reserve=reserve)
@@ -82,7 +85,7 @@ class Trainer:
         `StopIteration` where the stream is at its end.
         """
         began = time.perf_counter()
-        clock = Clock(self.done, self.config.steps, self._epoch(), self.scores)
+        clock = self._clock()
         self._move(clock)
         batches = self.pull()
         weights = self._weights(batches)
@@ -183,10 +186,12 @@ class Trainer:
         )
         return cache_features(self.model, batches, depth, limit=CACHE)
 
-    def _epoch(self) -> float:
-        """Passes over the data so far, where the stream knows its length."""
+    def _clock(self) -> Clock:
+        """Where training stands; the epoch is that of the stream, where it knows its length."""
         length = len(self.stream) if isinstance(self.stream, Sized) else 0
-        return float(self.place.get("position", 0)) / length if length else 0.0
+        epoch = float(self.place.get("position", 0)) / length if length else math.nan
+        judged, waited = (0, 0) if self.judge is None else (len(self.judge.history), self.judge.waited)
+        return Clock(self.done, self.config.steps, epoch, self.scores, judged, waited)
 
     # ---- many updates
 

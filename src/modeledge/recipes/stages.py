@@ -1,0 +1,119 @@
+"""Several fine-tunings one after the other, in one recipe: intermediate-task fine-tuning.
+
+    model = "…"
+    [[stages]]
+    name = "inference"
+    data = "mnli.csv"
+    [[stages]]
+    name = "entailment"
+    data = "rte.csv"
+
+A body that learned a large related task first can learn a small one better (STILTs, Phang et al. 2018, arXiv
+1811.01088; BERT learned TriviaQA before SQuAD: Devlin et al. 2019, section 4.2). Each stage is a whole run in
+`stages/NAME`, begins with the model of the one before, and has its own head; the last one's model is the result.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from modeledge import files
+from modeledge.config import Settings, to_toml
+from modeledge.recipes.finetune import finetune
+from modeledge.recipes.folder import RECIPE, finished, run_folder
+from modeledge.recipes.hub import find_model
+from modeledge.recipes.recipe import FinetuneRecipe, absolute
+from modeledge.train.session import Listener
+
+BEFORE = "the stage before"  # what stands in the place of a stage's model
+
+
+class StageRecipe(FinetuneRecipe):
+    """One stage: a recipe of `finetune` with a name; its model is that of the stage before."""
+
+    name: str
+    model: str = BEFORE
+
+    def run(self, model: str) -> FinetuneRecipe:
+        """The stage as a run by itself."""
+        own = {field: getattr(self, field) for field in FinetuneRecipe.model_fields}
+        return FinetuneRecipe(**{**own, "model": model})
+
+
+class StagesRecipe(Settings):
+    """A model and what it learns, stage after stage. `seed` is that of every stage that says none."""
+
+    kind: Literal["stages"] = "stages"
+    seed: int = 0
+    model: str
+    revision: str | None = None
+    endpoint: str | None = None
+    stages: tuple[StageRecipe, ...]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StagesRecipe:
+        names = [stage.name for stage in self.stages]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"stages {names} need names of their own, and there is at least one")
+        for stage in self.stages:
+            if not stage.name.replace("-", "").replace("_", "").isalnum():
+                raise ValueError(f"{stage.name!r} cannot name a stage's folder: use letters, digits, - and _")
+            if stage.model != BEFORE or stage.revision or stage.endpoint:
+                raise ValueError(f"stage {stage.name!r} begins where the stage before ended; name the first model once")
+        return self
+
+
+def run_stages(
+    recipe: StagesRecipe,
+    folder: Path,
+    *,
+    listeners: Sequence[Listener] = (),
+    say: Callable[[str], None] = print,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Run all stages in `folder`; returns the marks of the last one, with those of all by name.
+
+    A stage that is done is not run again, one that was stopped goes on where it was.
+    """
+    found = find_model(recipe.model, recipe.revision, recipe.endpoint)
+    first = recipe.model if found.source else str(Path(recipe.model).resolve())
+    stages = tuple(
+        stage.model_copy(
+            update={**_files(stage), "seed": stage.seed if "seed" in stage.model_fields_set else recipe.seed}
+        )
+        for stage in recipe.stages
+    )
+    pinned = found.pins(recipe.endpoint) if found.source else {}
+    recipe = recipe.model_copy(update={"model": first, "stages": stages, **pinned})
+    told: dict[str, Any] = {}
+    with run_folder(folder, to_toml(recipe), resume=resume):
+        model, pins = recipe.model, {"revision": recipe.revision, "endpoint": recipe.endpoint}
+        for number, stage in enumerate(recipe.stages, 1):
+            here = folder / "stages" / stage.name
+            say(f"stage {number} of {len(recipe.stages)}: {stage.name}")
+            if finished(here):
+                say(f"{stage.name} is done")
+                told[stage.name] = files.read_json(here / "results.json")
+            else:
+                own = stage.run(model).model_copy(update=pins)
+                begun = (here / RECIPE).exists()
+                told[stage.name] = finetune(own, here, listeners=listeners, say=say, resume=begun)
+            model, pins = str((here / "model").resolve()), {"revision": None, "endpoint": None}
+        results = {**told[recipe.stages[-1].name], "stages": {n: marks["scores"] for n, marks in told.items()}}
+        files.write_json(folder / "results.json", results)
+        with files.committed_folder(folder / "model", {"schema": 1}) as temporary:
+            for path in Path(model).iterdir():
+                if path.name != files.MANIFEST:
+                    shutil.copy2(path, temporary / path.name)
+        return results
+
+
+def _files(stage: StageRecipe) -> dict[str, Any]:
+    """The stage's paths made absolute."""
+    there = absolute(stage.run(str(Path.cwd())))
+    return {"data": there.data, "test": there.test, "validation": there.validation, "tokenizer": there.tokenizer}

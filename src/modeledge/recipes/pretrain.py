@@ -59,7 +59,8 @@ def pretrain(
     recipe = pinned(absolute(recipe))
     check_judging(recipe)
     check_continuing(recipe)
-    check_body(recipe)
+    if not (resume and finished(folder)):
+        check_body(recipe)
     if recipe.unused:
         say(f"note: {recipe.unused}")
     with run_folder(folder, to_toml(recipe), resume=resume):
@@ -67,12 +68,11 @@ def pretrain(
             say("the run is finished")
             return folder / "model"
         tokenizer, shards = prepare_corpus(recipe, folder, documents, say)
-        trainer = build_trainer(recipe, tokenizer, shards, replay_shards(recipe, folder, tokenizer, say))
+        trainer, stream = ready(recipe, tokenizer, shards, replay_shards(recipe, folder, tokenizer, say))
         if recipe.model.bidirectional or recipe.model.decoder is not None:
             tell(trainer.model, recipe.family, say)
         write_environment(folder, recipe.seed, source_of(trainer.model))
         session = Session(folder, trainer, say=say)
-        stream = stream_of(recipe, trainer.model, tokenizer, shards)
         if resume:
             say(f"resumed after step {session.resume()}")
         else:
@@ -152,17 +152,24 @@ def build_trainer(
     recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards, replay: Shards | None = None
 ) -> Trainer:
     """Model, objective and stream of a recipe under one trainer; `replay` are the shards of its general text."""
+    return ready(recipe, tokenizer, shards, replay)[0]
+
+
+def ready(
+    recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards, replay: Shards | None = None
+) -> tuple[Trainer, ShardStream]:
+    """The trainer of `build_trainer`, and the corpus as its objective cuts it, before any is held out."""
     model = build_model(recipe, tokenizer)
     recipe.objective.check(model.config)
     aim = recipe.objective.on(model, tokenizer)
     objective = aim.build(tokenizer, model.config, recipe.train.length)
     shards.need(objective.prepare.channels)
     recipe.curriculum.apply(objective, recipe.train.batch, recipe.objective.shared)
-    length = recipe.train.length
-    streams: dict[str, ShardStream] = {"": aim.stream(shards, length, recipe.seed)}
+    whole = stream_of(recipe, model, tokenizer, shards)
+    streams: dict[str, ShardStream] = {"": whole}
     if replay is not None:
         replay.need(objective.prepare.channels)
-        streams["replay."] = aim.stream(replay, length, recipe.seed)
+        streams["replay."] = stream_of(recipe, model, tokenizer, replay)
     step = Step(model, objective, noise=Noise(recipe.seed))
     judge = None
     if recipe.held_out:
@@ -173,7 +180,7 @@ def build_trainer(
     stream: Stream = streams[""]
     if recipe.replay is not None and replay is not None:
         stream = MixedStream(list(streams.values()), [1.0 - recipe.replay.share, recipe.replay.share])
-    return Trainer(step, stream, rules(recipe), config=recipe.train, seed=recipe.seed, judge=judge)
+    return Trainer(step, stream, rules(recipe), config=recipe.train, seed=recipe.seed, judge=judge), whole
 
 
 def rules(recipe: PretrainRecipe) -> list[Strategy]:

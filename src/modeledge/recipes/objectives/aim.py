@@ -16,6 +16,7 @@ from modeledge.model.config import TransformerConfig
 from modeledge.model.facts import Facts
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import Objective
+from modeledge.objectives.form import Kind
 from modeledge.tokens import Tokenizer
 
 Body = Literal["encoder", "decoder", "encoder-decoder"]
@@ -33,11 +34,14 @@ class Aim(Settings, ABC):
 
     `bodies` are the towers that it can train. An example of the stream has `tokens(length)` tokens, so that what the
     objective makes of it fills a row of `length`; documents with fewer than `shortest` tokens left are counted and
-    left out. `shared` is how many tokens of the next part a part of a shortened example reads (`Shortened`); `None`
+    left out. `forms` are those that one text can be laid out in, where the recipe may choose (`form = "…"`); `needs` is
+    what a body must have beside its towers. `shared` is how many tokens of the next part a part of a shortened example reads (`Shortened`); `None`
     where examples of this kind cannot be read in parts.
     """
 
     bodies: ClassVar[frozenset[Body]]
+    forms: ClassVar[frozenset[Kind]] = frozenset()
+    needs: ClassVar[str] = ""
     shortest: ClassVar[int] = 2
     shared: ClassVar[int | None] = None
     blends: ClassVar[bool] = True  # may it be a part of a blend, whose parts read one batch alike?

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -152,11 +152,12 @@ class PrefixAim(Mending):
 
     kind: Literal["prefix"] = "prefix"
     share: float | None = Field(default=None, gt=0, lt=1)
+    forms: ClassVar[frozenset[Kind]] = frozenset({"prefix", "encoder-decoder"})
 
     @model_validator(mode="after")
     def _prefixed(self) -> PrefixAim:
-        if self.form == "causal":
-            raise ValueError('a prefix that is read from left to right is kind = "causal"')
+        if self.form is not None and self.form not in self.forms:
+            raise ValueError('kind "prefix" on a decoder that reads from left to right is kind = "causal"')
         return self
 
     def damage(self, signs: Signs) -> Damage:

@@ -33,6 +33,7 @@ from modeledge.recipes.samples import sampling
 from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
 from modeledge.recipes.start import build_model, check_body
 from modeledge.recipes.vocabulary import given_tokenizer, make_tokenizer
+from modeledge.recipes.writing import note_of
 from modeledge.records import Document, Ledger
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer
@@ -86,7 +87,8 @@ def pretrain(
         recipe.objective.beside(trainer.model, trainer.module.objective, tokenizer, folder)
         card = card_of(recipe, trainer, folder)
         words = beginning(trainer, stream)
-        return finish(trainer.model, tokenizer, folder / "model", recipe.family, card=card, words=words)
+        notes = note_of(recipe.objective.writes)
+        return finish(trainer.model, tokenizer, folder / "model", recipe.family, notes, card=card, words=words)
 
 
 def beginning(trainer: Trainer, stream: ShardStream) -> dict[str, Any]:

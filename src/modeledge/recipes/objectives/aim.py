@@ -11,6 +11,7 @@ from modeledge.corpus.pack import How
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import ShardStream, TokenStream
 from modeledge.errors import ModeledgeError
+from modeledge.generate import Way
 from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
 from modeledge.model.facts import Facts
@@ -35,13 +36,14 @@ class Aim(Settings, ABC):
     `bodies` are the towers that it can train. An example of the stream has `tokens(length)` tokens, so that what the
     objective makes of it fills a row of `length`; documents with fewer than `shortest` tokens left are counted and
     left out. `forms` are those that one text can be laid out in, where the recipe may choose (`form = "…"`); `needs` is
-    what a body must have beside its towers. `shared` is how many tokens of the next part a part of a shortened example reads (`Shortened`); `None`
+    what a body must have beside its towers; `writes` is how text is written by a model that foretells no next token. `shared` is how many tokens of the next part a part of a shortened example reads (`Shortened`); `None`
     where examples of this kind cannot be read in parts.
     """
 
     bodies: ClassVar[frozenset[Body]]
     forms: ClassVar[frozenset[Kind]] = frozenset()
     needs: ClassVar[str] = ""
+    writes: ClassVar[Way | None] = None
     shortest: ClassVar[int] = 2
     shared: ClassVar[int | None] = None
     blends: ClassVar[bool] = True  # may it be a part of a blend, whose parts read one batch alike?

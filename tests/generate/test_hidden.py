@@ -48,7 +48,8 @@ def test_a_sequence_is_read_as_it_was_learned() -> None:
     for cut_seed in range(200):  # the training cuts where the noise says: here, where the prompt ends
         noise = Noise(cut_seed)
         ready = ReadingPrepare(Hiding(), "sequence", SEP)(Example(0, np.array([*prompt, 7])), noise)
-        assert ready.target is not None and ready.target.prefix is not None
+        assert ready.target is not None
+        assert ready.target.prefix is not None
         if ready.target.prefix.sum() == len(prompt) + 2:
             break
     assert ready.target.ids.tolist() == [CLS, *prompt, SEP, MASK, SEP]

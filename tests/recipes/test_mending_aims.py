@@ -267,6 +267,15 @@ def test_a_start_that_does_not_fit_is_refused_before_a_corpus_is_built(
     assert towers in caught.value.what
 
 
+def test_a_permutation_without_sentences_is_refused(tmp_path: Path) -> None:
+    """Nothing would be noised, and the model would learn to copy."""
+    lines = [Document(" ".join(random.Random(n).choices(WORDS, k=20)), f"d{n}") for n in range(40)]
+    said = recipe(objective={"kind": "bart", "infill": 0.0})
+    error = raised("E-NO-TARGET", pretrain, said, tmp_path / "run", documents=lines, say=lambda line: None)
+    assert error.where == "objective.permute"
+    assert "no document has two sentences" in error.what
+
+
 def test_a_corpus_is_cut_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Cutting a large corpus takes seconds, and memory for its ranges."""
     cuts = []

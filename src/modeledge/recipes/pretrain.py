@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from modeledge import files
 from modeledge.adapt import Strategy, WidthRule
 from modeledge.config import to_toml
@@ -164,8 +166,10 @@ def ready(
     model = build_model(recipe, tokenizer)
     recipe.objective.check(model.config)
     aim = recipe.objective.on(model, tokenizer)
+    aim.check_length(recipe.train.length)
     objective = aim.build(tokenizer, model.config, recipe.train.length)
     shards.need(objective.prepare.channels)
+    aim.check_corpus(shards)
     recipe.curriculum.apply(objective, recipe.train.batch, recipe.objective.shared)
     whole = stream_of(recipe, model, tokenizer, shards)
     streams: dict[str, ShardStream] = {"": whole}
@@ -193,7 +197,16 @@ def rules(recipe: PretrainRecipe) -> list[Strategy]:
 
 def stream_of(recipe: PretrainRecipe, model: Backbone, tokenizer: Tokenizer, shards: Shards) -> ShardStream:
     """The examples of a corpus, cut as the objective wants them, before any is held out."""
-    return recipe.objective.on(model, tokenizer).stream(shards, recipe.train.length, recipe.seed)
+    aim = recipe.objective.on(model, tokenizer)
+    try:
+        return aim.stream(shards, recipe.train.length, recipe.seed)
+    except ModeledgeError as error:
+        if error.code != "E-NO-RECORDS":
+            raise
+        longest = int(np.diff(shards.documents).max(initial=0))
+        what = f"no document has the {aim.shortest} tokens that an example of objective {aim.kind!r} has at least"
+        why = f"the longest of {len(shards.documents) - 1:,} has {longest:,}, its end of text among them"
+        raise ModeledgeError("E-NO-RECORDS", what, where="the corpus", why=why) from error
 
 
 def pinned(recipe: PretrainRecipe) -> PretrainRecipe:

@@ -1,8 +1,8 @@
 """What a model writes while it is trained: the same prompts every so many steps, in `samples.jsonl`.
 
 A decoder continues the prompts (`continuation`); an encoder fills their masks, a model with both answers what its
-objective makes of an example (`answer`). Nothing of it can be seen in the training: the lots are a function of (seed, "samples", step, prompt), the
-modes of all modules are put back, and no gradient is kept.
+objective makes of an example (`answer`). Nothing of it can be seen in the training: the lots are a function of (seed,
+"samples", step, prompt), the modes of all modules are put back, and no gradient is kept.
 """
 
 from __future__ import annotations

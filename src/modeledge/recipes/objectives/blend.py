@@ -88,6 +88,10 @@ class BlendAim(Aim):
         shortest = max(part.objective.shortest for part in self.parts.values())
         return TokenStream(shards, self.tokens(length), seed, self.cut, shortest=shortest)
 
+    def check_corpus(self, shards: Shards) -> None:
+        for part in self.parts.values():
+            part.objective.check_corpus(shards)
+
     def beside(self, model: Transformer, objective: Objective, tokenizer: Tokenizer, folder: Path) -> None:
         assert isinstance(objective, Blend)
         for name, part in objective.each().items():

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from modeledge.corpus.channels import SALIENT
+from modeledge.corpus.pairs import sentence_begins
+from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
@@ -109,6 +112,12 @@ class BartAim(Mending):
 
     def damage(self, signs: Signs) -> Damage:
         return Bart(signs.mask, self.infill, self.poisson, self.permute, self.masking, self.delete, self.rotate)
+
+    def check_corpus(self, shards: Shards) -> None:
+        if self.permute and len(sentence_begins(shards)) <= np.count_nonzero(np.diff(shards.documents)):
+            what = f"permute is {self.permute:g}, and no document has two sentences to be put in another order"
+            remedy = "set objective.permute = 0, or give documents of several sentences"
+            raise ModeledgeError("E-NO-TARGET", what, where="objective.permute", remedy=remedy)
 
     def signs(self, tokenizer: Tokenizer) -> Signs:
         masks = self.infill or self.masking

@@ -1,8 +1,8 @@
 """Which kind of pre-training fits which architecture: one table, out of what each `Aim` says of itself.
 
-A kind fits a body by its towers (`Aim.bodies`), and a decoder also by how it reads: from left to right, or with a prefix
-that is read both ways (`Aim.forms`). How many layers a side has, and whether two sides share them, changes nothing of
-that; a decoder that was turned to read both ways is an encoder.
+A kind fits a body by its towers (`Aim.bodies`), and a decoder also by how it reads: from left to right, or with a
+prefix that is read both ways (`Aim.forms`). How many layers a side has, and whether two sides share them, changes
+nothing of that; a decoder that was turned to read both ways is an encoder.
 """
 
 from __future__ import annotations

@@ -9,8 +9,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from modeledge import files
 from modeledge.adapt import Strategy, WidthRule
 from modeledge.config import to_toml
@@ -197,16 +195,7 @@ def rules(recipe: PretrainRecipe) -> list[Strategy]:
 
 def stream_of(recipe: PretrainRecipe, model: Backbone, tokenizer: Tokenizer, shards: Shards) -> ShardStream:
     """The examples of a corpus, cut as the objective wants them, before any is held out."""
-    aim = recipe.objective.on(model, tokenizer)
-    try:
-        return aim.stream(shards, recipe.train.length, recipe.seed)
-    except ModeledgeError as error:
-        if error.code != "E-NO-RECORDS":
-            raise
-        longest = int(np.diff(shards.documents).max(initial=0))
-        what = f"no document has the {aim.shortest} tokens that an example of objective {aim.kind!r} has at least"
-        why = f"the longest of {len(shards.documents) - 1:,} has {longest:,}, its end of text among them"
-        raise ModeledgeError("E-NO-RECORDS", what, where="the corpus", why=why) from error
+    return recipe.objective.on(model, tokenizer).stream(shards, recipe.train.length, recipe.seed)
 
 
 def pinned(recipe: PretrainRecipe) -> PretrainRecipe:

@@ -42,8 +42,8 @@ class Look:
 def guess_among(path: Path, layouts: Mapping[str, Layout]) -> str | None:
     """The one layout that fits a file or folder best; None where none does, or two do equally well.
 
-    A file that none fits is what its ending says, where that is the name of a format: whoever reads it then names the
-    line that is wrong.
+    A file that none fits, or several do, is what its ending says, where that is the name of a format: whoever reads it
+    then names the line that is wrong.
 
     Raises `E-NO-FILE` and its kin for a path that cannot be read.
     """
@@ -67,7 +67,7 @@ def guess_among(path: Path, layouts: Mapping[str, Layout]) -> str | None:
     best = max(scores.values(), default=())
     winners = [name for name, score in scores.items() if score == best]
     told = ENDINGS.get(uncompressed(path).rpartition(".")[2].lower())
-    if not winners and told in layouts and path.is_file():
+    if len(winners) != 1 and told in layouts and path.is_file():
         return told
     return winners[0] if len(winners) == 1 else None
 

@@ -81,6 +81,9 @@ def test_every_kind_runs_and_its_model_opens(name: str, text: Path, tmp_path: Pa
     if name != "unilm":
         assert seen == TERMS[name]
     assert set(load_model(folder).heads) == {"lm"}
+    if name == "diffusion":
+        assert set(lines[-1]["eval"]) == {"loss", "perplexity_bound"}
+        assert lines[-1]["eval"]["perplexity_bound"] == pytest.approx(np.exp(lines[-1]["eval"]["loss"]))
     opened = Model.load(tmp_path / "run")
     assert opened.writes == {"diffusion": "uncover", "unilm": "sequence"}.get(name)
     if opened.writes is not None:

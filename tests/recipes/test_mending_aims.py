@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -288,6 +289,9 @@ def test_a_corpus_is_cut_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     said = recipe(objective={"kind": "prefix"}, held_out=0.2, samples={"every": 2, "tokens": 3})
     pretrain(said, tmp_path / "run", documents=[Document(text(90), "a")], say=lambda line: None)
     assert len(cuts) == 1
+    marks = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["eval"]
+    assert set(marks) == {"loss", "perplexity", "bits_per_byte"}  # the rest of a text is text: its loss is a likelihood
+    assert marks["perplexity"] == pytest.approx(math.exp(marks["loss"]))
 
 
 def test_a_curriculum_of_a_number_that_is_not_there_names_the_key(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def patterns(draw, *, whole: bool = False):
     queries = draw(st.integers(1, keys))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     causal, window = draw(st.booleans()), draw(st.sampled_from([None, None, 1, 2, 4]))
-    shared = 0 if whole else draw(st.integers(0, keys - queries))
+    shared = draw(st.integers(0, 3 if whole else keys - queries))
     if whole:
         segments = np.ones((rows, keys), dtype=np.int64)
         positions = np.broadcast_to(np.arange(keys), (rows, keys)).copy()
@@ -87,6 +87,7 @@ def patterns(draw, *, whole: bool = False):
     prefixes = None if prefix is None else torch.from_numpy(prefix)
     marks = Marks(*tensors, prefixes)
     asking = Marks(*(t[:, keys - queries :] for t in tensors), None if prefixes is None else prefixes[:, -queries:])
+    marks = marks.led(shared) if whole else marks  # as a prefix stands before rows that are whole
     return Pattern(causal, window, asking, marks, shared=shared, whole=whole)
 
 

@@ -121,7 +121,7 @@ def _asked(
     """What is read for each choice; how many share a token with their prompt, and how many prompts were cut."""
     asked: list[_Asked] = []
     crossed = cut = 0
-    before, limit = begins(tokenizer), model.config.positions
+    before, limit = begins(tokenizer), model.room
     for prompt, texts in zip(prompts, choices, strict=True):
         alone = tokenizer.encode(prompt)
         for choice in texts:

@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from modeledge.model import config as shapes
 from modeledge.model.cache import Cache
 from modeledge.model.draw import Draw, Mask
-from modeledge.model.linear import Linear, build_norm
+from modeledge.model.linear import Linear, build_norm, joinable, joined
 from modeledge.model.pattern import Pattern
 from modeledge.model.position import Angles, turned
+from modeledge.model.working import Working
 
 
 @dataclass(frozen=True)
 class Way:
-    """What one forward pass tells each layer beside its states."""
+    """What one forward pass tells each layer beside its states. `given` are keys and values `[kv_heads, n, head_width]`
+    that stand before those of the tokens, `over` those before the source's."""
 
     pattern: Pattern
     angles: Angles | None
@@ -33,6 +35,8 @@ class Way:
     score: Tensor | None = None
     cross: Pattern | None = None
     source: Tensor | None = None
+    given: tuple[Tensor, Tensor] | None = None
+    over: tuple[Tensor, Tensor] | None = None
 
 
 def attention(
@@ -124,6 +128,12 @@ def _products(
     return states.view(rows, heads, queries, width), kept
 
 
+def led(given: tuple[Tensor, Tensor], key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values `[rows, kv_heads, n, head_width]` behind those that are given to every row."""
+    first, second = (x.to(key.dtype).expand(len(key), *x.shape) for x in given)
+    return torch.cat((first, key), 2), torch.cat((second, value), 2)
+
+
 class SelfAttention(nn.Module):
     """Queries, keys, values, attention, output projection. Weights are stored as the family stores them."""
 
@@ -141,6 +151,7 @@ class SelfAttention(nn.Module):
             self.query = Linear(width, inner, bias=config.bias)
             self.key = Linear(width, inner_kv, bias=config.bias)
             self.value = Linear(width, inner_kv, bias=config.bias)
+            self.working = Working()
         self.fused = config.qkv == "fused"
         self.whole_norm = config.qk_norm == "whole"
         normed = (inner, inner_kv) if self.whole_norm else (self.head_width, self.head_width)
@@ -161,7 +172,9 @@ class SelfAttention(nn.Module):
         query, key = turned(query, way.angles), turned(key, way.angles)
         query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
         if way.cache is not None:
-            key, value = way.cache.write(way.layer, key, value)
+            key, value = way.cache.write(way.layer, key, value, way.given)
+        elif way.given is not None:
+            key, value = led(way.given, key, value)
         states, weights = attention(
             query,
             key,
@@ -180,12 +193,10 @@ class SelfAttention(nn.Module):
         if self.fused:
             return torch.split(self.qkv(x), self.sizes, -1)
         parts = (self.query, self.key, self.value)
-        plain = all(type(part) is Linear and part.weight.requires_grad for part in parts)
-        if not (plain and torch.is_grad_enabled()):
+        pays = self.query.weight.requires_grad or self.query.weight.dtype is not x.dtype
+        if not (pays and torch.is_grad_enabled() and joinable(parts)):
             return tuple(part(x) for part in parts)
-        weight = torch.cat(tuple(part.weight for part in parts)).to(x.dtype)  # one product instead of three
-        biases = tuple(part.bias for part in parts if part.bias is not None)
-        return torch.split(F.linear(x, weight, torch.cat(biases).to(x.dtype) if biases else None), self.sizes, -1)
+        return joined(parts, x, self.sizes, self.working)
 
 
 class CrossAttention(nn.Module):
@@ -220,6 +231,8 @@ class CrossAttention(nn.Module):
                 part(way.source).view(rows, -1, self.kv_heads, self.head_width).transpose(1, 2)
                 for part in (self.key, self.value)
             )
+            if way.over is not None:
+                key, value = led(way.over, key, value)
             if way.cache is not None:
                 way.cache.keep_source(way.layer, key, value)
         else:

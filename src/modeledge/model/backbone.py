@@ -40,7 +40,8 @@ class States:
     `last [rows, seq, width]`; `encoder`: the encoder's last states, where there is one; `layers`: the embeddings and
     each layer's output (the last one normed), `encoder_layers` the same of an encoder that a decoder reads;
     `attention`: each layer's weights `[rows, heads, queries, keys]`, in a decoder that reads an encoder each followed
-    by those over the source, `encoder_attention` likewise; `cache`: the next one, where one was given.
+    by those over the source, `encoder_attention` likewise; `cache`: the next one, where one was given. All are of the
+    tokens alone: what stands before an example without being read (`modeledge.model.lead`) is left out.
     """
 
     last: Tensor
@@ -144,8 +145,22 @@ class Backbone(nn.Module):
         """Scores over the vocabulary `[..., vocab]` for states `[..., width]`."""
         return self.heads[head](states, self.table)  # type: ignore[no-any-return]
 
+    @property
+    def taken(self) -> int:
+        """Positions that prompts and prefixes take before each example."""
+        return 0
+
+    @property
+    def room(self) -> int | None:
+        """The longest example that fits the positions beside what stands before it; `None`: there is no limit."""
+        limit = self.config.positions
+        return None if limit is None else max(limit - self.taken, 0)
+
     def check_length(self, length: int) -> None:
         """Refuse examples longer than the positions that the model knows (`E-POSITION`)."""
-        limit = self.config.positions
-        if limit is not None and length > limit:
-            raise ModeledgeError("E-POSITION", f"length {length} is beyond the model's {limit} positions")
+        limit, taken = self.config.positions, self.taken
+        if limit is not None and length + taken > limit:
+            what = f"length {length} is beyond the model's {limit} positions"
+            what += f", {taken} of which stand before each example" if taken else ""
+            remedy = f"shorten the rows to {limit - taken} tokens, or give fewer positions" if taken < limit else ""
+            raise ModeledgeError("E-POSITION", what, remedy=remedy if taken else "")

@@ -13,7 +13,7 @@ from modeledge.model.attention import CrossAttention, SelfAttention, Way
 from modeledge.model.batch import Side
 from modeledge.model.cache import Cache
 from modeledge.model.config import Stack
-from modeledge.model.draw import Draw, add_dropped, dropped
+from modeledge.model.draw import Draw, add_dropped, drawing_again, dropped
 from modeledge.model.feedforward import FeedForward
 from modeledge.model.linear import build_norm
 from modeledge.model.pattern import Marks, Pattern
@@ -23,15 +23,33 @@ from modeledge.model.position import Angles, build_position
 @dataclass(frozen=True)
 class Source:
     """What a decoder reads: the encoder's states `[rows, seq, width]` (`None` where a cache holds what is made of
-    them), and who is who there."""
+    them), and who is who there. `given` are keys and values of each layer before those of the source
+    `[layers, 2, kv_heads, shared, head_width]`, and the first `shared` of `marks` are theirs."""
 
     states: Tensor | None
     marks: Marks
     whole: bool
+    shared: int = 0
+    given: Tensor | None = None
 
     def pattern(self, queries: Marks, whole: bool) -> Pattern:
         """Each query sees the source of its own example, all of it."""
-        return Pattern(False, None, queries, self.marks, whole=self.whole and whole, cross=True)
+        whole = self.whole and whole
+        return Pattern(False, None, queries, self.marks, shared=self.shared, whole=whole, cross=True)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a tower reads beside its states: a `source`, and keys and values that stand before those of the tokens in
+    each layer, `given [layers, 2, kv_heads, n, head_width]`. `both_ways`: a tower of a model with `share_sides` reads
+    the source itself."""
+
+    source: Source | None = None
+    given: Tensor | None = None
+    both_ways: bool = False
+
+
+NOTHING_ELSE = Beside()
 
 
 class Block(nn.Module):
@@ -135,9 +153,7 @@ class Tower(nn.Module):
         layers: list[Tensor] | None,
         weights: list[Tensor] | None,
         first: int = 0,
-        source: Source | None = None,
-        *,
-        both_ways: bool = False,
+        beside: Beside = NOTHING_ELSE,
     ) -> Tensor:
         """Embedded tokens → last states `[rows, seq, width]`; `layers` and `weights` are filled where they are lists.
 
@@ -145,7 +161,7 @@ class Tower(nn.Module):
         """
         if layers is not None:
             layers.append(x)
-        x = self.through(x, side, draw, range(first, self.depth), cache, layers, weights, source, both_ways)
+        x = self.through(x, side, draw, range(first, self.depth), cache, layers, weights, beside)
         if self.final_norm is not None:
             x = self.final_norm(x)
             x = dropped(x, draw.mask(x, self.rate, "last") if self.final_norm.training else None)
@@ -162,16 +178,17 @@ class Tower(nn.Module):
         cache: Cache | None = None,
         layers: list[Tensor] | None = None,
         weights: list[Tensor] | None = None,
-        source: Source | None = None,
-        both_ways: bool = False,
+        beside: Beside = NOTHING_ELSE,
     ) -> Tensor:
         """States `[rows, seq, width]` through the blocks `numbers`, before the last norm.
 
         A block in eval mode drops nothing, also in a model that trains: frozen blocks give the same states each time.
         """
-        queries, causal = Marks.of(side), self.causal and not both_ways
-        fresh = cache is None or cache.filled == side.ids.shape[1]  # a first reading sees itself alone, prefix and all
-        keys, whole = (queries, side.whole) if cache is None or fresh else (cache.marks(), cache.whole)
+        source, given = beside.source, beside.given
+        queries, causal = Marks.of(side), self.causal and not beside.both_ways
+        shared = cache.shared if cache is not None else 0 if given is None else given.shape[3]
+        fresh = cache is None or cache.filled == shared + side.ids.shape[1]  # it sees itself alone, prefix and all
+        keys, whole = (queries.led(shared), side.whole) if cache is None or fresh else (cache.marks(), cache.whole)
         cross = None if source is None else source.pattern(queries, whole)
         score = self.position.score(queries, keys, whole=whole, causal=causal)
         far = self.position.far(queries, keys)
@@ -180,7 +197,7 @@ class Tower(nn.Module):
         for number in numbers:
             block, window = self.block(number), self.windows[number % len(self.windows)]
             if window not in patterns:
-                patterns[window] = Pattern(causal, window, queries, keys, whole=whole)
+                patterns[window] = Pattern(causal, window, queries, keys, shared=shared, whole=whole)
             local, turns = window is not None, self.position.turns(number)
             if turns and local not in angles:
                 angles[local] = self.position.angles(side.positions, x.dtype, local=local, far=far)
@@ -195,6 +212,8 @@ class Tower(nn.Module):
                 score,
                 cross,
                 None if source is None else source.states,
+                pair_of(given, number),
+                pair_of(None if source is None else source.given, number),
             )
             x, seen, over = self._run(block, x, way)
             if layers is not None:
@@ -206,7 +225,12 @@ class Tower(nn.Module):
     def _run(self, block: Block, x: Tensor, way: Way) -> tuple[Tensor, Tensor | None, Tensor | None]:
         out: tuple[Tensor, Tensor | None, Tensor | None]
         if self.checkpointing and torch.is_grad_enabled() and way.cache is None and not way.weights:
-            out = checkpoint(block, x, way, use_reentrant=False, preserve_rng_state=False)
+            out = checkpoint(block, x, way, use_reentrant=False, preserve_rng_state=False, context_fn=drawing_again)
             return out
         out = block(x, way)
         return out
+
+
+def pair_of(given: Tensor | None, layer: int) -> tuple[Tensor, Tensor] | None:
+    """The keys and the values that are given to a layer, `[kv_heads, n, head_width]` each."""
+    return None if given is None else (given[layer, 0], given[layer, 1])

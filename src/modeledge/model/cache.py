@@ -22,7 +22,8 @@ class Cache:
 
     A token's heads lie together: a CPU reads the filled part of such a buffer up to twice as fast. A decoder that reads
     an encoder keeps each layer's keys and values of the source `[rows, kv_heads, seq, head_width]` in `sources`, and
-    who is who there in `source`.
+    who is who there in `source`. The first `shared` of the keys (`source_shared` of the source's) were given and belong
+    to no text.
     """
 
     keys: tuple[Tensor, ...]
@@ -34,6 +35,8 @@ class Cache:
     source: Marks | None = None
     source_whole: bool = True
     sources: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    shared: int = 0
+    source_shared: int = 0
 
     @staticmethod
     def empty(
@@ -51,34 +54,49 @@ class Cache:
         marks = torch.zeros(2, rows, capacity, dtype=torch.long, device=device)
         return Cache(buffers(), buffers(), marks[0], marks[1])
 
-    def extended(self, side: Side) -> Cache:
-        """The cache after the tokens of `side`: their marks are written, room for their keys and values is claimed."""
+    @property
+    def begun(self) -> bool:
+        """Was anything read?"""
+        return self.filled > 0
+
+    def extended(self, side: Side, shared: int = 0) -> Cache:
+        """The cache after the tokens of `side`: their marks are written, room for their keys and values is claimed. At
+        the first reading also room for `shared` keys that are given before all others."""
         assert side.prefix is None or self.filled == 0, (
             "a prefix is read first: a cache does not remember which tokens stood in one"
         )
-        start, stop = self.filled, self.filled + side.ids.shape[1]
+        shared = self.shared if self.begun else shared
+        start = self.filled if self.begun else shared
+        stop = start + side.ids.shape[1]
         if stop > self.positions.shape[1]:
             what = f"{stop} tokens do not fit a cache of {self.positions.shape[1]}"
             raise ModeledgeError("E-POSITION", what, remedy="ask for fewer new tokens")
+        self.positions[:, :shared] = torch.arange(shared, device=self.positions.device)
         self.positions[:, start:stop] = side.positions
         self.segments[:, start:stop] = side.segments
-        return replace(self, filled=stop, whole=self.whole and side.whole)
+        return replace(self, filled=stop, whole=self.whole and side.whole, shared=shared)
 
     def marks(self) -> Marks:
         """Positions and segments of everything read so far."""
         return Marks(self.positions[:, : self.filled], self.segments[:, : self.filled])
 
-    def write(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Append this layer's new keys and values `[rows, kv_heads, new, head_width]`; return all of them."""
+    def write(
+        self, layer: int, key: Tensor, value: Tensor, given: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Append this layer's new keys and values `[rows, kv_heads, new, head_width]`; return all of them. Those that
+        are `given` `[kv_heads, shared, head_width]` come first, at the first reading."""
         start = self.filled - key.shape[2]
+        if given is not None and start == self.shared:
+            self.keys[layer][:, :start] = given[0].transpose(0, 1)
+            self.values[layer][:, :start] = given[1].transpose(0, 1)
         self.keys[layer][:, start : self.filled] = key.transpose(1, 2)
         self.values[layer][:, start : self.filled] = value.transpose(1, 2)
         keys, values = self.keys[layer][:, : self.filled], self.values[layer][:, : self.filled]
         return keys.transpose(1, 2), values.transpose(1, 2)
 
-    def of_source(self, marks: Marks, whole: bool) -> Cache:
+    def of_source(self, marks: Marks, whole: bool, shared: int = 0) -> Cache:
         """The cache of another source, of which it knows who is who, and no keys and values yet."""
-        return replace(self, source=marks, source_whole=whole, sources={})
+        return replace(self, source=marks, source_whole=whole, source_shared=shared, sources={})
 
     def source_at(self, layer: int) -> tuple[Tensor, Tensor] | None:
         """Keys and values of the source in this layer, once they were made."""

@@ -22,6 +22,17 @@ class Marks:
     def of(side: Side) -> Marks:
         return Marks(side.positions, side.segments, side.prefix)
 
+    def led(self, count: int) -> Marks:
+        """The marks with those of `count` keys before them that belong to no text and stand at positions from 0."""
+        if not count:
+            return self
+        rows, device = len(self.positions), self.positions.device
+        before = torch.arange(count, device=device).expand(rows, count)
+        none = torch.zeros_like(before)
+        prefix = None if self.prefix is None else torch.cat((none.bool(), self.prefix), 1)
+        positions, segments = torch.cat((before, self.positions), 1), torch.cat((none, self.segments), 1)
+        return Marks(positions, segments, prefix)
+
     def rows(self, chosen: Tensor) -> Marks:
         """The marks of some rows alone."""
         return Marks(

@@ -145,15 +145,15 @@ class View:
             pieces = [p for p in (ready.source, ready.target) if p is not None and p.ids.ndim == 1 and len(p.ids)]
             if any(not 0 <= p.ids.min() <= p.ids.max() < rows for p in pieces) or self.beyond(ready):
                 return False
-            if self.longest(ready) > (self.model.config.positions or np.inf):
+            if self.model.room is not None and self.longest(ready) > self.model.room:
                 return False
         return not self.unprepared and bool(self.prepared)
 
     def longest(self, ready: Prepared) -> int:
-        """How many positions an example takes: those of its longest part, with what a strategy keeps free before it."""
+        """How many positions an example takes: those of its longest part."""
         pieces = [p for p in (ready.source, ready.target) if p is not None]
         parts = (b - a for p in pieces for a, b in pairwise((0, *p.breaks, len(p.ids))))
-        return max(parts, default=0) + self.trainer.shape.reserve
+        return max(parts, default=0)
 
     def beyond(self, ready: Prepared) -> str | None:
         """The first name whose labels with a weight are none that its head knows; `None` where all are."""

@@ -80,10 +80,10 @@ def fresh_heads(view: View) -> Iterator[Finding]:
 
 def positions(view: View) -> Iterator[Finding]:
     """No example, and no part of one, is longer than the positions that the model knows."""
-    limit = view.model.config.positions
+    limit = view.model.room
     if limit is None:
         return
-    longest = view.trainer.module.objective.longest or view.trainer.shape.seq
+    longest = view.trainer.module.objective.longest or view.trainer.config.length
     if longest > limit:
         what = f"train.length = {longest} is beyond the model's {limit} positions"
         yield Finding("E-POSITION", what, "train.length", f"set it to {limit} or less")

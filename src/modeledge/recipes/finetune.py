@@ -24,6 +24,7 @@ from modeledge.model.linear import Linear
 from modeledge.objectives import Step
 from modeledge.recipes.benchmark import stated
 from modeledge.recipes.card import Card, base_of
+from modeledge.recipes.cost import watch, write_costs
 from modeledge.recipes.folder import run_folder
 from modeledge.recipes.gate import guard, said_beside, view_of_tuning
 from modeledge.recipes.heads import announce, settle, words_of
@@ -34,7 +35,7 @@ from modeledge.recipes.recipe import FinetuneRecipe, absolute
 from modeledge.recipes.reshaped import reshaped, tell
 from modeledge.recipes.rows import Parts, Rows, split_rows, task_named
 from modeledge.recipes.scratch import check_preset, starting_model
-from modeledge.recipes.strategy import make_strategy
+from modeledge.recipes.strategy import make_strategy, worded
 from modeledge.records import Example
 from modeledge.seed import Noise
 from modeledge.tasks import (
@@ -45,6 +46,7 @@ from modeledge.tasks import (
     answers,
     judge_on,
 )
+from modeledge.tasks.labels import Labels
 from modeledge.tokens import Tokenizer
 from modeledge.train import Judge, Session, Trainer
 from modeledge.train.session import Listener, write_environment
@@ -96,6 +98,7 @@ def finetune(
         ready = make_ready(recipe, parts, found, say)
         tokenizer, model, task, trainer = ready.tokenizer, ready.model, ready.task, ready.trainer
         write_environment(folder, recipe.seed, found.source)
+        watch()
         session = Session(folder, trainer, say=say)
         if resume:
             say(f"resumed after step {session.resume()}")
@@ -103,6 +106,7 @@ def finetune(
             guard(recipe, view_of_tuning(recipe, ready, parts, folder), say)
         session.run(listeners)
         session.conclude()
+        write_costs(trainer, folder, len(ready.examples))
         for strategy in trainer.strategies:
             if strategy.mergeable:
                 strategy.merge(model)
@@ -115,6 +119,9 @@ def finetune(
         form = settle(model, task.objective.heads, recipe.family, say)
         analysis = analyse(task, told, ready.held, seed=recipe.seed)
         results = {**marks(task, told, ready.held, recipe.seed), "rows": counts, "analysis": analysis, "form": form}
+        if recipe.mark_train:
+            seen = ready.examples[: recipe.mark_train]
+            results["train_scores"] = marks(task, answers(task, model, seen), seen, recipe.seed)["scores"]
         files.write_json(folder / "results.json", results)
         files.write_json(folder / ANSWERS, answered(task, told, ready.held))
         card = card_of(recipe, ready.base, results, task.card)
@@ -208,7 +215,9 @@ def build_trainer(
     step = Step(model, task.objective, noise=Noise(recipe.seed))
     model.load_state_dict({**model.state_dict(), **kept})
     stream = ListStream(examples, recipe.seed)
-    strategies = [make_strategy(s) for s in recipe.strategies]
+    labels = getattr(task, "labels", None)
+    classes = labels.names if isinstance(labels, Labels) else ()
+    strategies = [worded(make_strategy(s), task.tokenizer, classes) for s in recipe.strategies]
     return Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)
 
 

@@ -108,7 +108,7 @@ class Sampler:
 
     def _written(self, model: Backbone, ids: Sequence[IntArray], noise: Noise, start: Sequence[int] = ()) -> Any:
         eos, asked = self.tokenizer.specials.eos, self.recipe
-        longest = model.config.positions
+        longest = model.room
         room = asked.tokens if longest is None else min(asked.tokens, longest - max(map(len, ids), default=0))
         if room < 1:
             what = f"a prompt leaves no room in {longest} positions"

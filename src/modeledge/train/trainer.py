@@ -55,11 +55,11 @@ class Trainer:
         self.model.checkpoint_blocks(config.recompute)
         if config.compile:
             self.model.compile_blocks()
-        self.model.check_length(config.length if step.objective.longest is None else step.objective.longest)
         for strategy in self.strategies:
             strategy.attach(self.model, self.noise)
+        self.model.check_length(config.length if step.objective.longest is None else step.objective.longest)
         reserve = sum(strategy.reserve for strategy in self.strategies)
-        self.shape = Shape(config.length, packed=config.packed, reserve=reserve)
+        self.shape = Shape(config.length + reserve, packed=config.packed, reserve=reserve)
         if step.objective.couples and config.micro_batch not in (None, config.batch):
             raise ModeledgeError("E-SPLIT", "examples of this objective see each other", where="train.micro_batch")
         parameters = dict(step.named_parameters())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from layouts_small import ARC, CONLLU, COQA, ELI5, MULTIRC, NLI, RACE, RECORD, SEMEVAL, TACRED, lines, qa, squad, tsv
 
-from modeledge.corpus.layouts import read_layout
+from modeledge.corpus.layouts import guess_layout, read_layout
 from modeledge.errors import CATALOGUE, ModeledgeError
 from modeledge.records import Ledger
 
@@ -226,3 +227,25 @@ def test_sides_are_the_ones_that_were_named(tmp_path: Path) -> None:
         read_layout("parallel", path)
     with pytest.raises(ModeledgeError, match=r"E-USAGE.*not 3"):
         read_layout("parallel", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "wrong"),
+    [
+        ("a.conll", ["EU B-ORG", "says O", "", "alone", "", "a O"], 4),
+        ("a.conll", ["alone", "", "EU B-ORG", "says O"], 1),
+        ("a.conll", ["EU B-ORG", "says O more"], 2),
+        ("a.conllu", ["# text = The", "1\tThe\tthe\tDET", ""], 2),
+        ("a.conllu.gz", ["hello", ""], 1),
+    ],
+)
+def test_a_wrong_line_of_a_file_of_tags_is_named(name: str, lines: list[str], wrong: int, tmp_path: Path) -> None:
+    """Nobody named the layout, and the line is what keeps it from being recognised: the ending says what it is."""
+    path = tmp_path / name
+    data = "\n".join(lines).encode() + b"\n"
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    guessed = guess_layout(path)
+    assert guessed == ("conllu" if "conllu" in name else "columns")
+    with pytest.raises(ModeledgeError) as caught:
+        read_layout(str(guessed), path)
+    assert caught.value.where == f"{path}:{wrong}"

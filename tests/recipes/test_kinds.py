@@ -9,16 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 from test_pretrain import STACK, quiet, recipe, sentences
+from typer.testing import CliRunner
 
+from modeledge.cli import app
 from modeledge.config import load_config, to_toml
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
 from modeledge.families import load_model
 from modeledge.objectives.middle import NAMES
 from modeledge.recipes.curriculum import Course
+from modeledge.recipes.models import save
 from modeledge.recipes.objectives import AIMS
 from modeledge.recipes.pretrain import build_trainer, pretrain, stream_of
 from modeledge.recipes.recipe import PretrainRecipe
+from modeledge.recipes.use import Model
+from modeledge.recipes.writing import WRITING
 from modeledge.tokens import Tokenizer, train_tokenizer
 
 LEARNED = {**STACK, "position": {"kind": "learned", "length": 40}}
@@ -76,6 +81,35 @@ def test_every_kind_runs_and_its_model_opens(name: str, text: Path, tmp_path: Pa
     if name != "unilm":
         assert seen == TERMS[name]
     assert set(load_model(folder).heads) == {"lm"}
+    if name == "diffusion":
+        assert set(lines[-1]["eval"]) == {"loss", "perplexity_bound"}
+        assert lines[-1]["eval"]["perplexity_bound"] == pytest.approx(np.exp(lines[-1]["eval"]["loss"]))
+    opened = Model.load(tmp_path / "run")
+    assert opened.writes == {"diffusion": "uncover", "unilm": "sequence"}.get(name)
+    if opened.writes is not None:
+        check_writing(opened, tmp_path)
+
+
+def check_writing(asked: Model, folder: Path) -> None:
+    """A model that guesses hidden tokens says so, writes, and still does in another folder."""
+    how: dict[str, Any] = {"max_new_tokens": 6, "seed": 3, **({"steps": 4} if asked.writes == "uncover" else {})}
+    told = asked.generate(["the quick", "a dog"], **how)
+    assert len(told) == 2
+    save(asked, folder / "copy", to="modeledge")
+    again = Model.load(folder / "copy")
+    assert again.generate(["the quick", "a dog"], **how) == told
+    if asked.writes == "sequence":
+        with pytest.raises(ModeledgeError, match="E-USAGE: steps"):
+            asked.generate("a", steps=3)
+    done = CliRunner().invoke(
+        app, ["generate", str(folder / "run"), "the quick", "--max-new-tokens", "6", "--seed", "3"]
+    )
+    assert done.exit_code == 0, done.output
+    assert ("masked diffusion" if asked.writes == "uncover" else "both ways") in done.stderr
+    assert done.stdout.startswith("the quick")
+    (folder / "copy" / WRITING).write_text('{"writes": "loudly"}')
+    with pytest.raises(ModeledgeError, match=r"E-RUN-FOLDER.*writing\.json"):
+        Model.load(folder / "copy")
 
 
 def test_every_kind_of_this_page_is_in_the_table() -> None:
@@ -191,3 +225,28 @@ def test_what_a_recipe_cannot_blend(text: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(ModeledgeError, match=code):
             pretrain(recipe([str(text)], objective=objective), tmp_path / "run", say=quiet)
+
+
+@pytest.mark.parametrize(
+    ("body", "objective", "length", "words"),
+    [
+        ("encoder", {"kind": "masked"}, 2, "'masked' has room for 0 tokens of text in a row of 2"),
+        ("encoder", {"kind": "diffusion"}, 3, "'diffusion' has room for 1 tokens"),
+        ("decoder", {"kind": "unilm"}, 4, "'unilm' has room for 1 tokens"),
+        ("decoder", {"kind": "multi-token", "ahead": 40}, 32, "ahead is 40, and a row of 32"),
+    ],
+)
+def test_rows_too_short_for_an_objective(
+    body: str, objective: dict[str, Any], length: int, words: str, text: Path, tmp_path: Path
+) -> None:
+    """Before the first step, with the name of the objective."""
+    train_tokenizer([text.read_text()], vocab_size=300).save(tmp_path / "t")
+    made = recipe(
+        [str(text)],
+        model={"shape": BODIES[body]},
+        objective=objective,
+        tokenizer={"path": str(tmp_path / "t")},
+        train={"steps": 1, "batch": 2, "length": length},
+    )
+    with pytest.raises(ModeledgeError, match=rf"E-CONFIG-VALUE.*{words}"):
+        pretrain(made, tmp_path / "run", say=quiet)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 import pytest
 
 from modeledge.config import load_config
+from modeledge.corpus import stream
+from modeledge.corpus.pack import cut_examples
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
-from modeledge.families import load_model, start_of
+from modeledge.families import load_model, save_model, start_of
 from modeledge.model import Transformer
 from modeledge.objectives import Bart, Form, PrefixLM, RandomSpans, Split
 from modeledge.recipes.objectives import AIMS
@@ -201,9 +204,9 @@ def test_each_kind_trains_through_every_check(case: tuple[str, dict[str, Any]], 
     assert all(2 < loss < 8 for loss in losses)
     known, kept = Tokenizer.load(out), Shards.open(tmp_path / "run" / "corpus")
     trained = load_model(out)
-    stream = stream_of(asked, trained, known, kept)
+    cut = stream_of(asked, trained, known, kept)
     built = asked.objective.on(trained, known).build(known, trained.config, 48)
-    longest = max(max(built.prepare(stream.example(i), _noise(i)).lengths()) for i in range(len(stream)))
+    longest = max(max(built.prepare(cut.example(i), _noise(i)).lengths()) for i in range(len(cut)))
     assert 30 < longest <= 48
     assert set(kept.channels) >= asked.objective.channels == built.prepare.channels
 
@@ -234,13 +237,61 @@ def test_the_finished_model_begins_as_it_learned_to(fields: dict[str, Any], role
 
 def test_a_body_that_does_not_fit_is_refused_before_a_corpus_is_built(tmp_path: Path) -> None:
     said = recipe("encoder", objective={"kind": "causal"})
-
-    def unread() -> Iterator[Document]:
-        raise AssertionError("the texts were read")
-        yield
-
     found = raised("E-CONFIG", pretrain, said, tmp_path / "run", documents=unread(), say=lambda line: None)
     assert found.where == "objective.kind"
+
+
+def unread() -> Iterator[Document]:
+    raise AssertionError("the texts were read")
+    yield
+
+
+@pytest.mark.parametrize(
+    ("body", "turned", "kind", "towers"),
+    [
+        ("decoder", {}, "masked", "a decoder"),
+        ("decoder", {"bidirectional": True}, "causal", "an encoder"),
+        ("encoder", {"decoder": "shared"}, "masked", "an encoder-decoder"),
+        ("both", {"bidirectional": True}, "masked", "it reads an encoder"),
+        ("encoder", {"decoder": "copied", "bidirectional": True}, "denoise", "not both at once"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused_before_a_corpus_is_built(
+    body: str, turned: dict[str, Any], kind: str, towers: str, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    """As the recipe turns it, from its configuration alone."""
+    save_model(model(body), tmp_path / "start", family="modeledge")
+    tokenizer.save(tmp_path / "start")
+    said = recipe(model={"start": str(tmp_path / "start"), **turned}, objective={"kind": kind})
+    with pytest.raises(ModeledgeError) as caught:
+        pretrain(said, tmp_path / "run", documents=unread(), say=lambda line: None)
+    assert towers in caught.value.what
+
+
+def test_a_permutation_without_sentences_is_refused(tmp_path: Path) -> None:
+    """Nothing would be noised, and the model would learn to copy."""
+    lines = [Document(" ".join(random.Random(n).choices(WORDS, k=20)), f"d{n}") for n in range(40)]
+    said = recipe(objective={"kind": "bart", "infill": 0.0})
+    error = raised("E-NO-TARGET", pretrain, said, tmp_path / "run", documents=lines, say=lambda line: None)
+    assert error.where == "objective.permute"
+    assert "no document has two sentences" in error.what
+
+
+def test_a_corpus_is_cut_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Cutting a large corpus takes seconds, and memory for its ranges."""
+    cuts = []
+
+    def counted(*given: Any, **named: Any) -> Any:
+        cuts.append(given)
+        return cut_examples(*given, **named)
+
+    monkeypatch.setattr(stream, "cut_examples", counted)
+    said = recipe(objective={"kind": "prefix"}, held_out=0.2, samples={"every": 2, "tokens": 3})
+    pretrain(said, tmp_path / "run", documents=[Document(text(90), "a")], say=lambda line: None)
+    assert len(cuts) == 1
+    marks = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["eval"]
+    assert set(marks) == {"loss", "perplexity", "bits_per_byte"}  # the rest of a text is text: its loss is a likelihood
+    assert marks["perplexity"] == pytest.approx(math.exp(marks["loss"]))
 
 
 def test_a_curriculum_of_a_number_that_is_not_there_names_the_key(tmp_path: Path) -> None:

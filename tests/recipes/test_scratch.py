@@ -71,6 +71,16 @@ def test_the_tokenizer_never_sees_a_test_row(tmp_path: Path) -> None:
     assert len(tokenizer.encode(rows(40)[0]["text"])) < 4
 
 
+def test_its_tokenizer_reserves_what_is_asked_for(tmp_path: Path) -> None:
+    asked = {"vocab_size": 290, "sentinels": 3, "extra": ["[COLUMN]"]}
+    more = {k: v for k, v in told(tokenizer=asked).items() if k != "model"}
+    model, _ = me.finetune("preset:tiny", rows(40), tmp_path / "run", say=quiet, **more)
+    known = model.needed_tokenizer()
+    assert [known.token(i) for i in known.sentinels] == ["<extra_id_0>", "<extra_id_1>", "<extra_id_2>"]
+    assert known.id("[COLUMN]") is not None
+    assert known.id("[COLUMN]") not in known.encode("[COLUMN]")
+
+
 def test_a_run_from_a_preset_goes_on(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,other\n" + "".join(f"{r['text']},{r['other']}\n" for r in rows(60)))
     values = told(data=str(tmp_path / "a.csv"), train={**NUMBERS, "save_every": 2})

@@ -166,6 +166,7 @@ def page_of(text: str, svg: str = "") -> Page:
         *([Figure(svg, text)] if svg else []),
         Code(text, text),
         Samples([(text, text)], text),
+        Samples([(text, text)], text, apart=True),
         KeyValues({text: text, "nested": {text: [text, 1]}}),
         LedgerTable(ledger),
     ]

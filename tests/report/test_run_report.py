@@ -224,3 +224,15 @@ def test_plots_of_nothing_or_of_nan_are_refused(plot):
 )
 def test_ticks_are_short(value, text):
     assert short(value) == text
+
+
+def test_what_does_not_read_on_stands_below(tmp_path):
+    """An encoder's text with its gaps filled is no continuation of the text with the gaps."""
+    folder = make_run(tmp_path / "r")
+    rows = [{"step": 1, "prompt": "the [MASK] dog", "answer": "the old dog"}]
+    (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = run_report(folder).read_text()
+    assert '<div class="prompt">the [MASK] dog</div><div class="answer">the old dog</div>' in page
+    (folder / "samples.jsonl").write_text(json.dumps({"step": 1, "prompt": "the", "continuation": " old dog"}) + "\n")
+    page = run_report(folder).read_text()
+    assert '<span class="prompt">the</span><span class="continuation"> old dog</span>' in page

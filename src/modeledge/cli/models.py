@@ -18,6 +18,12 @@ Revision = Annotated[str | None, typer.Option(help="A branch, tag or commit on t
 Endpoint = Annotated[str | None, typer.Option(help="A mirror of the hub, as HF_ENDPOINT.")]
 
 
+WRITES = {
+    "uncover": "a model of masked diffusion: hidden tokens behind the prompt are uncovered, in --steps passes",
+    "sequence": "a model of UniLM's kind: the prompt is read both ways, and each token is guessed at a mask behind it",
+}
+
+
 def opened(model: str, revision: str | None, endpoint: str | None) -> Model:
     """The model that a verb was told."""
     from modeledge.recipes.models import load
@@ -67,12 +73,16 @@ def generate(
     top_p: float | None = None,
     stop: Annotated[list[str] | None, typer.Option(help="Stop before this text.")] = None,
     seed: int = 0,
+    steps: Annotated[int | None, typer.Option(help="Passes of a masked-diffusion model.", show_default=False)] = None,
     revision: Revision = None,
     endpoint: Endpoint = None,
 ) -> None:
-    """Continue prompts with a decoder, answer them with one that reads an encoder, fill [MASK]s with an encoder."""
+    """Continue prompts with a decoder or a model of masked diffusion, answer them with a decoder that reads an encoder,
+    fill [MASK]s with an encoder."""
     asked = opened(model, revision, endpoint)
-    if asked.transformer.config.decoder is None:
+    if asked.writes is not None:
+        say(WRITES[asked.writes])
+    if asked.transformer.config.decoder is None and (asked.writes is None or any(map(asked.has_gap, prompt))):
         for gap in (gap for text in prompt for gap in asked.fill(text)):
             print("  ".join(f"{piece.strip()} {share:.3f}" for piece, share in gap))
         return
@@ -84,6 +94,7 @@ def generate(
         top_p=top_p,
         stop=stop or (),
         seed=seed,
+        steps=steps,
     )
     for text, continuation in zip(prompt, told, strict=True):
         print(continuation if asked.transformer.config.both else text + continuation)

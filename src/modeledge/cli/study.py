@@ -1,4 +1,4 @@
-"""The verb of studies: `modeledge compare`."""
+"""The verbs of studies: `modeledge compare`, and which cells there can be: `modeledge objectives`."""
 
 from __future__ import annotations
 
@@ -80,4 +80,14 @@ def of_words(
     )
 
 
-VERBS = (compare,)
+def objectives() -> None:
+    """Print which kind of pre-training fits which architecture: `[objective] kind` by the body of a recipe."""
+    from modeledge.recipes.objectives.fits import table
+
+    rows = table()
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+VERBS = (compare, objectives)

@@ -58,14 +58,8 @@ def load_model(folder: str | Path) -> Transformer:
     fresh one. Raises `E-NO-FILE`, `E-FAMILY`, `E-CONFIG-KEY`, `E-CONFIG-VALUE`, `E-CONFIG-UNSAFE`, `E-KEYS`,
     `E-VOCAB-SIZE`, `E-SAFETENSORS`, `E-UNSAFE-FORMAT`, `E-UNSAFE-PATH`.
     """
-    folder = Path(folder)
-    if (folder / "model" / CONFIG).is_file():
-        folder = folder / "model"
-    check_folder(folder)
-    said = read_json_object(folder / CONFIG, MAX_CONFIG)
+    folder, family, said, config = stated(Path(folder))
     with located(folder / CONFIG):
-        family = family_of(said)
-        config, _ = family.read_config(said)
         check_vocabulary(config, tokenizer_ids(folder))
     with open_folder(folder) as weights, located(folder):
         model = assemble(family, config, said, weights.tensors, weights.notes)
@@ -73,6 +67,22 @@ def load_model(folder: str | Path) -> Transformer:
     assert origin is not None
     origin.placed = weights.placed
     return model
+
+
+def read_shape(folder: str | Path) -> TransformerConfig:
+    """The shape that a model folder states, its weights unread. Raises as `load_model` of a configuration."""
+    return stated(Path(folder))[3]
+
+
+def stated(folder: Path) -> tuple[Path, Family, dict[str, Any], TransformerConfig]:
+    """The folder with the files (below a run's), whose family it is, and what its configuration says and means."""
+    if (folder / "model" / CONFIG).is_file():
+        folder = folder / "model"
+    check_folder(folder)
+    said = read_json_object(folder / CONFIG, MAX_CONFIG)
+    with located(folder / CONFIG):
+        family = family_of(said)
+        return folder, family, said, family.read_config(said)[0]
 
 
 def assemble(

@@ -2,6 +2,7 @@
 
 from modeledge.generate.decode import Decoding, written
 from modeledge.generate.engine import fill_mask, generate, stream
+from modeledge.generate.hidden import WAYS, Way, continue_hidden
 from modeledge.generate.ready import ready
 from modeledge.generate.rules import Rules
 from modeledge.generate.sample import Sampling
@@ -11,14 +12,17 @@ from modeledge.generate.text import as_source, continue_text, fill_text
 from modeledge.generate.unmask import unmask
 
 __all__ = [
+    "WAYS",
     "Beams",
     "Decoding",
     "Found",
     "Rules",
     "Sampling",
     "Scoring",
+    "Way",
     "as_source",
     "beam_search",
+    "continue_hidden",
     "continue_text",
     "fill_mask",
     "fill_text",

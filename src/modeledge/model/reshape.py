@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from modeledge.errors import ModeledgeError
-from modeledge.model.config import Tokens
+from modeledge.model.config import Tokens, TransformerConfig
 from modeledge.model.heads import Head, LanguageModelling
 from modeledge.model.transformer import Transformer
 from modeledge.seed import Noise
@@ -34,16 +34,20 @@ def reading_both_ways(model: Transformer) -> Transformer:
 
     The model that is given must not be used any more. Raises `E-USAGE` for what is no decoder alone.
     """
-    config = model.config
-    if config.decoder is None or config.both:
-        what = "it reads an encoder" if config.both else "it reads both ways already"
-        raise ModeledgeError("E-USAGE", what, where="bidirectional", remedy="start from a decoder, as GPT-2 or Llama")
     with torch.device("meta"):
-        turned = Transformer(replace(config, encoder=config.decoder, decoder=None))
+        turned = Transformer(shape_both_ways(model.config))
     heads, model.heads = model.heads, torch.nn.ModuleDict()
     turned.load_state_dict(model.state_dict(), assign=True)
     turned.heads, turned.compute, turned.hf_names = heads, model.compute, model.hf_names
     return turned.train(model.training)
+
+
+def shape_both_ways(config: TransformerConfig) -> TransformerConfig:
+    """The shape of `reading_both_ways`, which raises the same."""
+    if config.decoder is None or config.both:
+        what = "it reads an encoder" if config.both else "it reads both ways already"
+        raise ModeledgeError("E-USAGE", what, where="bidirectional", remedy="start from a decoder, as GPT-2 or Llama")
+    return replace(config, encoder=config.decoder, decoder=None)
 
 
 def with_decoder(model: Transformer, decoder: Decoder, *, seed: int) -> Transformer:
@@ -54,13 +58,8 @@ def with_decoder(model: Transformer, decoder: Decoder, *, seed: int) -> Transfor
     a decoder has no types, and would miss the vector that each token was trained with. Raises `E-USAGE` for what is no
     encoder of texts alone.
     """
-    config = model.config
-    if config.encoder is None or config.both or not isinstance(config.embed, Tokens):
-        what = "only an encoder of texts can be given a decoder"
-        raise ModeledgeError("E-USAGE", what, where="decoder", remedy="start from an encoder, as BERT or RoBERTa")
+    shape = shape_with_decoder(model.config, decoder)
     state = without_types(model.state_dict())
-    embed = replace(config.embed, types=0)
-    shape = replace(config, embed=embed, decoder=config.encoder, share_sides=decoder == "shared")
     grown = Transformer(shape, seed=seed)
     heads: dict[str, Head] = {
         name: head.spec for name, head in model.heads.items() if name == "lm" and isinstance(head, LanguageModelling)
@@ -76,6 +75,15 @@ def with_decoder(model: Transformer, decoder: Decoder, *, seed: int) -> Transfor
     grown.load_state_dict({**grown.state_dict(), **known})
     grown.compute = model.compute
     return grown.to(model.device).train(model.training)
+
+
+def shape_with_decoder(config: TransformerConfig, decoder: Decoder) -> TransformerConfig:
+    """The shape of `with_decoder`, which raises the same."""
+    if config.encoder is None or config.both or not isinstance(config.embed, Tokens):
+        what = "only an encoder of texts can be given a decoder"
+        raise ModeledgeError("E-USAGE", what, where="decoder", remedy="start from an encoder, as BERT or RoBERTa")
+    embed = replace(config.embed, types=0)
+    return replace(config, embed=embed, decoder=config.encoder, share_sides=decoder == "shared")
 
 
 def heads_name(name: str) -> str:

@@ -17,7 +17,7 @@ from modeledge.objectives.causal import vocabulary_term
 from modeledge.objectives.corrupt import Split
 from modeledge.objectives.damage import Damage
 from modeledge.objectives.form import Form, most_tokens
-from modeledge.objectives.objective import Loss, Objective
+from modeledge.objectives.objective import Loss, Measure, Objective
 from modeledge.records import Example, Prepared
 from modeledge.seed import Noise
 
@@ -45,7 +45,12 @@ class DenoisePrepare:
 
 
 class Denoise(Objective):
-    """Write what the noise took away."""
+    """Write what the noise took away.
+
+    Held-out text has a `loss` and no perplexity: what stands before a gap and behind it, or a damaged copy of all that
+    is to be written, is given, and of the targets some are signs that are no text. Σ −log p is then the likelihood of
+    no text, and its exponential would be read as one.
+    """
 
     prepare: DenoisePrepare
     continues = frozenset({"lm"})
@@ -61,7 +66,10 @@ class Denoise(Objective):
 
 class PrefixLM(Denoise):
     """The rest of a text from its beginning, which is read both ways: an encoder–decoder's language modelling
-    (Raffel et al. 2020, table 3, first row; Dong et al. 2019, section 2.3)."""
+    (Raffel et al. 2020, table 3, first row; Dong et al. 2019, section 2.3). Nothing of the rest is given away, so the
+    loss is a likelihood of text, as of a causal model that is asked for the rest alone."""
+
+    measure: ClassVar[Measure] = "likelihood"
 
     def __init__(self, form: Form, *, share: float | None = None, head: LMHead | None = None) -> None:
         super().__init__(DenoisePrepare(form, Split(share)), head=head)

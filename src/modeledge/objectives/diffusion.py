@@ -33,7 +33,7 @@ from modeledge.model.batch import Batch
 from modeledge.model.heads import Head, LanguageModelling, LMHead
 from modeledge.model.likelihood import token_loss
 from modeledge.objectives.collate import Shape, collate
-from modeledge.objectives.objective import Loss, Objective, Prepare, Term
+from modeledge.objectives.objective import Loss, Measure, Objective, Prepare, Term
 from modeledge.records import Example, FloatArray, IntArray, Piece, Prepared
 from modeledge.seed import Noise
 
@@ -97,6 +97,8 @@ class DiffusionPrepare:
 
 class MaskedDiffusion(Objective):
     """The bound on −log p(text), in nats a token: the term "elbo"."""
+
+    measure: ClassVar[Measure] = "bound"
 
     def __init__(self, prepare: DiffusionPrepare, *, head: LMHead | None = None) -> None:
         super().__init__()

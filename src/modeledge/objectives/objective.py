@@ -16,7 +16,7 @@ from modeledge.model.heads import Head
 from modeledge.records import Example, Prepared
 from modeledge.seed import Noise
 
-Measure = Literal["loss", "likelihood", "pseudo"]
+Measure = Literal["loss", "likelihood", "bound", "pseudo"]
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,15 @@ class Prepare(Protocol):
 class Objective(nn.Module):
     """What a model is asked to learn.
 
-    `heads` are added to the model where they are missing. `couples` says that examples see each other, so that a
-    batch must not be split. `longest` is how many positions a part of an example may have, where that is less than
-    a row holds (the alternatives of a choice stand side by side, each from position 0). Heads that it `continues`
-    are trained on where a model has them already. The noise of an example comes again after `repeats` epochs (`None`:
-    never). `measure` says what the sum of its term `lm` is on texts that were not learned: their likelihood (then
-    perplexity and bits a byte have a meaning), a pseudo-likelihood (of tokens guessed from both sides), or a loss and
-    nothing more. A reference model, a generator or a value model would be a submodule here: moved, sharded, saved, and
-    optimised where it requires a gradient, like the rest.
+    `heads` are added to the model where they are missing. `couples` says that examples see each other, so that a batch
+    must not be split. `longest` is how many positions a part of an example may have, where that is less than a row
+    holds (the alternatives of a choice stand side by side, each from position 0). Heads that it `continues` are trained
+    on where a model has them already. The noise of an example comes again after `repeats` epochs (`None`: never).
+    `measure` says what the sum of its term `lm` is on texts that were not learned: their likelihood (then perplexity
+    and bits a byte have a meaning), a bound that the likelihood is above (its exponential bounds perplexity), a
+    pseudo-likelihood (of tokens guessed from both sides), or a loss and nothing more. A reference model, a generator or
+    a value model would be a submodule here: moved, sharded, saved, and optimised where it requires a gradient, like the
+    rest.
     """
 
     prepare: Prepare

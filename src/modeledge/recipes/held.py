@@ -67,7 +67,7 @@ def marks_on(
     """A function that marks a model on held-out examples of each corpus, whose names begin the marks' names.
 
     Beside the loss, in nats a token: where it is a likelihood of texts, perplexity a token (of this tokenizer) and bits
-    a byte of the texts (of any).
+    a byte of the texts (of any); where it bounds one, what perplexity is at most.
     """
     losses = {name: loss_on(step, examples, config) for name, examples in held.items()}
     sizes = {name: text_size(step.objective, examples, tokenizer) for name, examples in held.items()}
@@ -79,6 +79,8 @@ def marks_on(
             found = dict(losses_of(model))
             whole, own = found.pop("loss"), found.get(f"loss.{TEXT}")
             out |= {f"{name}{called}": whole, **{f"{name}{key}": value for key, value in found.items()}}
+            if step.objective.measure == "bound":
+                out[f"{name}perplexity_bound"] = math.exp(min(whole, MOST))
             if likelihood:
                 tokens, size = sizes[name]
                 nats = (whole if own is None else own) * tokens

@@ -22,7 +22,7 @@ from modeledge.recipes.continued import check_continuing, replay_shards
 from modeledge.recipes.finetune import make_ready
 from modeledge.recipes.gate import guard, view_of_training, view_of_tuning
 from modeledge.recipes.held import check_judging
-from modeledge.recipes.pretrain import build_trainer, prepare_corpus, stream_of
+from modeledge.recipes.pretrain import prepare_corpus, ready
 from modeledge.recipes.recipe import MEMORY, FinetuneRecipe, PretrainRecipe, absolute
 from modeledge.recipes.rows import split_rows
 from modeledge.recipes.scratch import starting_model
@@ -89,8 +89,7 @@ def looked_at(recipe: PretrainRecipe | FinetuneRecipe, say: Say) -> Iterator[Vie
             tokenizer, shards = prepare_corpus(recipe, folder, texts, lambda line: None)
             check_continuing(recipe)
             replay = replay_shards(recipe, folder, tokenizer, lambda line: None)
-            trainer = build_trainer(recipe, tokenizer, shards, replay)
-            stream = stream_of(recipe, trainer.model, tokenizer, shards)
+            trainer, stream = ready(recipe, tokenizer, shards, replay)
             yield view_of_training(recipe, trainer, tokenizer, stream, folder)
 
 

@@ -19,6 +19,7 @@ from modeledge.recipes.card import Card, write_card
 from modeledge.recipes.hub import find_model, remember_source
 from modeledge.recipes.reshaped import reshaped, tell
 from modeledge.recipes.use import Model
+from modeledge.recipes.writing import note_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FORMS = ("hf", "modeledge")
@@ -74,6 +75,8 @@ def save(
     if isinstance(model, Model) and model.tokenizer is not None:
         model.tokenizer.save(folder)
     write_card(folder, Card(license=license, base=origin.source if origin else {}), transformer)
+    for name, note in note_of(model.writes if isinstance(model, Model) else None).items():
+        files.write_json(folder / name, note)
     save_model(transformer, folder, family=family, dtype=wanted)
     return folder
 

@@ -33,6 +33,7 @@ from modeledge.recipes.samples import sampling
 from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
 from modeledge.recipes.start import build_model, check_body
 from modeledge.recipes.vocabulary import given_tokenizer, make_tokenizer
+from modeledge.recipes.writing import note_of
 from modeledge.records import Document, Ledger
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer
@@ -59,7 +60,8 @@ def pretrain(
     recipe = pinned(absolute(recipe))
     check_judging(recipe)
     check_continuing(recipe)
-    check_body(recipe)
+    if not (resume and finished(folder)):
+        check_body(recipe)
     if recipe.unused:
         say(f"note: {recipe.unused}")
     with run_folder(folder, to_toml(recipe), resume=resume):
@@ -67,12 +69,11 @@ def pretrain(
             say("the run is finished")
             return folder / "model"
         tokenizer, shards = prepare_corpus(recipe, folder, documents, say)
-        trainer = build_trainer(recipe, tokenizer, shards, replay_shards(recipe, folder, tokenizer, say))
+        trainer, stream = ready(recipe, tokenizer, shards, replay_shards(recipe, folder, tokenizer, say))
         if recipe.model.bidirectional or recipe.model.decoder is not None:
             tell(trainer.model, recipe.family, say)
         write_environment(folder, recipe.seed, source_of(trainer.model))
         session = Session(folder, trainer, say=say)
-        stream = stream_of(recipe, trainer.model, tokenizer, shards)
         if resume:
             say(f"resumed after step {session.resume()}")
         else:
@@ -86,7 +87,8 @@ def pretrain(
         recipe.objective.beside(trainer.model, trainer.module.objective, tokenizer, folder)
         card = card_of(recipe, trainer, folder)
         words = beginning(trainer, stream)
-        return finish(trainer.model, tokenizer, folder / "model", recipe.family, card=card, words=words)
+        notes = note_of(recipe.objective.writes)
+        return finish(trainer.model, tokenizer, folder / "model", recipe.family, notes, card=card, words=words)
 
 
 def beginning(trainer: Trainer, stream: ShardStream) -> dict[str, Any]:
@@ -152,17 +154,26 @@ def build_trainer(
     recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards, replay: Shards | None = None
 ) -> Trainer:
     """Model, objective and stream of a recipe under one trainer; `replay` are the shards of its general text."""
+    return ready(recipe, tokenizer, shards, replay)[0]
+
+
+def ready(
+    recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards, replay: Shards | None = None
+) -> tuple[Trainer, ShardStream]:
+    """The trainer of `build_trainer`, and the corpus as its objective cuts it, before any is held out."""
     model = build_model(recipe, tokenizer)
     recipe.objective.check(model.config)
     aim = recipe.objective.on(model, tokenizer)
+    aim.check_length(recipe.train.length)
     objective = aim.build(tokenizer, model.config, recipe.train.length)
     shards.need(objective.prepare.channels)
+    aim.check_corpus(shards)
     recipe.curriculum.apply(objective, recipe.train.batch, recipe.objective.shared)
-    length = recipe.train.length
-    streams: dict[str, ShardStream] = {"": aim.stream(shards, length, recipe.seed)}
+    whole = stream_of(recipe, model, tokenizer, shards)
+    streams: dict[str, ShardStream] = {"": whole}
     if replay is not None:
         replay.need(objective.prepare.channels)
-        streams["replay."] = aim.stream(replay, length, recipe.seed)
+        streams["replay."] = stream_of(recipe, model, tokenizer, replay)
     step = Step(model, objective, noise=Noise(recipe.seed))
     judge = None
     if recipe.held_out:
@@ -173,7 +184,7 @@ def build_trainer(
     stream: Stream = streams[""]
     if recipe.replay is not None and replay is not None:
         stream = MixedStream(list(streams.values()), [1.0 - recipe.replay.share, recipe.replay.share])
-    return Trainer(step, stream, rules(recipe), config=recipe.train, seed=recipe.seed, judge=judge)
+    return Trainer(step, stream, rules(recipe), config=recipe.train, seed=recipe.seed, judge=judge), whole
 
 
 def rules(recipe: PretrainRecipe) -> list[Strategy]:

@@ -83,6 +83,14 @@ class TokenizerRecipe(Settings):
     sentinels: int | None = Field(default=None, ge=0, le=10_000)
     extra: tuple[str, ...] = ()
 
+    def reserving(self, names: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """The special tokens without a role of a tokenizer to be trained: `names`, with as many sentinels among them as
+        are asked for, and `extra`."""
+        if self.sentinels is not None:
+            every = sentinel_names(max(self.sentinels, len(names)))
+            names = (*every[: self.sentinels], *(name for name in names if name not in every))
+        return tuple(dict.fromkeys((*names, *self.extra)))
+
 
 class ModelRecipe(Settings):
     """A model to start from, or a shape to be drawn afresh: a `preset`, or the fields of `TransformerConfig`.
@@ -131,11 +139,7 @@ class PretrainRecipe(Checked):
     def reserved(self) -> tuple[str, ...]:
         """The special tokens without a role that a tokenizer to be trained gets: those of the objective, with as many
         sentinels as are asked for, and the tokenizer's `extra`."""
-        names, asked = self.objective.reserves(self.train.length), self.tokenizer.sentinels
-        if asked is not None:
-            every = sentinel_names(max(asked, len(names)))
-            names = (*every[:asked], *(name for name in names if name not in every))
-        return tuple(dict.fromkeys((*names, *self.tokenizer.extra)))
+        return self.tokenizer.reserving(self.objective.reserves(self.train.length))
 
     @property
     def unused(self) -> str:

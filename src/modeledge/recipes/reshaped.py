@@ -9,7 +9,14 @@ from modeledge.errors import ModeledgeError
 from modeledge.families import origin_of
 from modeledge.families.heads import described
 from modeledge.model.backbone import Backbone
-from modeledge.model.reshape import Decoder, reading_both_ways, with_decoder
+from modeledge.model.config import TransformerConfig
+from modeledge.model.reshape import (
+    Decoder,
+    reading_both_ways,
+    shape_both_ways,
+    shape_with_decoder,
+    with_decoder,
+)
 from modeledge.model.transformer import Transformer
 from modeledge.recipes.heads import form_of
 
@@ -20,11 +27,9 @@ def reshaped(model: Backbone, *, bidirectional: bool, decoder: Decoder | None, s
     It remembers its file all the same: where it came from, and why that family cannot hold it any more. Raises
     `E-USAGE` for a body that cannot be turned so, `E-CONFIG` where both are asked for.
     """
+    check_asked(bidirectional, decoder)
     if not bidirectional and decoder is None:
         return model
-    if bidirectional and decoder is not None:
-        what = "a decoder is read both ways, or an encoder is given one: not both at once"
-        raise ModeledgeError("E-CONFIG", what, where="bidirectional, decoder", remedy="leave one of them out")
     if not isinstance(model, Transformer):
         where = "bidirectional" if bidirectional else "decoder"
         what = f"a {type(model).__name__} is wrapped whole, and its architecture is its own"
@@ -34,6 +39,21 @@ def reshaped(model: Backbone, *, bidirectional: bool, decoder: Decoder | None, s
     if origin is not None:
         vars(turned)["origin"] = replace(origin)
     return turned
+
+
+def shape_reshaped(config: TransformerConfig, *, bidirectional: bool, decoder: Decoder | None) -> TransformerConfig:
+    """The shape of `reshaped`, which raises the same."""
+    check_asked(bidirectional, decoder)
+    if decoder is not None:
+        return shape_with_decoder(config, decoder)
+    return shape_both_ways(config) if bidirectional else config
+
+
+def check_asked(bidirectional: bool, decoder: Decoder | None) -> None:
+    """Refuse both at once (`E-CONFIG`)."""
+    if bidirectional and decoder is not None:
+        what = "a decoder is read both ways, or an encoder is given one: not both at once"
+        raise ModeledgeError("E-CONFIG", what, where="bidirectional, decoder", remedy="leave one of them out")
 
 
 def tell(model: Backbone, family: str | None, say: Callable[[str], None]) -> None:

@@ -1,8 +1,8 @@
 """What a model writes while it is trained: the same prompts every so many steps, in `samples.jsonl`.
 
-A decoder continues the prompts; an encoder fills their masks; a model with both answers what its objective makes of an
-example. Nothing of it can be seen in the training: the lots are a function of (seed, "samples", step, prompt), the
-modes of all modules are put back, and no gradient is kept.
+A decoder continues the prompts (`continuation`); an encoder fills their masks, a model with both answers what its
+objective makes of an example (`answer`). Nothing of it can be seen in the training: the lots are a function of (seed,
+"samples", step, prompt), the modes of all modules are put back, and no gradient is kept.
 """
 
 from __future__ import annotations
@@ -74,8 +74,10 @@ class Sampler:
         """Write the samples of a step that is due, or the last."""
         if record.step % self.recipe.every and record.step != record.of:
             return
-        for prompt, continuation in self.samples(record.step):
-            row = {"step": record.step, "prompt": prompt, "continuation": continuation}
+        config = self.trainer.model.config
+        told = "continuation" if config.encoder is None else "answer"
+        for prompt, text in self.samples(record.step):
+            row = {"step": record.step, "prompt": prompt, told: text}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())

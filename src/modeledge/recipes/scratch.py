@@ -57,7 +57,7 @@ def tokenizer_for(recipe: FinetuneRecipe, rows: Rows) -> Tokenizer:
     wanted = recipe.tokenizer
     if wanted.path is not None:
         return Tokenizer.load(wanted.path)
-    return trained(wanted, texts_of(recipe, rows))
+    return trained(wanted, texts_of(recipe, rows), wanted.reserving())
 
 
 def texts_of(recipe: FinetuneRecipe, rows: Rows) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modeledge.errors import ModeledgeError
-from modeledge.families import load_model
+from modeledge.families import load_model, read_shape
 from modeledge.model.config import TransformerConfig
 from modeledge.model.plain import from_plain
 from modeledge.model.transformer import Transformer
@@ -13,7 +13,7 @@ from modeledge.recipes.continued import extend_model
 from modeledge.recipes.hub import find_model, remember_source
 from modeledge.recipes.presets import drawn, shape_named
 from modeledge.recipes.recipe import PretrainRecipe
-from modeledge.recipes.reshaped import reshaped
+from modeledge.recipes.reshaped import reshaped, shape_reshaped
 from modeledge.recipes.vocabulary import given_tokenizer
 from modeledge.tokens import Tokenizer
 
@@ -42,10 +42,15 @@ def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
 
 
 def check_body(recipe: PretrainRecipe) -> None:
-    """Refuse a fresh body that the objective cannot train, before a corpus and a tokenizer are made for it; no size of
-    a vocabulary changes the answer. A model to start from is looked at when it is read."""
-    if recipe.model.start is None:
-        recipe.objective.check(shape(recipe.model.preset, recipe.model.shape, vocab=1000))
+    """Refuse a body that the objective cannot train, before a corpus and a tokenizer are made for it; no size of a
+    vocabulary changes the answer. Of a model to start from its configuration is read, not its weights."""
+    asked = recipe.model
+    if asked.start is None:
+        body = shape(asked.preset, asked.shape, vocab=1000)
+    else:
+        stated = read_shape(find_model(asked.start, asked.revision, asked.endpoint).folder)
+        body = shape_reshaped(stated, bidirectional=asked.bidirectional, decoder=asked.decoder)
+    recipe.objective.check(body)
 
 
 def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> TransformerConfig:

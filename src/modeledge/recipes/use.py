@@ -14,7 +14,7 @@ from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
 from modeledge.families import start_of
-from modeledge.generate import Sampling, continue_text, fill_text
+from modeledge.generate import Sampling, Way, continue_hidden, continue_text, fill_text
 from modeledge.machine import tune_malloc
 from modeledge.metrics import bits_per_byte, perplexity
 from modeledge.model.backbone import Backbone
@@ -24,6 +24,7 @@ from modeledge.recipes.asked import GUESSED, Laid, asked_rows
 from modeledge.recipes.finetune import TASK_FILE, marks, restored
 from modeledge.recipes.folder import model_folder
 from modeledge.recipes.open import open_model
+from modeledge.recipes.writing import way_of
 from modeledge.records import Example, FloatArray, Prepared
 from modeledge.seed import Noise
 from modeledge.tasks import Task, answers, reading
@@ -31,10 +32,13 @@ from modeledge.tokens import Tokenizer
 
 
 class Model:
-    """A model with its tokenizer, where one lies beside it, and its task, where it was fine-tuned: `Model.load`."""
+    """A model with its tokenizer, where one lies beside it, its task, where it was fine-tuned, and how it writes, where
+    that is another way than its body's: `Model.load`."""
 
-    def __init__(self, transformer: Backbone, tokenizer: Tokenizer | None, task: Task | None = None) -> None:
-        self.transformer, self.tokenizer, self.task = transformer.eval(), tokenizer, task
+    def __init__(
+        self, transformer: Backbone, tokenizer: Tokenizer | None, task: Task | None = None, writes: Way | None = None
+    ) -> None:
+        self.transformer, self.tokenizer, self.task, self.writes = transformer.eval(), tokenizer, task, writes
 
     @staticmethod
     def load(folder: str | Path, *, say: Callable[[str], None] = print) -> Model:
@@ -43,7 +47,7 @@ class Model:
         path = model_folder(folder)
         transformer, tokenizer = open_model(path, say), _tokenizer(path)
         task = None if tokenizer is None else _task(path / TASK_FILE, tokenizer, transformer)
-        return Model(transformer, tokenizer, task)
+        return Model(transformer, tokenizer, task, way_of(path))
 
     def predict(
         self, rows: Any, *, keep: bool = False, laid: Laid = GUESSED, say: Callable[[str], None] = print
@@ -126,13 +130,29 @@ class Model:
         stop: str | Sequence[str] = (),
         seed: int = 0,
         start: int | Sequence[int] | None = None,
+        steps: int | None = None,
     ) -> list[str]:
         """A decoder's continuation of each prompt, without the prompt, up to a `stop` text; temperature 0 is greedy.
 
         A decoder that reads an encoder answers the prompt. It begins with the token, or tokens, `start`; without them
-        with the one that the model's file names. Raises `E-USAGE` for an encoder and for settings that make no sense,
-        `E-POSITION` for too long a text.
+        with the one that the model's file names. A model of masked diffusion uncovers `max_new_tokens` hidden tokens in
+        `steps` passes (64, or as many as there are tokens), one of UniLM's kind reads the prompt both ways: see
+        `generate/hidden.py`. Raises `E-USAGE` for another encoder and for settings that make no sense, `E-POSITION` for
+        too long a text.
         """
+        if self.writes != "uncover" and steps is not None:
+            what = "steps are of a model of masked diffusion; this one writes a token at a time"
+            raise ModeledgeError("E-USAGE", what, where="steps", remedy="leave it out")
+        if self.writes is not None:
+            return self._uncovered(
+                [prompts] if isinstance(prompts, str) else list(prompts),
+                self.writes,
+                (stop,) if isinstance(stop, str) else tuple(stop),
+                max_new_tokens=max_new_tokens,
+                sampling=Sampling(temperature, top_k, top_p),
+                steps=min(64, max(1, max_new_tokens)) if steps is None else steps,
+                noise=Noise(seed),
+            )
         if start is None and self.transformer.config.both:
             start = start_of(self.transformer)
         begin = [] if start is None else [start] if isinstance(start, int) else list(start)
@@ -147,6 +167,12 @@ class Model:
             start=begin,
         )
 
+    def _uncovered(self, prompts: Sequence[str], way: Way, stop: Sequence[str], **how: Any) -> list[str]:
+        """What a model writes that guesses hidden tokens, up to a stop text."""
+        told = continue_hidden(self.transformer, self.needed_tokenizer(), prompts, way, **how)
+        places = [[place for s in stop if (place := text.find(s)) >= 0] for text in told]
+        return [text[: min(found)] if found else text for text, found in zip(told, places, strict=True)]
+
     def fill(self, text: str, top: int = 5) -> list[list[tuple[str, float]]]:
         """For each `[MASK]` in the text the `top` best pieces with their probabilities.
 
@@ -155,6 +181,11 @@ class Model:
         """
         begin = start_of(self.transformer) if self.transformer.config.both else None
         return fill_text(self.transformer, self.needed_tokenizer(), text, top=top, start=begin)
+
+    def has_gap(self, text: str) -> bool:
+        """Is the tokenizer's `[MASK]` written in the text?"""
+        mask = self.needed_tokenizer().specials.mask
+        return mask is not None and str(self.needed_tokenizer().token(mask)) in text
 
     def _named(self, rows: Any) -> Any:
         """Bare texts as rows of the task's text column; everything else as it is."""

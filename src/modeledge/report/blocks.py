@@ -63,10 +63,12 @@ class Code:
 
 @dataclass(frozen=True)
 class Samples:
-    """What a model wrote: (prompt, continuation) pairs."""
+    """What a model wrote: (prompt, continuation) pairs that read on, or with `apart` (text, answer) pairs that do not:
+    an encoder's text with its gaps filled, what a decoder answered to a source."""
 
     samples: Sequence[tuple[str, str]]
     caption: str = ""
+    apart: bool = False
 
 
 @dataclass(frozen=True)

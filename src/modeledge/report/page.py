@@ -107,8 +107,8 @@ def render_block(block: Block) -> str:
             return f'<figure><div class="plot" tabindex="0">{check_svg(svg)}</div>{captioned(caption)}</figure>\n'
         case Code(text, caption):
             return f"<figure><pre><code>{escape(text)}</code></pre>{captioned(caption)}</figure>\n"
-        case Samples(samples, caption):
-            return render_samples(samples, caption)
+        case Samples():
+            return render_samples(block)
         case KeyValues(values):
             return render_values(values)
         case LedgerTable(ledger):
@@ -153,14 +153,15 @@ def column_align(cells: Sequence[Cell]) -> Align:
     return "right" if filled and numbers else "left"
 
 
-def render_samples(samples: Sequence[tuple[str, str]], caption: str) -> str:
-    """Prompts in the ink's full weight, continuations in the reading face."""
+def render_samples(block: Samples) -> str:
+    """Prompts in the ink's full weight, continuations in the reading face; answers stand below what was asked."""
+    tag, name = ("div", "answer") if block.apart else ("span", "continuation")
     items = "".join(
-        f'<blockquote dir="auto"><span class="prompt">{escape(prompt)}</span>'
-        f'<span class="continuation">{escape(continuation)}</span></blockquote>\n'
-        for prompt, continuation in samples
+        f'<blockquote dir="auto"><{tag} class="prompt">{escape(prompt)}</{tag}>'
+        f'<{tag} class="{name}">{escape(told)}</{tag}></blockquote>\n'
+        for prompt, told in block.samples
     )
-    return f'<figure class="samples">{items}{captioned(caption)}</figure>\n'
+    return f'<figure class="samples">{items}{captioned(block.caption)}</figure>\n'
 
 
 def render_values(values: Mapping[str, Any]) -> str:

@@ -3,14 +3,14 @@
 What is read: `run.toml` (keys `kind` and `seed`), `metrics.jsonl` with `speed.jsonl` beside it, `ledger.json`,
 `environment.json` (key `command`, where there is one) and `results.json`. Of the last, `scores` maps or lists marks
 (a number, or an object with `value` and, where known, `low`, `high`, `n`, `signature`, `greater_is_better`), `samples`
-lists objects with `prompt` and `continuation`, `analysis` says where answers were wrong, and any other key is shown as
-it stands.
+lists objects with `prompt` and `continuation` (or `answer`, where the two do not read on), `analysis` says where
+answers were wrong, and any other key is shown as it stands.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
@@ -167,27 +167,33 @@ def sample_blocks(run: Run) -> list[Block]:
     path = run.path / "results.json"
     if not isinstance(samples, list):
         broken(path, "samples must be a list")
-    pairs = []
-    for sample in samples:
-        if not isinstance(sample, Mapping) or not {"prompt", "continuation"} <= set(sample):
-            broken(path, "each sample needs a prompt and a continuation")
-        pairs.append((str(sample["prompt"]), str(sample["continuation"])))
-    blocks: list[Block] = [Samples(pairs)] if pairs else []
+    blocks: list[Block] = [written(samples, path)] if samples else []
     return blocks + progress_samples(run)
+
+
+def written(rows: Sequence[object], path: Path, caption: str = "") -> Samples:
+    """Samples as a block: each row has a `prompt`, and a `continuation` that reads on, or an `answer` to it."""
+    pairs, apart = [], False
+    for row in rows:
+        told = [key for key in ("continuation", "answer") if isinstance(row, Mapping) and key in row]
+        if not isinstance(row, Mapping) or "prompt" not in row or not told:
+            broken(path, "each sample needs a prompt, and a continuation or an answer")
+        pairs.append((str(row["prompt"]), str(row[told[0]])))
+        apart |= told == ["answer"]
+    return Samples(pairs, caption, apart)
 
 
 def progress_samples(run: Run) -> list[Block]:
     """What the model wrote while it was trained: the last samples, the others folded."""
-    by_step: dict[int, list[tuple[str, str]]] = {}
+    by_step: dict[int, list[object]] = {}
     for row in run.samples:
-        if not {"prompt", "continuation"} <= set(row):
-            broken(run.path / "samples.jsonl", "each sample needs a prompt and a continuation")
-        by_step.setdefault(row["step"], []).append((str(row["prompt"]), str(row["continuation"])))
+        by_step.setdefault(row["step"], []).append(row)
     if not by_step:
         return []
-    *earlier, (last, pairs) = by_step.items()
-    folded = [Details(f"After step {step:,}", [Samples(found)]) for step, found in earlier]
-    return [Samples(pairs, f"After step {last:,}."), *folded]
+    path = run.path / "samples.jsonl"
+    *earlier, (last, rows) = by_step.items()
+    folded = [Details(f"After step {step:,}", [written(found, path)]) for step, found in earlier]
+    return [written(rows, path, f"After step {last:,}."), *folded]
 
 
 def ledger_blocks(run: Run) -> list[Block]:

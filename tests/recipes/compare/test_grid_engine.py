@@ -64,6 +64,13 @@ def test_every_cell_seed_and_task_is_a_run(whole: Path, data: Path) -> None:
     assert not any((whole / "cells" / name / "corpus").exists() for name in NAMES), "one corpus for all"
 
 
+def test_a_body_that_does_not_fit_is_refused_before_the_corpus(data: Path, tmp_path: Path) -> None:
+    cells = {"next": {"pretrain": {"model": {"shape": {"encoder": STACK}}}}}
+    told = refused("E-CONFIG", study(data, cells=cells), tmp_path / "study")
+    assert "cells.next.pretrain: objective.kind: objective 'causal'" in told
+    assert not (tmp_path / "study" / "corpus").exists()
+
+
 def test_a_run_of_a_study_is_an_ordinary_run(whole: Path, data: Path) -> None:
     """The body that a fine-tuning begins with is that of its own cell and seed, the rows are those of the study."""
     recipe = (whole / "cells" / "hidden" / "seed-1" / "tone" / "run.toml").read_text()

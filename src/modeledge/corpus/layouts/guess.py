@@ -25,6 +25,8 @@ from modeledge.errors import ModeledgeError
 _TEXTS = ("text", "sentence", "sentence1", "sentence2", "premise", "hypothesis", "title", "question", "context")
 ANYONES = frozenset({*_TEXTS, "index", "id", "idx", "label", "answer"})
 
+ENDINGS = {"conllu": "conllu", "conll": "columns"}  # of formats that nothing else is called by
+
 
 @dataclass(frozen=True)
 class Look:
@@ -39,6 +41,9 @@ class Look:
 
 def guess_among(path: Path, layouts: Mapping[str, Layout]) -> str | None:
     """The one layout that fits a file or folder best; None where none does, or two do equally well.
+
+    A file that none fits, or several do, is what its ending says, where that is the name of a format: whoever reads it
+    then names the line that is wrong.
 
     Raises `E-NO-FILE` and its kin for a path that cannot be read.
     """
@@ -61,6 +66,9 @@ def guess_among(path: Path, layouts: Mapping[str, Layout]) -> str | None:
             scores[name] = (*score, named)
     best = max(scores.values(), default=())
     winners = [name for name, score in scores.items() if score == best]
+    told = ENDINGS.get(uncompressed(path).rpartition(".")[2].lower())
+    if len(winners) != 1 and told in layouts and path.is_file():
+        return told
     return winners[0] if len(winners) == 1 else None
 
 
@@ -100,11 +108,15 @@ def glance(path: Path) -> Look:
         return Look(words, start, "lines", sister=True)
     if "\t" in first:
         return Look(words, start, "tsv", dict(zip(first.split("\t"), second.split("\t"), strict=False)))
-    stem = path.name.removesuffix(path.suffix) if path.suffix in COMPRESSIONS else path.name
-    if stem.endswith(".csv"):
+    if uncompressed(path).endswith(".csv"):
         header, *below = [*csv.reader([first, second])]
         return Look(words, start, "csv", dict(zip(header, below[0] if below else (), strict=False)))
     return Look(words, start, "lines")
+
+
+def uncompressed(path: Path) -> str:
+    """A file's name without the ending of its compression."""
+    return path.name.removesuffix(path.suffix) if path.suffix in COMPRESSIONS else path.name
 
 
 def _first_object(start: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from modeledge.recipes.compare.grid import (
     done,
     finetune_recipe,
     needed,
+    placed,
     pretrain_recipe,
     rows_named,
     selected,
@@ -38,7 +39,8 @@ from modeledge.recipes.compare.study import SUPERVISED, StudyRecipe
 from modeledge.recipes.finetune import finetune
 from modeledge.recipes.folder import RECIPE, empty, held
 from modeledge.recipes.pretrain import prepare_corpus, pretrain
-from modeledge.recipes.recipe import absolute
+from modeledge.recipes.recipe import PretrainRecipe, absolute
+from modeledge.recipes.start import check_body
 from modeledge.report.markup import exact, flat
 from modeledge.tokens import Tokenizer
 from modeledge.train.session import Listener, write_environment
@@ -75,8 +77,11 @@ def compare(
     where the study is another one, and what a recipe that cannot be read, rows or a corpus raise: before the first run.
     """
     chosen = selected(study, only)
-    for unit in units(study):  # every recipe is read before anything runs
-        recipe_of(study, unit, folder)
+    for unit in units(study):  # every recipe is read, and every body looked at, before anything runs
+        recipe = recipe_of(study, unit, folder)
+        if isinstance(recipe, PretrainRecipe) and not complete(unit, folder):
+            with placed(f"cells.{unit.cell}.pretrain"):
+                check_body(recipe)
     with study_folder(folder, study, resume=resume):
         write_environment(folder, study.seeds[0])
         for name in dict.fromkeys(rows_named(study, u) for u in chosen if u.task is not None):

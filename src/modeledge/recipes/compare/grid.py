@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -267,8 +268,15 @@ def refuse(given: Mapping[str, str], places: Iterable[tuple[str, Mapping[str, An
 
 def loaded(kind: type[R], values: Mapping[str, Any], where: str) -> R:
     """A recipe out of its tables; an error says of which cell."""
-    try:
+    with placed(where):
         return load_config(kind, None, values=values)
+
+
+@contextmanager
+def placed(where: str) -> Iterator[None]:
+    """Errors of this block say of which table of the study they are."""
+    try:
+        yield
     except ModeledgeError as error:
         place = f"{where}: {error.where}".removesuffix(": ")
         raise ModeledgeError(error.code, error.what, where=place, why=error.why, remedy=error.remedy) from error

@@ -11,11 +11,13 @@ from modeledge.corpus.pack import How
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import ShardStream, TokenStream
 from modeledge.errors import ModeledgeError
+from modeledge.generate import Way
 from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
 from modeledge.model.facts import Facts
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import Objective
+from modeledge.objectives.form import Kind
 from modeledge.tokens import Tokenizer
 
 Body = Literal["encoder", "decoder", "encoder-decoder"]
@@ -32,12 +34,17 @@ class Aim(Settings, ABC):
     """One kind of pre-training. A subclass has a field `kind: Literal["…"]` and those that its objective takes.
 
     `bodies` are the towers that it can train. An example of the stream has `tokens(length)` tokens, so that what the
-    objective makes of it fills a row of `length`; documents with fewer than `shortest` tokens left are counted and
-    left out. `shared` is how many tokens of the next part a part of a shortened example reads (`Shortened`); `None`
-    where examples of this kind cannot be read in parts.
+    objective makes of it fills a row of `length`; documents with fewer than `shortest` tokens left are counted and left
+    out. `forms` are those that one text can be laid out in, where the recipe may choose (`form = "…"`); `needs` is what
+    a body must have beside its towers; `writes` is how text is written by a model that foretells no next token.
+    `shared` is how many tokens of the next part a part of a shortened example reads (`Shortened`); `None` where
+    examples of this kind cannot be read in parts.
     """
 
     bodies: ClassVar[frozenset[Body]]
+    forms: ClassVar[frozenset[Kind]] = frozenset()
+    needs: ClassVar[str] = ""
+    writes: ClassVar[Way | None] = None
     shortest: ClassVar[int] = 2
     shared: ClassVar[int | None] = None
     blends: ClassVar[bool] = True  # may it be a part of a blend, whose parts read one batch alike?
@@ -70,6 +77,17 @@ class Aim(Settings, ABC):
     def tokens(self, length: int) -> int:
         """How many tokens of a document make an example of `length`."""
         return length
+
+    def check_length(self, length: int) -> None:
+        """Refuse rows of `length` that leave an example too short (`E-CONFIG-VALUE`)."""
+        room = self.tokens(length)
+        if room < self.shortest:
+            what = f"objective {self.kind!r} has room for {max(room, 0)} tokens of text in a row of {length}"
+            why = f"an example of it has at least {self.shortest}"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where="train.length", why=why, remedy="raise it")
+
+    def check_corpus(self, shards: Shards) -> None:
+        """Refuse a corpus that has nothing of what the objective changes or asks for (`E-NO-TARGET`)."""
 
     def stream(self, shards: Shards, length: int, seed: int) -> ShardStream:
         """The examples of a corpus in their order."""

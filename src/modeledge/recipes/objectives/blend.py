@@ -16,6 +16,7 @@ from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import Blend, Objective
+from modeledge.objectives.form import Kind
 from modeledge.recipes.objectives.aim import Aim, Body
 from modeledge.tokens import Tokenizer
 
@@ -39,6 +40,8 @@ class BlendAim(Aim):
     mode: Literal["together", "in turn"] = "together"
     parts: dict[str, PartRecipe] = Field(min_length=1)
     bodies: ClassVar[frozenset[Body]] = frozenset({"encoder", "decoder", "encoder-decoder"})
+    forms: ClassVar[frozenset[Kind]] = frozenset({"causal", "prefix", "encoder-decoder"})  # of its parts
+    needs: ClassVar[str] = "what its parts need"
 
     @model_validator(mode="after")
     def _fits(self) -> BlendAim:
@@ -84,6 +87,10 @@ class BlendAim(Aim):
                 raise ModeledgeError("E-CONFIG", what, where=f"objective.parts.{name}", remedy="train it by itself")
         shortest = max(part.objective.shortest for part in self.parts.values())
         return TokenStream(shards, self.tokens(length), seed, self.cut, shortest=shortest)
+
+    def check_corpus(self, shards: Shards) -> None:
+        for part in self.parts.values():
+            part.objective.check_corpus(shards)
 
     def beside(self, model: Transformer, objective: Objective, tokenizer: Tokenizer, folder: Path) -> None:
         assert isinstance(objective, Blend)

@@ -72,6 +72,10 @@ class MultiTokenAim(Aim):
     bodies: ClassVar[frozenset[Body]] = frozenset({"decoder"})
 
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
+        if self.ahead > length:
+            what = f"ahead is {self.ahead}, and a row of {length} has no token so far behind its first"
+            remedy = "lower it, or raise train.length"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where="objective.ahead", remedy=remedy)
         return MultiToken(config, self.ahead, weight=self.weight)
 
     def tokens(self, length: int) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from modeledge.corpus.channels import SALIENT
+from modeledge.corpus.pairs import sentence_begins
+from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
@@ -110,6 +113,12 @@ class BartAim(Mending):
     def damage(self, signs: Signs) -> Damage:
         return Bart(signs.mask, self.infill, self.poisson, self.permute, self.masking, self.delete, self.rotate)
 
+    def check_corpus(self, shards: Shards) -> None:
+        if self.permute and len(sentence_begins(shards)) <= np.count_nonzero(np.diff(shards.documents)):
+            what = f"permute is {self.permute:g}, and no document has two sentences to be put in another order"
+            remedy = "set objective.permute = 0, or give documents of several sentences"
+            raise ModeledgeError("E-NO-TARGET", what, where="objective.permute", remedy=remedy)
+
     def signs(self, tokenizer: Tokenizer) -> Signs:
         masks = self.infill or self.masking
         return replace(super().signs(tokenizer), mask=mask_of(tokenizer) if masks else 0)
@@ -152,11 +161,12 @@ class PrefixAim(Mending):
 
     kind: Literal["prefix"] = "prefix"
     share: float | None = Field(default=None, gt=0, lt=1)
+    forms: ClassVar[frozenset[Kind]] = frozenset({"prefix", "encoder-decoder"})
 
     @model_validator(mode="after")
     def _prefixed(self) -> PrefixAim:
-        if self.form == "causal":
-            raise ValueError('a prefix that is read from left to right is kind = "causal"')
+        if self.form is not None and self.form not in self.forms:
+            raise ValueError('kind "prefix" on a decoder that reads from left to right is kind = "causal"')
         return self
 
     def damage(self, signs: Signs) -> Damage:

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from modeledge.generate import Way
 from modeledge.model.config import TransformerConfig
 from modeledge.objectives import DiffusionPrepare, MaskedDiffusion, MaskedPrepare, Objective, UniLM
 from modeledge.objectives.unilm import ADDED
@@ -20,6 +21,7 @@ class DiffusionAim(Aim):
 
     kind: Literal["diffusion"] = "diffusion"
     even: bool = True
+    writes: ClassVar[Way | None] = "uncover"
     bodies: ClassVar[frozenset[Body]] = frozenset({"encoder"})
 
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
@@ -37,6 +39,7 @@ class UniLMAim(Aim):
     kind: Literal["unilm"] = "unilm"
     rate: float = Field(default=0.15, gt=0, lt=1)
     backwards: bool = False
+    writes: ClassVar[Way | None] = "sequence"
     bodies: ClassVar[frozenset[Body]] = frozenset({"decoder"})
 
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:

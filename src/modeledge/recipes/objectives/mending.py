@@ -44,6 +44,7 @@ class Mending(Aim):
     whole: bool = False
     start: int | None = Field(default=None, ge=0)
     bodies: ClassVar[frozenset[Body]] = frozenset({"decoder", "encoder-decoder"})
+    forms: ClassVar[frozenset[Kind]] = frozenset({"causal", "prefix", "encoder-decoder"})
     _form: Form | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")

@@ -27,6 +27,7 @@ class Pairs(UnitMasking):
     shorter than a row; with `static` pairs come again together with their masks."""
 
     ask: ClassVar[Ask]
+    needs: ClassVar[str] = "token types"
     short: float = Field(default=SHORT, ge=0, lt=1)
 
     @property
@@ -76,6 +77,7 @@ class SimcseAim(Aim):
     pool: Pool = "first"
     mlp: bool = True
     bodies: ClassVar[frozenset[Body]] = frozenset({"encoder"})
+    needs: ClassVar[str] = "dropout"
 
     @property
     def channels(self) -> frozenset[str]:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeledge.corpus.dedup import exact_duplicates, in_order, order_key
+from modeledge.corpus.dedup import exact_duplicates
+from modeledge.corpus.spool import in_order, order_key
 from modeledge.errors import ModeledgeError
 from modeledge.records import Document, Ledger
 

@@ -15,9 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from modeledge.corpus.channels import Coded, check_channels, make_channels
-from modeledge.corpus.dedup import exact_duplicates, in_order
+from modeledge.corpus.dedup import exact_duplicates
 from modeledge.corpus.filter import Filter, Stage, make_filters, make_stages, size
 from modeledge.corpus.shard import Shards, ShardWriter, TokenDocument
+from modeledge.corpus.spool import in_order
 from modeledge.errors import ModeledgeError
 from modeledge.files import committed_folder, write_json
 from modeledge.records import Count, Document, IntArray, Ledger

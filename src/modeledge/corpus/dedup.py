@@ -12,8 +12,8 @@ leave in the order of their ids, numbers inside ids counting as numbers (`a.txt:
 a function of the *set* of documents. The price is that the whole input is seen before the first document leaves:
 it waits on disk (`corpus.spool`), beside sixteen bytes a document and band.
 
-Memory: `memory` bytes of documents or keys at a time, and beside them about 50 bytes a document and a few times the
-largest document.
+Memory: half of `memory` is for documents or keys at a time, the other half for a batch at work (below 10 MB), about
+50 bytes a document, and a few times the largest document, whatever `memory` says.
 """
 
 from __future__ import annotations
@@ -103,16 +103,16 @@ def deduplicated(
     told of each, in order. `ordered` does the work on texts, in other processes if it likes: what comes out is the
     same. Raises `E-DUP-ID` when two records share an id, `E-MISSING-FIELD` for a document without a score.
     """
-    with tempfile.TemporaryDirectory(dir=folder) as place, Spool(Path(place), config.memory) as spool:
+    with tempfile.TemporaryDirectory(dir=folder) as place, Spool(Path(place), config.memory // 2) as spool:
         for document in documents:
             spool.add(document)
         names, scores, bands = _keyed(spool, config, Path(place), ordered)
         clusters = Clusters(len(spool))
         if config.exact:
-            clusters.join_all(names.groups(config.memory))
-        verifier = Verifier(spool, config.near, config.memory) if config.near and config.near.threshold else None
+            clusters.join_all(names.groups(config.memory // 2))
+        verifier = Verifier(spool, config.near, config.memory // 4) if config.near and config.near.threshold else None
         for band in bands:
-            for groups in band.groups(config.memory):
+            for groups in band.groups(config.memory // 2):
                 verifier.join(clusters, groups) if verifier else clusters.join_all([groups])
             band.remove()
         stays = _stays(clusters.roots, scores)

@@ -31,11 +31,13 @@ Hashes: TypeAlias = npt.NDArray[np.uint64]
 Unit = Literal["word", "character"]
 BLOCK = 1 << 15  # values hashed at a time: their sums stay in the processor's second cache
 LONGEST = 1 << 14  # a word of more bytes is known by these
-POINT = 0x9E6C63D0876A9A47  # p: odd, otherwise arbitrary; it and the mixing below are part of the file format of no file
+POINT = (
+    0x9E6C63D0876A9A47  # p: odd, otherwise arbitrary; it and the mixing below are part of the file format of no file
+)
 
 _SPACE = 0x20  # what is not above it, white space and control characters, separates words
 _PUNCTUATION = bytes(c for c in range(33, 127) if not chr(c).isalnum())
-_LOWER = bytes(c + 32 if 65 <= c <= 90 else c for c in range(256))
+_LOWER = bytes(_SPACE if c < _SPACE else c + 32 if 65 <= c <= 90 else c for c in range(256))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +171,7 @@ def plain(text: str, punctuation: bool) -> bytes:
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
     if not punctuation:
         text = _marks().sub("", text)
-    return " ".join(text.split()).encode("utf-8", "surrogatepass")
+    return " ".join(text.split()).encode("utf-8", "surrogatepass").translate(_LOWER)
 
 
 @functools.cache

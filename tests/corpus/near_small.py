@@ -38,7 +38,8 @@ def shared_folder() -> Path:
 def articles() -> tuple[list[Document], list[tuple[str, str]]]:
     """1,000 articles and the pairs among them that are known to be near duplicates."""
     folder = shared_folder() / "near_dup"
-    lines = gzip.open(folder / "articles_1000.train.gz", "rt", encoding="utf-8").read().splitlines()
+    with gzip.open(folder / "articles_1000.train.gz", "rt", encoding="utf-8") as file:
+        lines = file.read().splitlines()
     documents = [Document(line.partition(" ")[2], line.partition(" ")[0]) for line in lines]
     pairs = [tuple(line.split()) for line in (folder / "articles_1000.truth").read_text().splitlines()]
     return documents, [(a, b) for a, b in pairs]

@@ -7,7 +7,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeledge.corpus.mix import MixedStream, PhasedStream
@@ -24,6 +24,7 @@ def ids(mixed: MixedStream, count: int) -> list[int]:
     return [int(example.ids[0]) for example in islice(iter(mixed), count)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(1, 400))
 def test_every_prefix_has_its_shares_and_every_stream_its_order(weights: list[int], count: int) -> None:
     streams = [listed(5 + n, 100 * n) for n in range(len(weights))]
@@ -77,7 +78,10 @@ def test_another_mixture_is_refused() -> None:
         MixedStream([listed(9, 0)], [0.0])
 
 
-@given(st.lists(st.tuples(st.integers(1, 40), st.lists(st.integers(0, 4), min_size=3, max_size=3)), min_size=1, max_size=3))
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.lists(st.integers(0, 4), min_size=3, max_size=3)), min_size=1, max_size=3)
+)
 def test_phases_have_their_shares_and_sources_go_on(rows: list[tuple[int, list[int]]]) -> None:
     phases = [(count, [float(w) for w in weights] if any(weights) else [1.0, 0.0, 0.0]) for count, weights in rows]
     mixed = PhasedStream([listed(5 + n, 100 * n) for n in range(3)], phases)

@@ -71,7 +71,7 @@ class KeyFile:
         bits = max(0, (A_KEY * self.width * self.count // max(memory, 1)).bit_length())
         bits = min(bits, max(0, (self.count // READ).bit_length() + 8))
         for part in range(1 << bits):
-            numbers = np.concatenate([found for found in _of_part(keys, part, bits)])
+            numbers = np.concatenate(list(_of_part(keys, part, bits)))
             if len(numbers) > 1:
                 yield _equal(np.asarray(keys[numbers] if bits else keys), numbers)
 

@@ -13,7 +13,7 @@ Where a text was cut its pieces stay one document, with an empty line between th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -25,7 +25,7 @@ from modeledge.corpus.shingles import Hashes, Shingles, Shingling, plain, shingl
 from modeledge.corpus.spool import Spool
 from modeledge.corpus.workers import batches_of
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.records import Count, Document, IntArray, Ledger
+from modeledge.records import AnyArray, Count, Document, IntArray, Ledger
 
 How = Literal["cut", "drop"]
 CONTAMINATED, CUT = "contaminated", "contaminated span"
@@ -79,7 +79,7 @@ def gram_length(words: Iterable[int]) -> int:
 
 
 class EvaluationGrams:
-    """The n-grams of evaluation sets, by name. Examples of fewer than n words are in `short`, by set: not looked for."""
+    """The n-grams of evaluation sets by name. `short` counts the examples of fewer than n words: not looked for."""
 
     def __init__(self, sets: Mapping[str, Iterable[str]], n: int | None = 13) -> None:
         self.names, self.short = tuple(sets), dict.fromkeys(sets, 0)
@@ -114,8 +114,11 @@ class EvaluationGrams:
                 if high > low:
                     first = places[low:high] - shingles.offsets[number]
                     parts.append((first, np.full(len(first), length), grams[low:high]))
-            first, words, which = (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else ((),) * 3
-            yield (first, words, which) if parts else None
+            if not parts:
+                yield None
+                continue
+            first, words, which = (np.concatenate(column) for column in zip(*parts, strict=True))
+            yield first, words, which
 
     def _looked_up(self, shingles: Shingles) -> tuple[IntArray, IntArray]:
         """The places of shingles that are n-grams of the evaluation, rising, and which ones."""
@@ -135,12 +138,12 @@ def decontaminated(
     ledger: Ledger,
     folder: Path | None = None,
     memory: int = 1 << 28,
-    found: list[Contaminated] | None = None,
+    found: Callable[[Contaminated], None] | None = None,
 ) -> Iterator[Document]:
     """The documents, in the order of their ids, without what they share with the evaluation sets.
 
-    Dropped ones are `filtered` as "contaminated", spans are `cut`; `found` gets each document that was touched. Raises
-    `E-DUP-ID`.
+    Dropped ones are `filtered` as "contaminated", spans are `cut`; `found` is told of each document that was touched.
+    Raises `E-DUP-ID`.
     """
     for name, count in grams.short.items():
         if count:
@@ -165,7 +168,7 @@ def decontaminated(
             left, reason = _treated(document, hit, config)
             if found is not None:
                 sets = tuple(grams.names[i] for i in np.unique(grams.owners[hit[2]]))
-                found.append(Contaminated(document, reason, sets, len(np.unique(hit[2]))))
+                found(Contaminated(document, reason, sets, len(np.unique(hit[2]))))
             if left is None:
                 ledger.filtered.setdefault(reason, Count()).add(bytes=size(document))
             else:
@@ -173,7 +176,7 @@ def decontaminated(
                 yield left
 
 
-def _kept_hits(hit: Hits | None, rare: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Hits | None:
+def _kept_hits(hit: Hits | None, rare: AnyArray) -> Hits | None:
     """The hits that are no common phrases."""
     if hit is None or not rare[hit[2]].any():
         return None

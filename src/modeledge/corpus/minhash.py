@@ -44,7 +44,7 @@ class Near:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if not (1 <= self.bands and 1 <= self.rows and self.bands * self.rows <= 1 << 14):
+        if not (self.bands >= 1 and self.rows >= 1 and self.bands * self.rows <= 1 << 14):
             what = f"bands × rows = {self.bands} × {self.rows}: both are at least 1, their product at most 16,384"
             raise ModeledgeError("E-CONFIG-VALUE", what)
         if self.threshold is not None and not 0 < self.threshold <= 1:
@@ -113,7 +113,7 @@ def band_keys(found: Signatures, near: Near) -> Hashes:
 
 @functools.cache
 def _factors(count: int, seed: int) -> Signatures:
-    """Odd numbers of 32 bits, all different, as many as there are orders; fewer of the same seed are their beginning."""
+    """Odd numbers of 32 bits, all different, one an order."""
     drawn = Noise(seed).at("minhash").generator().integers(0, 1 << 31, 2 * count + 64, np.uint32)
     _, first = np.unique(drawn, return_index=True)
     return drawn[np.sort(first)[:count]] * np.uint32(2) + np.uint32(1)

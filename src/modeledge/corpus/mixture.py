@@ -75,7 +75,9 @@ class Plan:
             rows.append((s.name, _short(s.size), weight, _short(s.tokens), f"{s.epochs:.2f}"))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
-            "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(r, widths, strict=True)))
+            "  ".join(
+                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(r, widths, strict=True))
+            )
             for r in rows
         ]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])

@@ -5,7 +5,7 @@ et al. 2020, arXiv 1911.00359) takes out repeated paragraphs; C4 (Raffel et al. 
 "discarded all but one of any three-sentence span occurring more than once in the data set": `Repeats(unit="sentence",
 span=3)`. Spans overlap, so a rule is needed where a later copy of one span is part of the first of another: a unit
 goes where a later copy covers it, and stays where the first one of some repeated span covers it too. So of each
-repeated span exactly the first survives whole.
+repeated span the first survives whole, and a later copy only where firsts of others cover all of it.
 
 Units are compared as shingles are: in lower case, without punctuation, white space as one space. What has no letter
 or digit left (`* * *`, `}`) is no unit and stays. First means first in the order that the documents come in.
@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -71,15 +71,16 @@ def without_repeats(
     folder: Path | None = None,
     memory: int = 1 << 28,
     ordered: Ordered = in_this_process,
+    emptied: Callable[[Document, str], None] | None = None,
 ) -> Iterator[Document]:
     """The documents, in the order of their ids, without the later copies of spans.
 
     The ledger counts the units and bytes as `cut`; a document of which nothing but white space is left is `filtered`
-    under "only …s". Raises `E-DUP-ID`.
+    under "only …s", and `emptied` is told of it. Raises `E-DUP-ID`.
     """
     if config.scope == "document":
         for document in documents:
-            yield from _cut(document, _flags_within(_keys(document.text, config)), config, ledger)
+            yield from _cut(document, _flags_within(_keys(document.text, config)), config, ledger, emptied)
         return
     with tempfile.TemporaryDirectory(dir=folder) as place, Spool(Path(place), memory) as spool:
         for document in documents:
@@ -92,7 +93,7 @@ def without_repeats(
                 ends.append(ends[-1] + count)
         flags = _flags(file, Path(place) / "flags", memory)
         for document, (start, stop) in zip(spool, pairwise(ends), strict=True):
-            yield from _cut(document, flags[start:stop], config, ledger)
+            yield from _cut(document, flags[start:stop], config, ledger, emptied)
 
 
 def keys_of(work: tuple[list[str], Repeats]) -> tuple[Hashes, list[int]]:
@@ -151,7 +152,13 @@ def _flags(file: KeyFile, path: Path, memory: int) -> AnyArray:
     return flags
 
 
-def _cut(document: Document, flags: AnyArray, config: Repeats, ledger: Ledger) -> Iterator[Document]:
+def _cut(
+    document: Document,
+    flags: AnyArray,
+    config: Repeats,
+    ledger: Ledger,
+    emptied: Callable[[Document, str], None] | None,
+) -> Iterator[Document]:
     """The document without its later copies, if anything is left."""
     if not (flags == LATER).any():
         yield document
@@ -169,7 +176,10 @@ def _cut(document: Document, flags: AnyArray, config: Repeats, ledger: Ledger) -
             place = stop
     left = replace(document, text="".join([*parts, document.text[place:]]))
     if not left.text.strip():
-        ledger.filtered.setdefault(f"only {config.reason}s", Count()).add(bytes=size(document))
+        reason = f"only {config.reason}s"
+        ledger.filtered.setdefault(reason, Count()).add(bytes=size(document))
+        if emptied is not None:
+            emptied(document, reason)
         return
     ledger.cut.setdefault(config.reason, Count()).add(int(gone.sum()), size(document) - size(left))
     yield left

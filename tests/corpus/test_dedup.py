@@ -1,5 +1,6 @@
 """One copy of each text; which one, and in which order, cannot depend on the order of the input."""
 
+import hashlib
 import random
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from near_small import WORDS, articles, planted
 
 from modeledge.corpus import workers
-from modeledge.corpus.dedup import Dedup, deduplicated, exact_duplicates
+from modeledge.corpus.dedup import Dedup, deduplicated, digest, exact_duplicates
 from modeledge.corpus.filter import size
 from modeledge.corpus.minhash import PRESETS
 from modeledge.corpus.pipeline import reading
@@ -82,6 +83,13 @@ def test_a_shared_id_names_both_places(other):
         with pytest.raises(ModeledgeError, match=r"a:1 and b\.jsonl:3: the id '7'") as caught:
             list(stage(documents))
         assert caught.value.code == "E-DUP-ID"
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(alphabet="ab \n\t\r\x0b\x0c\x1c\x1f\x85é", max_size=12))
+def test_a_digest_is_that_of_the_words(text):
+    plain = " ".join(text.split()).encode()
+    assert digest(text) == hashlib.blake2b(plain, digest_size=16).digest()
 
 
 # --- near duplicates

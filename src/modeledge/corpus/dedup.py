@@ -39,6 +39,7 @@ from modeledge.records import AnyArray, Count, Document, IntArray, Ledger
 
 DUPLICATE, NEAR = "duplicate", "near duplicate"
 Keep = Literal["first", "longest", "score"]
+SPACES = bytes(0x20 if chr(c).isspace() and c < 128 else c for c in range(256))  # white space as `str.split` knows it
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,13 @@ class Dedup:
 
 def digest(text: str) -> bytes:
     """16 bytes that name a text up to normal form and white space."""
-    plain = " ".join(unicodedata.normalize("NFC", text).split())
-    return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    if text.isascii():  # the same in a fifth of the time
+        plain = text.encode().translate(SPACES)
+        while b"  " in plain:
+            plain = plain.replace(b"  ", b" ")
+        return hashlib.blake2b(plain.strip(b" "), digest_size=16).digest()
+    words = unicodedata.normalize("NFC", text).split()
+    return hashlib.blake2b(" ".join(words).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def exact_duplicates(

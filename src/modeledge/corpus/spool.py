@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import os
 import re
 import struct
 import tempfile
@@ -23,7 +24,7 @@ from typing import IO, Any
 from modeledge.errors import ModeledgeError
 from modeledge.records import Document
 
-HEAD = struct.Struct("<IQ")  # bytes of the header, bytes of the text
+HEAD = struct.Struct("<IIIQ")  # bytes of the id, of the place, of the fields as JSON, of the text
 A_DOCUMENT = 400  # bytes that a waiting record, its id and their places in a list take beside its own
 
 
@@ -84,7 +85,9 @@ class Spool:
         Raises `E-DUP-ID`, which names both places of an id that comes twice.
         """
         last: Document | None = None
-        for _, record in heapq.merge(*map(_read_run, self._runs), self._sorted(), key=itemgetter(0)):
+        rest = self._sorted()
+        merged = heapq.merge(*map(_read_run, self._runs), rest, key=itemgetter(0)) if self._runs else rest
+        for _, record in merged:
             document = self._document(record)
             if last is not None and last.id == document.id:
                 places = sorted((last.where, document.where), key=order_key)
@@ -92,9 +95,10 @@ class Spool:
                 raise ModeledgeError("E-DUP-ID", what, where=" and ".join(places))
             self._file.write(record)
             self._offsets.append(self._offsets[-1] + len(record))
-            self.sizes.append(HEAD.unpack_from(record)[1])
+            self.sizes.append(HEAD.unpack_from(record)[3])
             yield document
             last = document
+        self._file.flush()
         for run in self._runs:
             run.close()
         self._runs, self._waiting = [], []
@@ -102,14 +106,13 @@ class Spool:
     def read(self, number: int) -> Document:
         """A document by its number."""
         start, stop = self._offsets[number], self._offsets[number + 1]
-        self._file.seek(start)
-        return self._document(self._file.read(stop - start))
+        return self._document(os.pread(self._file.fileno(), stop - start, start))
 
     def id(self, number: int) -> str:
         """A document's id by its number, without its text."""
-        self._file.seek(self._offsets[number])
-        header, _ = HEAD.unpack(self._file.read(HEAD.size))
-        return str(json.loads(self._file.read(header))[0])
+        start, file = self._offsets[number], self._file.fileno()
+        length = HEAD.unpack(os.pread(file, HEAD.size, start))[0]
+        return os.pread(file, length, start + HEAD.size).decode("utf-8", "surrogatepass")
 
     def __iter__(self) -> Iterator[Document]:
         return map(self.read, range(len(self)))
@@ -122,34 +125,37 @@ class Spool:
         return self._waiting
 
     def _record(self, document: Document) -> bytes:
-        fields = dict(document.fields) or None
-        if fields is not None and not _is_plain(fields):
-            self._odd[document.id, document.where] = fields
-            fields = None
-        head = json.dumps([document.id, document.where, fields]).encode()
-        text = document.text.encode("utf-8", "surrogatepass")
-        return HEAD.pack(len(head), len(text)) + head + text
+        fields = b""
+        if document.fields:
+            if _is_plain(document.fields):
+                fields = json.dumps(dict(document.fields)).encode()
+            else:
+                self._odd[document.id, document.where] = document.fields
+        id, where, text = (s.encode("utf-8", "surrogatepass") for s in (document.id, document.where, document.text))
+        return b"".join((HEAD.pack(len(id), len(where), len(fields), len(text)), id, where, fields, text))
 
     def _document(self, record: bytes) -> Document:
-        until = HEAD.size + HEAD.unpack_from(record)[0]
-        id, where, fields = json.loads(record[HEAD.size : until])
-        text = record[until:].decode("utf-8", "surrogatepass")
-        return Document(text, id, where, fields or (self._odd.get((id, where), {}) if self._odd else {}))
+        first, second, third, _ = HEAD.unpack_from(record)
+        a, b, c = HEAD.size + first, HEAD.size + first + second, HEAD.size + first + second + third
+        parts = (record[HEAD.size : a], record[a:b], record[c:])
+        id, where, text = (part.decode("utf-8", "surrogatepass") for part in parts)
+        fields = json.loads(record[b:c]) if third else self._odd.get((id, where), {}) if self._odd else {}
+        return Document(text, id, where, fields)
 
 
 def _read_run(file: IO[bytes]) -> Iterator[tuple[tuple[str, str], bytes]]:
     """The records of a run from its beginning, each with the key it was sorted by."""
     file.seek(0)
     while head := file.read(HEAD.size):
-        header, text = HEAD.unpack(head)
-        rest = file.read(header + text)
-        yield order_key(json.loads(rest[:header])[0]), head + rest
+        lengths = HEAD.unpack(head)
+        rest = file.read(sum(lengths))
+        yield order_key(rest[: lengths[0]].decode("utf-8", "surrogatepass")), head + rest
 
 
 def _is_plain(fields: Mapping[str, Any]) -> bool:
     """Does JSON give these fields back as they are?"""
     try:
-        return bool(json.loads(json.dumps(fields)) == fields)
+        return bool(json.loads(json.dumps(dict(fields))) == fields)
     except (TypeError, ValueError, RecursionError):
         return False
 

@@ -122,10 +122,10 @@ def datatrove(texts: list[str]) -> Stays:
     from datatrove.data import Document
     from datatrove.pipeline.dedup import minhash
 
+    minhash.load_word_tokenizer = lambda language: Spaces()
     config = minhash.MinhashConfig(n_grams=N, num_buckets=BANDS, hashes_per_bucket=ROWS)
     with tempfile.TemporaryDirectory() as room:
         sign = minhash.MinhashDedupSignature(f"{room}/signatures", config=config)
-        sign.word_tokenizer = Spaces()
         sign.run(Document(text=text, id=str(number)) for number, text in enumerate(texts))
         for bucket in range(BANDS):
             step = minhash.MinhashDedupBuckets(f"{room}/signatures", f"{room}/buckets", config=config)
@@ -171,7 +171,7 @@ def main() -> None:
     words = parser.parse_args()
     logging.disable(logging.INFO)
     if not missing("loguru"):
-        importlib.import_module("loguru").logger.remove()
+        importlib.import_module("loguru").logger.disable("datatrove")
     texts = corpus(words.documents)
     clock = time.process_time if words.cpu else time.perf_counter
     wanted = ours(texts)

@@ -101,18 +101,24 @@ class Count:
 
 @dataclass
 class Ledger:
-    """Where every record went: `read = kept + filtered(by reason) + quarantined(by reason)`, in records and bytes."""
+    """Where every record went: `read = kept + filtered(by reason) + quarantined(by reason)`, in records and bytes.
+
+    What is cut out of documents (repeated lines, contaminated spans) is a summand of the bytes alone: `cut` counts the
+    pieces and their bytes by reason, and a document counts by what is left of it when it is kept or filtered.
+    """
 
     read: Count = field(default_factory=Count)
     kept: Count = field(default_factory=Count)
     filtered: dict[str, Count] = field(default_factory=dict)
     quarantined: dict[str, Count] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    cut: dict[str, Count] = field(default_factory=dict)
 
     def balanced(self) -> bool:
         """Does the law of conservation hold, in records and in bytes?"""
         out = [self.kept, *self.filtered.values(), *self.quarantined.values()]
-        return self.read.records == sum(c.records for c in out) and self.read.bytes == sum(c.bytes for c in out)
+        bytes = sum(c.bytes for c in (*out, *self.cut.values()))
+        return self.read.records == sum(c.records for c in out) and self.read.bytes == bytes
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for `ledger.json`."""
@@ -126,4 +132,5 @@ class Ledger:
             "filtered": {k: plain(v) for k, v in sorted(self.filtered.items())},
             "quarantined": {k: plain(v) for k, v in sorted(self.quarantined.items())},
             "notes": list(self.notes),
+            **({"cut": {k: plain(v) for k, v in sorted(self.cut.items())}} if self.cut else {}),
         }

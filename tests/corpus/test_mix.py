@@ -7,10 +7,10 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeledge.corpus.mix import MixedStream
+from modeledge.corpus.mix import MixedStream, PhasedStream
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError
 from modeledge.records import Example
@@ -24,6 +24,7 @@ def ids(mixed: MixedStream, count: int) -> list[int]:
     return [int(example.ids[0]) for example in islice(iter(mixed), count)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(1, 400))
 def test_every_prefix_has_its_shares_and_every_stream_its_order(weights: list[int], count: int) -> None:
     streams = [listed(5 + n, 100 * n) for n in range(len(weights))]
@@ -75,3 +76,42 @@ def test_another_mixture_is_refused() -> None:
             MixedStream([listed(9, 0), listed(4, 100, seed)], shares).load_state_dict(state)
     with pytest.raises(ModeledgeError, match="E-CONFIG-VALUE"):
         MixedStream([listed(9, 0)], [0.0])
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.lists(st.integers(0, 4), min_size=3, max_size=3)), min_size=1, max_size=3)
+)
+def test_phases_have_their_shares_and_sources_go_on(rows: list[tuple[int, list[int]]]) -> None:
+    phases = [(count, [float(w) for w in weights] if any(weights) else [1.0, 0.0, 0.0]) for count, weights in rows]
+    mixed = PhasedStream([listed(5 + n, 100 * n) for n in range(3)], phases)
+    places = [mixed.place(k) for k in range(len(mixed) + 20)]
+    for number in range(3):
+        own = [place for which, place in places if which == number]
+        assert own == list(range(len(own)))  # none is passed over between phases, none shown twice
+    start = 0
+    for count, weights in phases:
+        here = [which for which, _ in places[start : start + count]]
+        for number in range(3):
+            assert abs(here.count(number) - count * weights[number] / sum(weights)) < 3
+            assert weights[number] or number not in here
+        start += count
+    assert len(mixed) == start
+
+
+def test_an_anneal_resumes_and_is_not_another() -> None:
+    def fresh(last: float = 1.0) -> PhasedStream:
+        return PhasedStream([listed(9, 0), listed(4, 100)], [(20, [0.9, 0.1]), (10, [1 - last, last])])
+
+    whole, later = fresh(), fresh()
+    told = ids(whole, 40)
+    assert all(i >= 100 for i in told[20:])
+    first = fresh()
+    ids(first, 17)
+    later.load_state_dict(first.state_dict())
+    assert ids(later, 23) == told[17:]
+    with pytest.raises(ModeledgeError, match="E-RESUME"):
+        fresh(0.5).load_state_dict(whole.state_dict())
+    for phases in ([], [(0, [1.0, 1.0])], [(3, [1.0])], [(3, [0.0, 0.0])]):
+        with pytest.raises(ModeledgeError, match="E-CONFIG-VALUE"):
+            PhasedStream([listed(9, 0), listed(4, 100)], phases)

@@ -17,6 +17,7 @@ import typer
 from modeledge import __version__
 from modeledge.cli import judge, strategies, study, tuned
 from modeledge.cli.check import Allow, NoCheck, Strict, check, gate_keys, lr_range, plan
+from modeledge.cli.corpus import dedup
 from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, opened
 from modeledge.cli.terminal import columns_of, progress, say, show_scores, strategy_of, write_report
 from modeledge.errors import IO_ERROR, ModeledgeError
@@ -112,6 +113,9 @@ def corpus_build(
     values = {"paths": list(paths), "text": text, "encoding": encoding, "format": format}
     values |= {"on_bad_record": on_bad_record}
     build_shards(load_config(CorpusRecipe, None, keys or (), values=values), tokenizer, out, say)
+
+
+corpus_app.command("dedup")(dedup)
 
 
 @tokenizer_app.command("train")

@@ -1,55 +1,87 @@
 """One copy of each text, in an order that the inputs' order cannot change.
 
 Repeated documents waste training and leak from training into evaluation (Lee et al. 2022, arXiv 2107.06499). Two
-documents are duplicates here when their texts agree after Unicode normalisation (NFC) and after every run of white
-space became one space; 128 bits of BLAKE2b stand for the text, so a chance collision among 10⁹ documents has a
-probability near 10⁻²¹.
+levels are here. *Exact* duplicates agree after Unicode normalisation (NFC) and after every run of white space became
+one space; 128 bits of BLAKE2b stand for the text, so a chance collision among 10⁹ documents has a probability near
+10⁻²¹. *Near* duplicates share most of their shingles: MinHash proposes pairs (see `corpus.minhash`), their exact
+Jaccard similarity may verify them, and what is joined is a cluster, also where its ends are unlike.
 
-Which copy stays? "The first one read" would depend on the order in which files were listed. Here the copy with the
-smallest id stays, and documents leave in the order of their ids, numbers inside ids counting as numbers
-(`a.txt:9` before `a.txt:10`). So the corpus is a function of the *set* of documents. The price is that the whole
-input is seen before the first document leaves: texts wait in an anonymous temporary file, only ids stay in memory.
+Which document stays of a cluster? "The first one read" would depend on the order in which files were listed. Here it is
+the one with the smallest id (or the longest, or the best by a score, the smallest id among equals), and documents
+leave in the order of their ids, numbers inside ids counting as numbers (`a.txt:9` before `a.txt:10`). So the corpus is
+a function of the *set* of documents. The price is that the whole input is seen before the first document leaves:
+it waits on disk (`corpus.spool`), beside sixteen bytes a document and band.
+
+Memory: half of `memory` is for documents or keys at a time, the other half for a batch at work (below 10 MB), about
+50 bytes a document, and a few times the largest document, whatever `memory` says.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 import tempfile
 import unicodedata
-from array import array
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Literal, get_args
 
-from modeledge.corpus.filter import size
-from modeledge.errors import ModeledgeError
-from modeledge.records import Count, Document, Ledger
+import numpy as np
 
-DUPLICATE = "duplicate"
+from modeledge.corpus.clusters import Clusters, KeyFile
+from modeledge.corpus.minhash import Near, band_keys, signatures
+from modeledge.corpus.shingles import Hashes, shingle
+from modeledge.corpus.spool import Spool
+from modeledge.corpus.verify import Verifier
+from modeledge.corpus.workers import Ordered, batches_of, in_this_process
+from modeledge.errors import ModeledgeError, nearest
+from modeledge.records import AnyArray, Count, Document, IntArray, Ledger
+
+DUPLICATE, NEAR = "duplicate", "near duplicate"
+Keep = Literal["first", "longest", "score"]
+SPACES = bytes(0x20 if chr(c).isspace() and c < 128 else c for c in range(256))  # white space as `str.split` knows it
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A document that left, why, and which one stands for it. `similarity` is the exact Jaccard of the two."""
+
+    document: Document
+    reason: str
+    stays: str
+    similarity: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dedup:
+    """What is joined, which document stays, and what it may cost.
+
+    `keep` is "first" (the smallest id), "longest" (most bytes) or "score" (the largest number in the field `score`).
+    `memory` is in bytes. Raises `E-CONFIG-VALUE`.
+    """
+
+    exact: bool = True
+    near: Near | None = None
+    keep: Keep = "first"
+    score: str = "score"
+    memory: int = 1 << 28
+
+    def __post_init__(self) -> None:
+        if self.keep not in get_args(Keep):
+            raise ModeledgeError("E-CONFIG-VALUE", f"keep = {self.keep!r}", remedy=nearest(self.keep, get_args(Keep)))
+        if self.memory < 1:
+            raise ModeledgeError("E-CONFIG-VALUE", f"memory = {self.memory}: a number of bytes above 0")
 
 
 def digest(text: str) -> bytes:
     """16 bytes that name a text up to normal form and white space."""
-    plain = " ".join(unicodedata.normalize("NFC", text).split())
-    return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def order_key(id: str) -> tuple[str, str]:
-    """Sorts ids as people do, numbers by value: each run of digits is led by its length.
-
-    >>> sorted(["b:1", "a:10", "a:9"], key=order_key)
-    ['a:9', 'a:10', 'b:1']
-    """
-
-    def counted(match: re.Match[str]) -> str:
-        digits = match[0].lstrip("0")
-        return f"{len(digits):06d}{digits}"
-
-    return re.sub("[0-9]+", counted, id), id
+    if text.isascii():  # the same in a fifth of the time
+        plain = text.encode().translate(SPACES)
+        while b"  " in plain:
+            plain = plain.replace(b"  ", b" ")
+        return hashlib.blake2b(plain.strip(b" "), digest_size=16).digest()
+    words = unicodedata.normalize("NFC", text).split()
+    return hashlib.blake2b(" ".join(words).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def exact_duplicates(
@@ -57,72 +89,108 @@ def exact_duplicates(
 ) -> Iterator[Document]:
     """Each text once, the copy with the smallest id, in the order of ids; the others are `filtered["duplicate"]`.
 
-    `folder` holds the temporary file (default: the system's). Raises `E-DUP-ID` when two records share an id.
+    `folder` holds the temporary files (default: the system's). Raises `E-DUP-ID` when two records share an id.
     """
-    with _Spool(folder) as spool:
-        winners: dict[bytes, int] = {}
-        for number, document in enumerate(documents):
-            spool.add(document)
-            name = digest(document.text)
-            best = winners.setdefault(name, number)
-            if best != number:
-                if order_key(document.id) < order_key(spool.ids[best]):
-                    winners[name], number = number, best
-                loss = spool.sizes[number]
-                ledger.filtered.setdefault(DUPLICATE, Count()).add(bytes=loss)
-        kept = set(winners.values())
-        winners.clear()
-        for number in spool.order():
-            if number in kept:
-                yield spool.read(number)
+    return deduplicated(documents, Dedup(), ledger=ledger, folder=folder)
 
 
-def in_order(documents: Iterable[Document], *, folder: Path | None = None) -> Iterator[Document]:
-    """All documents in the order of their ids, duplicates included. Raises `E-DUP-ID` like `exact_duplicates`."""
-    with _Spool(folder) as spool:
+def deduplicated(
+    documents: Iterable[Document],
+    config: Dedup,
+    *,
+    ledger: Ledger,
+    folder: Path | None = None,
+    dropped: Callable[[Dropped], None] | None = None,
+    ordered: Ordered = in_this_process,
+) -> Iterator[Document]:
+    """One document of each cluster, in the order of ids; the others are `filtered` as duplicates or near duplicates.
+
+    A document is a "duplicate" where its text is that of the one that stays, else a "near duplicate"; `dropped` is
+    told of each, in order. `ordered` does the work on texts, in other processes if it likes: what comes out is the
+    same. Raises `E-DUP-ID` when two records share an id, `E-MISSING-FIELD` for a document without a score.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as place, Spool(Path(place), config.memory // 2) as spool:
         for document in documents:
             spool.add(document)
-        for number in spool.order():
+        names, scores, bands = _keyed(spool, config, Path(place), ordered)
+        clusters = Clusters(len(spool))
+        if config.exact:
+            clusters.join_all(names.groups(config.memory // 2))
+        verifier = Verifier(spool, config.near, config.memory // 4) if config.near and config.near.threshold else None
+        for band in bands:
+            for groups in band.groups(config.memory // 2):
+                verifier.join(clusters, groups) if verifier else clusters.join_all([groups])
+            band.remove()
+        stays = _stays(clusters.roots, scores)
+        texts = np.memmap(names.path, np.uint64, "r", shape=(len(spool), 2)) if len(spool) else np.zeros((0, 2))
+        yield from _told(spool, stays, texts, ledger, dropped)
+
+
+def _keyed(spool: Spool, config: Dedup, place: Path, ordered: Ordered) -> tuple[KeyFile, AnyArray, list[KeyFile]]:
+    """Number all documents, and write the digest, the merit and the band keys of each."""
+    names = KeyFile(place / "digests", 2)
+    bands = [KeyFile(place / f"band-{band}") for band in range(config.near.bands if config.near else 0)]
+    merits: list[AnyArray] = []
+
+    def texts() -> Iterator[tuple[list[str], Near | None]]:
+        for held in batches_of(spool.ordered(), len_of=lambda document: len(document.text)):
+            if config.keep == "score":
+                merits.append(np.array([_score(document, config.score) for document in held]))
+            yield [document.text for document in held], config.near
+
+    for digests, keys, empty in ordered(keys_of, texts()):
+        keys[:, empty] = names.count + empty  # no shingle, no neighbour: a key of its own
+        names.add(digests)
+        for band, row in zip(bands, keys, strict=True):
+            band.add(row)
+    names.close()
+    if config.keep == "longest":
+        merits = [np.frombuffer(spool.sizes, np.int64)] if len(spool) else []
+    return names, np.concatenate(merits) if merits else np.zeros(len(spool), np.int8), bands
+
+
+def keys_of(work: tuple[Sequence[str], Near | None]) -> tuple[Hashes, Hashes, IntArray]:
+    """What is to be known of texts: digests `[n, 2]`, band keys `[bands, n]`, and which have no shingle at all."""
+    texts, near = work
+    digests = np.frombuffer(b"".join(map(digest, texts)), "<u8").reshape(-1, 2)
+    if near is None:
+        return digests, np.zeros((0, len(texts)), np.uint64), np.zeros(0, np.int64)
+    shingles = shingle(texts, near.shingling)
+    return digests, band_keys(signatures(shingles, near), near), np.flatnonzero(np.diff(shingles.offsets) == 0)
+
+
+def _score(document: Document, field: str) -> float:
+    value = document.fields.get(field)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        what = f"the field {field!r} that decides which copy stays holds no number"
+        raise ModeledgeError("E-MISSING-FIELD", what, where=document.where, remedy="score every document")
+    return float(value)
+
+
+def _stays(roots: IntArray, merits: AnyArray) -> IntArray:
+    """The number of the document that stands for each: of a cluster the best by merit, the first among equals."""
+    order = np.lexsort((np.arange(len(roots)), -merits, roots)) if merits.any() else np.argsort(roots, kind="stable")
+    sorted_roots = roots[order]
+    first = np.ones(len(order), bool)
+    first[1:] = sorted_roots[1:] != sorted_roots[:-1]
+    best = np.zeros(len(order), np.int64)
+    best[sorted_roots[first]] = order[first]
+    return best[roots]
+
+
+def _told(
+    spool: Spool,
+    stays: IntArray,
+    texts: AnyArray,
+    ledger: Ledger,
+    dropped: Callable[[Dropped], None] | None,
+) -> Iterator[Document]:
+    """The documents that stay; of the others the ledger and `dropped` are told."""
+    for number, best in enumerate(stays.tolist()):
+        if number == best:
             yield spool.read(number)
-
-
-class _Spool:
-    """Documents waiting on disk: texts in an anonymous file, ids (and the rare fields) in memory."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        self._offsets = array("q", [0])
-        self._fields: dict[int, Mapping[str, Any]] = {}
-        self.ids: list[str] = []
-        self.sizes = array("q")
-
-    def __enter__(self) -> _Spool:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
-
-    def add(self, document: Document) -> None:
-        line = json.dumps([document.text, document.where]).encode()
-        self._file.write(line)
-        self._offsets.append(self._offsets[-1] + len(line))
-        if document.fields:
-            self._fields[len(self.ids)] = document.fields
-        self.ids.append(document.id)
-        self.sizes.append(size(document))
-
-    def read(self, number: int) -> Document:
-        start, stop = self._offsets[number], self._offsets[number + 1]
-        self._file.seek(start)
-        text, where = json.loads(self._file.read(stop - start))
-        return Document(text, self.ids[number], where, self._fields.get(number, {}))
-
-    def order(self) -> list[int]:
-        """The documents' numbers by id; `E-DUP-ID` names both places of an id that comes twice."""
-        order = sorted(range(len(self.ids)), key=lambda number: order_key(self.ids[number]))
-        for first, second in pairwise(order):
-            if self.ids[first] == self.ids[second]:
-                places = sorted((self.read(first).where, self.read(second).where), key=order_key)
-                what = f"the id {self.ids[first]!r} names two records"
-                raise ModeledgeError("E-DUP-ID", what, where=" and ".join(places))
-        return order
+            continue
+        reason = DUPLICATE if np.array_equal(texts[number], texts[best]) else NEAR
+        ledger.filtered.setdefault(reason, Count()).add(bytes=spool.sizes[number])
+        if dropped is not None:
+            dropped(Dropped(spool.read(number), reason, spool.id(best)))

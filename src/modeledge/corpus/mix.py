@@ -59,14 +59,7 @@ class MixedStream:
 
     def place(self, position: int) -> tuple[int, int]:
         """Which stream stands at a position, and at which position of its own."""
-        left = Fraction(1)
-        for number, share in enumerate(self.shares[:-1]):
-            part = share / left
-            before, behind = int(position * part), int((position + 1) * part)
-            if behind > before:
-                return number, before
-            position, left = position - before, left - share
-        return len(self.shares) - 1, position
+        return _place(self.shares, position)
 
     def at(self, position: int) -> Example:
         """The example at a position, which is its `place`; asking for it moves nothing."""
@@ -87,3 +80,59 @@ class MixedStream:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state; that of another stream is `E-RESUME`."""
         self._position = position_in(state, self.fingerprint)
+
+
+class PhasedStream(MixedStream):
+    """Streams whose shares change: `phases` are (examples, shares), of which the last one's examples never end.
+
+    A source goes on in a phase where it stopped in the one before; a share may be 0. Its length is that of all phases.
+    """
+
+    def __init__(self, streams: Sequence[IndexedStream], phases: Sequence[tuple[int, Sequence[float]]]) -> None:
+        if not phases or min(examples for examples, _ in phases) < 1:
+            raise ModeledgeError("E-CONFIG-VALUE", "a mixture has at least one phase, each with an example")
+        super().__init__(streams, [1.0] * len(streams))
+        self.phases: list[tuple[int, tuple[Fraction, ...], list[int]]] = []
+        start, begun = 0, [0] * len(streams)
+        for examples, shares in phases:
+            exact = [Fraction(share).limit_denominator(FINEST) for share in shares]
+            if len(exact) != len(streams) or min(exact) < 0 or not sum(exact):
+                what = f"a phase gives {len(streams)} corpora the shares {list(shares)}"
+                raise ModeledgeError("E-CONFIG-VALUE", what, remedy="one share a corpus, at least 0, one of them above")
+            parts = tuple(share / sum(exact) for share in exact)
+            self.phases.append((start, parts, begun))
+            start, begun = start + examples, [b + c for b, c in zip(begun, _counts(parts, examples), strict=True)]
+        self._length = start
+        told = [self.fingerprint, [[at, [str(part) for part in parts]] for at, parts, _ in self.phases]]
+        self.fingerprint = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+
+    def __len__(self) -> int:
+        return self._length
+
+    def place(self, position: int) -> tuple[int, int]:
+        """Which stream stands at a position, and at which position of its own."""
+        start, parts, begun = next(phase for phase in reversed(self.phases) if phase[0] <= position)
+        number, place = _place(parts, position - start)
+        return number, place + begun[number]
+
+
+def _place(shares: Sequence[Fraction], position: int) -> tuple[int, int]:
+    """Which of several shares has a position, and how many of its own came before."""
+    left = Fraction(1)
+    for number, share in enumerate(shares[:-1]):
+        part = share / left
+        before, behind = int(position * part), int((position + 1) * part)
+        if behind > before:
+            return number, before
+        position, left = position - before, left - share
+    return len(shares) - 1, position
+
+
+def _counts(shares: Sequence[Fraction], position: int) -> list[int]:
+    """How many of the positions before this one each share has."""
+    counts, left = [], Fraction(1)
+    for share in shares[:-1]:
+        count = int(position * (share / left)) if left else 0
+        counts.append(count)
+        position, left = position - count, left - share
+    return [*counts, position]

@@ -7,7 +7,7 @@ stages that rewrite text (`stages` of a `Build`) run last, after the counting.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from modeledge.corpus.channels import Coded, check_channels, make_channels
-from modeledge.corpus.dedup import exact_duplicates, in_order
+from modeledge.corpus.clean import DROPPED, Cleaning, DroppedFile, cleaned
+from modeledge.corpus.dedup import Dedup
 from modeledge.corpus.filter import Filter, Stage, make_filters, make_stages, size
 from modeledge.corpus.shard import Shards, ShardWriter, TokenDocument
 from modeledge.errors import ModeledgeError
@@ -56,6 +57,7 @@ class Build:
 
     filters: Mapping[str, Any] = field(default_factory=lambda: {"empty": True})
     deduplicate: bool = True
+    cleaning: Cleaning | None = None  # instead of `deduplicate`: what is done to the corpus as a whole
     stages: Sequence[str] = ("nfc",)
     channels: Iterable[str] = ()
     end: bool = True  # an end-of-text token after each document, where the tokenizer has one
@@ -68,9 +70,9 @@ def run_pipeline(
 ) -> Iterator[Document]:
     """The documents that no filter drops and that `stages` let through, counted as kept.
 
-    The first filter with a reason decides. A stage here may drop documents, if it counts them in the same ledger
-    (as `exact_duplicates` does), but must not rewrite text. When the iterator is exhausted and whoever made the
-    documents filled `ledger.read`, the ledger balances.
+    The first filter with a reason decides. A stage here may drop documents or cut their text, if it counts in the same
+    ledger what it dropped and cut (as `cleaned` does), but must not rewrite text otherwise. When the iterator is
+    exhausted and whoever made the documents filled `ledger.read`, the ledger balances.
     """
     passing = _passing(documents, filters, ledger)
     for stage in stages:
@@ -88,19 +90,24 @@ def reading(documents: Iterable[Document], *, ledger: Ledger) -> Iterator[Docume
 
 
 def kept_documents(
-    documents: Iterable[Document], config: Build, *, ledger: Ledger, folder: Path | None = None
+    documents: Iterable[Document],
+    config: Build,
+    *,
+    ledger: Ledger,
+    folder: Path | None = None,
+    dropped: Callable[[dict[str, Any]], None] | None = None,
 ) -> Iterator[Document]:
     """The documents of a corpus as they will be tokenized: filtered, each text once, in canonical order, tidied.
 
-    A tokenizer is trained on these, so that it sees what the model will see. `folder` holds the temporary file.
+    A tokenizer is trained on these, so that it sees what the model will see. `folder` holds the temporary file;
+    `dropped` gets a row for each document that another one stands for (see `corpus.clean`).
     Raises `E-CONFIG-KEY` and `E-CONFIG-VALUE` at once, `E-DUP-ID` while iterating.
     """
     filters, tidying = make_filters(config.filters), make_stages(config.stages)
 
     def canonical(passing: Iterable[Document]) -> Iterator[Document]:
-        if config.deduplicate:
-            return exact_duplicates(passing, ledger=ledger, folder=folder)
-        return in_order(passing, folder=folder)
+        cleaning = config.cleaning or Cleaning(dedup=Dedup(exact=config.deduplicate))
+        return cleaned(passing, cleaning, ledger=ledger, folder=folder, dropped=dropped)
 
     kept = run_pipeline(documents, filters, ledger=ledger, stages=[canonical])
     for stage in tidying:
@@ -124,7 +131,8 @@ def build_corpus(
         raise ModeledgeError("E-OUTPUT", "the folder exists already", where=str(folder))
     manifest: dict[str, Any] = {}
     with committed_folder(folder, manifest) as temporary:
-        kept = kept_documents(documents, config, ledger=ledger, folder=temporary)
+        dropped = DroppedFile(temporary / DROPPED)
+        kept = kept_documents(documents, config, ledger=ledger, folder=temporary, dropped=dropped)
         kinds, cut = dict.fromkeys(channels, "uint8"), config.shard_tokens
         writer = ShardWriter(temporary, tokenizer.vocab_size, tokenizer.fingerprint, channels=kinds, shard_tokens=cut)
         with writer:

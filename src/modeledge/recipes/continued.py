@@ -16,6 +16,7 @@ from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
 from modeledge.model.transformer import Transformer
 from modeledge.model.vocabulary import extend_vocabulary
+from modeledge.recipes.cleaning import cleaning_of
 from modeledge.recipes.recipe import CorpusRecipe, PretrainRecipe
 from modeledge.recipes.source import read, report_ledger, watch_specials
 from modeledge.records import Ledger
@@ -40,7 +41,7 @@ def check_continuing(recipe: PretrainRecipe) -> None:
 def building(corpus: CorpusRecipe, channels: Iterable[str] = ()) -> Build:
     """What the recipe says of the way from documents to shards; `channels` are those that its objective asks for."""
     wanted = {*corpus.channels, *channels}
-    return Build(filters=corpus.filters, deduplicate=corpus.deduplicate, channels=sorted(wanted))
+    return Build(filters=corpus.filters, cleaning=cleaning_of(corpus), channels=sorted(wanted))
 
 
 def opened(where: Path, tokenizer: Tokenizer) -> Shards:

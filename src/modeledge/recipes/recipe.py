@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from modeledge.config import Settings
 from modeledge.model.reshape import Decoder
+from modeledge.recipes.cleaning import AgainstRecipe, CleaningRecipe
 from modeledge.recipes.curriculum import CurriculumRecipe
 from modeledge.recipes.objectives import CausalAim, ObjectiveRecipe
 from modeledge.tokens.sentinels import sentinel_names
@@ -22,7 +23,7 @@ MEMORY = "rows from memory"  # what stands in the place of a data file where row
 PRESET = "preset:"  # how a `model` begins that is no folder: fresh weights of a shape by name
 
 
-class CorpusRecipe(Settings):
+class CorpusRecipe(CleaningRecipe):
     """Raw files, or shards built before. See `ReadConfig` for the fields that say how files are read.
 
     A `.txt` file is one document; `split` makes each paragraph or line of it one. `channels` are kept of each token
@@ -43,7 +44,6 @@ class CorpusRecipe(Settings):
     max_expansion: float = Field(default=200.0, gt=0)
     allow_partial: bool = False
     filters: dict[str, Any] = Field(default_factory=lambda: {"empty": True})
-    deduplicate: bool = True
     channels: tuple[str, ...] = ()
 
 
@@ -270,7 +270,11 @@ C = TypeVar("C", bound=CorpusRecipe)
 def _placed(corpus: C) -> C:
     """A corpus with its paths made absolute."""
     paths = tuple(os.path.abspath(path) for path in corpus.paths)
-    return corpus.model_copy(update={"paths": paths, "shards": _absolute(corpus.shards)})
+    update: dict[str, Any] = {"paths": paths, "shards": _absolute(corpus.shards)}
+    if corpus.against is not None:
+        against = tuple(os.path.abspath(path) for path in corpus.against.paths)
+        update["against"] = AgainstRecipe(**{**corpus.against.model_dump(), "paths": against})
+    return corpus.model_copy(update=update)
 
 
 def _named(model: str | None) -> str | None:

@@ -1,0 +1,39 @@
+"""The verb that cleans files without a tokenizer: `modeledge corpus dedup`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from modeledge.cli.terminal import say
+
+
+def dedup(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs; several are compared as sources.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A fresh folder for what is left and what is not.")],
+    near: Annotated[str | None, typer.Option(help="Near duplicates too: fineweb or strict.")] = None,
+    lines: Annotated[bool, typer.Option("--lines", help="Keep each line of the corpus once.")] = False,
+    against: Annotated[list[str] | None, typer.Option(help="A file of an evaluation set to be taken out.")] = None,
+    keep: Annotated[str, typer.Option(help="Which copy stays: first, longest or score.")] = "first",
+    processes: Annotated[int, typer.Option(min=1, help="They change nothing but the time.")] = 1,
+    memory: Annotated[int, typer.Option(min=1, help="In MB.")] = 256,
+    text: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
+    format: str = "auto",
+    keys: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any key of the corpus recipe, e.g. near.n=8"),
+    ] = None,
+) -> None:
+    """Keep each text once: exact and near duplicates, repeated lines, evaluation sets; say what stands for what."""
+    from modeledge.config import load_config
+    from modeledge.recipes.deduplicate import deduplicate
+    from modeledge.recipes.recipe import CorpusRecipe
+
+    values: dict[str, Any] = {"paths": list(paths), "text": text, "format": format, "keep": keep}
+    values |= {"processes": processes, "memory": memory}
+    values |= {"near": {"preset": near}} if near else {}
+    values |= {"repeats": {}} if lines else {}
+    values |= {"against": {"paths": list(against)}} if against else {}
+    deduplicate(load_config(CorpusRecipe, None, keys or (), values=values), out, say)

@@ -1,0 +1,171 @@
+"""Documents on disk in the order of their ids, whatever order they came in and however many they are.
+
+What is done to a corpus as a whole (each text once, each line once) must not depend on the order in which files were
+listed. So documents are sorted by id first. Runs of documents that fit into memory are sorted there and written; the
+runs are merged into one file (external merge sort, Knuth 1973, section 5.4), from which documents are read in order,
+or by number. Of a document that waits here, memory holds sixteen bytes.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import re
+import struct
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from modeledge.errors import ModeledgeError
+from modeledge.records import Document
+
+HEAD = struct.Struct("<IIIQ")  # bytes of the id, of the place, of the fields as JSON, of the text
+A_DOCUMENT = 400  # bytes that a waiting record, its id and their places in a list take beside its own
+
+
+def order_key(id: str) -> tuple[str, str]:
+    """Sorts ids as people do, numbers by value: each run of digits is led by its length.
+
+    >>> sorted(["b:1", "a:10", "a:9"], key=order_key)
+    ['a:9', 'a:10', 'b:1']
+    """
+
+    def counted(match: re.Match[str]) -> str:
+        digits = match[0].lstrip("0")
+        return f"{len(digits):06d}{digits}"
+
+    return re.sub("[0-9]+", counted, id), id
+
+
+class Spool:
+    """Documents waiting on disk, with at most `memory` bytes of them in memory.
+
+    `add` all, then iterate over `ordered()` once, which numbers them; from then on `read(number)` and iteration give
+    them again. Fields that are not plain JSON stay in memory.
+    """
+
+    def __init__(self, folder: Path | None, memory: int) -> None:
+        self._folder, self._memory = folder, memory
+        self._waiting: list[tuple[tuple[str, str], bytes]] = []
+        self._held = 0
+        self._runs: list[IO[bytes]] = []
+        self._file = self._open()
+        self._offsets = array("q", [0])
+        self._odd: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self.sizes = array("q")  # bytes of each document's text, by number
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for file in (self._file, *self._runs):
+            file.close()
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def add(self, document: Document) -> None:
+        """Take a document."""
+        record = self._record(document)
+        self._waiting.append((order_key(document.id), record))
+        self._held += len(record) + len(document.id) * 2 + A_DOCUMENT
+        if self._held > self._memory:
+            self._runs.append(self._open())
+            self._runs[-1].writelines(record for _, record in self._sorted())
+            self._waiting, self._held = [], 0
+
+    def ordered(self) -> Iterator[Document]:
+        """All documents in the order of their ids, each numbered as it passes.
+
+        Raises `E-DUP-ID`, which names both places of an id that comes twice.
+        """
+        last: Document | None = None
+        rest = self._sorted()
+        merged = heapq.merge(*map(_read_run, self._runs), rest, key=itemgetter(0)) if self._runs else rest
+        for _, record in merged:
+            document = self._document(record)
+            if last is not None and last.id == document.id:
+                places = sorted((last.where, document.where), key=order_key)
+                what = f"the id {document.id!r} names two records"
+                raise ModeledgeError("E-DUP-ID", what, where=" and ".join(places))
+            self._file.write(record)
+            self._offsets.append(self._offsets[-1] + len(record))
+            self.sizes.append(HEAD.unpack_from(record)[3])
+            yield document
+            last = document
+        self._file.flush()
+        for run in self._runs:
+            run.close()
+        self._runs, self._waiting = [], []
+
+    def read(self, number: int) -> Document:
+        """A document by its number."""
+        start, stop = self._offsets[number], self._offsets[number + 1]
+        return self._document(os.pread(self._file.fileno(), stop - start, start))
+
+    def id(self, number: int) -> str:
+        """A document's id by its number, without its text."""
+        start, file = self._offsets[number], self._file.fileno()
+        length = HEAD.unpack(os.pread(file, HEAD.size, start))[0]
+        return os.pread(file, length, start + HEAD.size).decode("utf-8", "surrogatepass")
+
+    def __iter__(self) -> Iterator[Document]:
+        return map(self.read, range(len(self)))
+
+    def _open(self) -> IO[bytes]:
+        return tempfile.TemporaryFile(dir=self._folder)
+
+    def _sorted(self) -> list[tuple[tuple[str, str], bytes]]:
+        self._waiting.sort(key=itemgetter(0))
+        return self._waiting
+
+    def _record(self, document: Document) -> bytes:
+        fields = b""
+        if document.fields:
+            if _is_plain(document.fields):
+                fields = json.dumps(dict(document.fields)).encode()
+            else:
+                self._odd[document.id, document.where] = document.fields
+        id, where, text = (s.encode("utf-8", "surrogatepass") for s in (document.id, document.where, document.text))
+        return b"".join((HEAD.pack(len(id), len(where), len(fields), len(text)), id, where, fields, text))
+
+    def _document(self, record: bytes) -> Document:
+        first, second, third, _ = HEAD.unpack_from(record)
+        a, b, c = HEAD.size + first, HEAD.size + first + second, HEAD.size + first + second + third
+        parts = (record[HEAD.size : a], record[a:b], record[c:])
+        id, where, text = (part.decode("utf-8", "surrogatepass") for part in parts)
+        fields = json.loads(record[b:c]) if third else self._odd.get((id, where), {}) if self._odd else {}
+        return Document(text, id, where, fields)
+
+
+def _read_run(file: IO[bytes]) -> Iterator[tuple[tuple[str, str], bytes]]:
+    """The records of a run from its beginning, each with the key it was sorted by."""
+    file.seek(0)
+    while head := file.read(HEAD.size):
+        lengths = HEAD.unpack(head)
+        rest = file.read(sum(lengths))
+        yield order_key(rest[: lengths[0]].decode("utf-8", "surrogatepass")), head + rest
+
+
+def _is_plain(fields: Mapping[str, Any]) -> bool:
+    """Does JSON give these fields back as they are?"""
+    try:
+        return bool(json.loads(json.dumps(dict(fields))) == fields)
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
+def in_order(documents: Iterable[Document], *, folder: Path | None = None, memory: int = 1 << 28) -> Iterator[Document]:
+    """All documents in the order of their ids, duplicates included. Raises `E-DUP-ID`.
+
+    `folder` holds the temporary files (default: the system's).
+    """
+    with Spool(folder, memory) as spool:
+        for document in documents:
+            spool.add(document)
+        yield from spool.ordered()

@@ -1,0 +1,77 @@
+"""`modeledge corpus dedup`: files in, the documents that are left out, with the reason for each that is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from modeledge.corpus.clean import DROPPED, DroppedFile
+from modeledge.corpus.overlap import overlap
+from modeledge.corpus.pipeline import LEDGER, kept_documents
+from modeledge.corpus.shingles import Shingling
+from modeledge.errors import printable
+from modeledge.files import committed_folder, write_json
+from modeledge.recipes.build import fresh
+from modeledge.recipes.continued import building
+from modeledge.recipes.recipe import CorpusRecipe
+from modeledge.recipes.source import read, report_ledger
+from modeledge.records import Document, Ledger
+
+DOCUMENTS, OVERLAP = "documents.jsonl", "overlap.json"
+Say = Callable[[str], None]
+
+
+def deduplicate(corpus: CorpusRecipe, out: Path, say: Say) -> Ledger:
+    """Write to the folder `out` what is left of the corpus's files, text untouched but for what is cut.
+
+    `documents.jsonl` (id, text, fields), `dropped.jsonl` (id, reason, the id that stands for it, text), `ledger.json`,
+    and of several paths `overlap.json`: the share of each one's 13-grams that another has. Nothing is tidied: `stages`
+    are of the way to tokens. Raises `E-OUTPUT`.
+    """
+    fresh(out)
+    ledger, config = Ledger(), building(corpus)
+    with committed_folder(out, {}) as folder:
+        dropped = DroppedFile(folder / DROPPED)
+        untidied = type(config)(filters=config.filters, cleaning=config.cleaning, stages=())
+        kept = kept_documents(read(corpus, ledger, folder), untidied, ledger=ledger, folder=folder, dropped=dropped)
+        with (folder / DOCUMENTS).open("w", encoding="utf-8") as file:
+            for document in kept:
+                file.write(json.dumps(_row(document), default=str) + "\n")
+        assert ledger.balanced()
+        write_json(folder / LEDGER, ledger.as_dict())
+        if len(corpus.paths) > 1:
+            _write_overlap(corpus, folder / OVERLAP, say)
+    report_ledger(ledger, say)
+    for reason, count in sorted(ledger.cut.items()):
+        say(f"cut {count.records:,} × {reason}, {count.bytes:,} bytes")
+    return ledger
+
+
+def _row(document: Document) -> dict[str, object]:
+    return {**document.fields, "id": document.id, "text": document.text}
+
+
+def _write_overlap(corpus: CorpusRecipe, path: Path, say: Say) -> None:
+    """The share of each path's shingles that another one has, in a file and in words."""
+
+    def documents(name: str) -> Iterator[Document]:
+        return read(corpus.model_copy(update={"paths": (name,)}), Ledger())
+
+    found = overlap({name: documents(name) for name in corpus.paths}, Shingling(n=13), memory=corpus.memory << 20)
+    table = {
+        first: {second: round(float(found.containment[i, j]), 6) for j, second in enumerate(found.names)}
+        for i, first in enumerate(found.names)
+    }
+    write_json(
+        path,
+        {
+            "unit": "13-grams of words",
+            "contained": table,
+            "sampled": dict(zip(found.names, found.sampled, strict=True)),
+        },
+    )
+    for first, row in table.items():
+        for second, share in row.items():
+            if first != second and share:
+                say(f"{100 * share:.2f} % of the 13-grams of {printable(first)} stand in {printable(second)}")

@@ -101,12 +101,16 @@ class Count:
 
 @dataclass
 class Ledger:
-    """Where every record went: `read = kept + filtered(by reason) + quarantined(by reason)`, in records and bytes."""
+    """Where every record went: `read = kept + filtered(by reason) + quarantined(by reason)`, in records and bytes.
+
+    `rewritten` says what was taken out of texts that were kept (lines, personal data), by reason: parts, and bytes.
+    """
 
     read: Count = field(default_factory=Count)
     kept: Count = field(default_factory=Count)
     filtered: dict[str, Count] = field(default_factory=dict)
     quarantined: dict[str, Count] = field(default_factory=dict)
+    rewritten: dict[str, Count] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def balanced(self) -> bool:
@@ -125,5 +129,6 @@ class Ledger:
             "kept": plain(self.kept),
             "filtered": {k: plain(v) for k, v in sorted(self.filtered.items())},
             "quarantined": {k: plain(v) for k, v in sorted(self.quarantined.items())},
+            **({"rewritten": {k: plain(v) for k, v in sorted(self.rewritten.items())}} if self.rewritten else {}),
             "notes": list(self.notes),
         }

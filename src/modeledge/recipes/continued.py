@@ -40,7 +40,13 @@ def check_continuing(recipe: PretrainRecipe) -> None:
 def building(corpus: CorpusRecipe, channels: Iterable[str] = ()) -> Build:
     """What the recipe says of the way from documents to shards; `channels` are those that its objective asks for."""
     wanted = {*corpus.channels, *channels}
-    return Build(filters=corpus.filters, deduplicate=corpus.deduplicate, channels=sorted(wanted))
+    return Build(
+        filters=corpus.filters,
+        deduplicate=corpus.deduplicate,
+        stages=corpus.stages,
+        channels=sorted(wanted),
+        dropped=corpus.dropped,
+    )
 
 
 def opened(where: Path, tokenizer: Tokenizer) -> Shards:

@@ -1,8 +1,8 @@
 """The kinds of personal data that rules can find, each with its pattern and, where there is one, its checksum.
 
 A pattern here is meant to be *safe*: in a corpus a false alarm costs a number in a table, and there are far more
-numbers than people's. So a run of digits is taken only where a checksum, a form that nothing else has (`+41 …`), or a word in
-front of it (`SSN`, `tel.`) speaks for it. What nobody could be reached by is left: private and documentation addresses
+numbers than people's. So a run of digits is taken only where a checksum, a form that nothing else has (`+41 …`), or a
+word in front of it (`SSN`, `tel.`) speaks for it. What nobody could be reached by is left: private and documentation addresses
 (RFC 1918, RFC 5737, RFC 3849), e-mail at `example.org` (RFC 2606).
 """
 

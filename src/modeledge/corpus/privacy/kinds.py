@@ -2,8 +2,8 @@
 
 A pattern here is meant to be *safe*: in a corpus a false alarm costs a number in a table, and there are far more
 numbers than people's. So a run of digits is taken only where a checksum, a form that nothing else has (`+41 …`), or a
-word in front of it (`SSN`, `tel.`) speaks for it. What nobody could be reached by is left: private and documentation addresses
-(RFC 1918, RFC 5737, RFC 3849), e-mail at `example.org` (RFC 2606).
+word in front of it (`SSN`, `tel.`) speaks for it. What nobody could be reached by is left: private and documentation
+addresses (RFC 1918, RFC 5737, RFC 3849), e-mail at `example.org` (RFC 2606).
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ FORMS = (
     re.compile(
         rf"(?<![\w+.\-/])(?:\+?1[ .-])?(?:\([2-9]\d\d\)[ .-]?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{{4}}{EXTENSION}{AFTER}"
     ),
-    re.compile(rf"(?<![\w+.,\-/])00[1-9](?:[ .\-/]?\(?\d{{1,5}}\)?){{3,7}}{EXTENSION}{AFTER}"),
-    re.compile(rf"(?<![\w+.,\-/])\(?0[1-9]\d{{0,4}}\)?(?:[ .\-/]\d{{2,8}}){{1,4}}{AFTER}"),
+    re.compile(rf"(?<![\w+.,\-/])(?<!\d )00[1-9](?:[ .\-/]?\(?\d{{1,5}}\)?){{3,7}}{EXTENSION}{AFTER}"),
+    re.compile(rf"(?<![\w+.,\-/])(?<!\d )\(?0[1-9]\d{{0,4}}\)?(?:[ .\-/]\d{{2,8}}){{1,4}}{AFTER}"),
 )
 ANNOUNCED = re.compile(
     r"(?:\b(?:tele)?phones?\b|\btel\b|\bmobile\b|\bcell\b|\bfax\b|\bwhats\s?app\b|\bsms\b|\bhotline\b|\bdial\b|\bring\b"

@@ -3,7 +3,7 @@
 `placeholder` writes the kind in angle brackets (`<EMAIL>`). `pseudonym` writes a value of the same form that belongs to
 nobody, the same for the same value within a document, so that a text in which somebody answers to an address still
 reads: mail at `example.org` (RFC 2606), addresses of the documentation nets (RFC 5737, RFC 3849), telephones with
-555-01 (kept for fiction), and for accounts, cards and ids digits drawn anew until their checksum is wrong. The draw is
+555-01 (kept for fiction), ids with a prefix that is never given, and for accounts, cards and ids digits drawn anew until their checksum is wrong. The draw is
 keyed by the text, the kind and the value: no order, worker or run changes it, and two documents share no pseudonym by
 which they could be joined.
 
@@ -103,6 +103,10 @@ def pseudonym(value: str, kind: str, draw: np.random.Generator) -> str:
             return f"{1 + number(999)} Example Street"
         case "person":
             return f"{FIRST_NAMES[number(len(FIRST_NAMES))]} {string.ascii_uppercase[number(26)]}."
+        case "us_ssn":
+            return f"000-{number(100):02d}-{number(10**4):04d}"
+        case "uk_nino":
+            return f"ZZ {number(100):02d} {number(100):02d} {number(100):02d} A"
         case _:
             return _other_digits(value, CHECKED[kind], draw)
 

@@ -1,6 +1,6 @@
 """Line by line, as RefinedWeb corrects what an extractor left over (Penedo et al. 2023, arXiv 2306.01116, appendix
-G.2): buttons, counters, captions of menus. `line_rules` as a stage takes such lines out; `LineRules` as a filter drops a
-page of whose words more than five percent stand in such lines, which is the paper's bound.
+G.2): buttons, counters, captions of menus. `line_rules` as a stage takes such lines out; `LineRules` as a filter drops
+a page of whose words more than five percent stand in such lines, which is the paper's bound.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 `placeholder` writes the kind in angle brackets (`<EMAIL>`). `pseudonym` writes a value of the same form that belongs to
 nobody, the same for the same value within a document, so that a text in which somebody answers to an address still
 reads: mail at `example.org` (RFC 2606), addresses of the documentation nets (RFC 5737, RFC 3849), telephones with
-555-01 (kept for fiction), ids with a prefix that is never given, and for accounts, cards and ids digits drawn anew until their checksum is wrong. The draw is
-keyed by the text, the kind and the value: no order, worker or run changes it, and two documents share no pseudonym by
-which they could be joined.
+555-01 (kept for fiction), ids with a prefix that is never given, and for accounts, cards and other ids digits drawn
+anew until their checksum is wrong. The draw is keyed by the text, the kind and the value: no order, worker or run
+changes it, and two documents share no pseudonym by which they could be joined.
 
 Names need a model: `names` is one of spaCy (`en_core_web_sm`), an optional step with the extra `privacy`.
 """

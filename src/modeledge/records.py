@@ -105,12 +105,14 @@ class Ledger:
 
     What is cut out of documents (repeated lines, contaminated spans) is a summand of the bytes alone: `cut` counts the
     pieces and their bytes by reason, and a document counts by what is left of it when it is kept or filtered.
+    `rewritten` says what stages took out of texts that were counted as kept (lines, personal data), by reason.
     """
 
     read: Count = field(default_factory=Count)
     kept: Count = field(default_factory=Count)
     filtered: dict[str, Count] = field(default_factory=dict)
     quarantined: dict[str, Count] = field(default_factory=dict)
+    rewritten: dict[str, Count] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     cut: dict[str, Count] = field(default_factory=dict)
 
@@ -131,6 +133,7 @@ class Ledger:
             "kept": plain(self.kept),
             "filtered": {k: plain(v) for k, v in sorted(self.filtered.items())},
             "quarantined": {k: plain(v) for k, v in sorted(self.quarantined.items())},
+            **({"rewritten": {k: plain(v) for k, v in sorted(self.rewritten.items())}} if self.rewritten else {}),
             "notes": list(self.notes),
             **({"cut": {k: plain(v) for k, v in sorted(self.cut.items())}} if self.cut else {}),
         }

@@ -18,6 +18,7 @@ from modeledge.corpus.filter import (
     shorter_than,
     size,
 )
+from modeledge.corpus.quality import RULES
 from modeledge.errors import ModeledgeError
 from modeledge.records import Document
 
@@ -41,8 +42,8 @@ def test_a_reason_names_rule_and_value():
 
 
 def test_every_row_of_the_table_can_be_made():
-    assert set(FILTERS) == set(PLAIN) | set(NUMBERED)
-    for name in FILTERS:
+    assert set(FILTERS) == set(PLAIN) | set(NUMBERED) | set(RULES)
+    for name in (*PLAIN, *NUMBERED):
         (made,) = make_filters({name: True if name in PLAIN else 2})
         assert made(document("")) in (None, "empty", "shorter than 2 words")
         assert make_filters({name: False}) == []

@@ -18,6 +18,7 @@ from modeledge import __version__
 from modeledge.cli import judge, strategies, study, tuned
 from modeledge.cli.check import Allow, NoCheck, Strict, check, gate_keys, lr_range, plan
 from modeledge.cli.corpus import dedup
+from modeledge.cli.judges import classifier_app, perplexity_app
 from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, opened
 from modeledge.cli.terminal import columns_of, progress, say, show_scores, strategy_of, write_report
 from modeledge.errors import IO_ERROR, ModeledgeError
@@ -33,6 +34,8 @@ app = typer.Typer(
 corpus_app = typer.Typer(help="Raw files → clean, packed token shards.", no_args_is_help=True)
 tokenizer_app = typer.Typer(help="Train and measure tokenizers.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
+corpus_app.add_typer(classifier_app, name="classifier")
+corpus_app.add_typer(perplexity_app, name="perplexity")
 app.add_typer(tokenizer_app, name="tokenizer")
 for verb in (
     check,

@@ -8,20 +8,17 @@ what stands for it: another document, or the evaluation sets that it met.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from modeledge.corpus.decontaminate import CUT, Contaminated, Decontamination, EvaluationGrams, decontaminated
-from modeledge.corpus.dedup import Dedup, Dropped, deduplicated
-from modeledge.corpus.filter import size
+from modeledge.corpus.dedup import Dedup, Drop, deduplicated
+from modeledge.corpus.dropped import Dropped
 from modeledge.corpus.repeats import Repeats, without_repeats
 from modeledge.corpus.workers import workers
 from modeledge.records import Document, Ledger
-
-DROPPED = "dropped.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,22 +38,22 @@ def cleaned(
     *,
     ledger: Ledger,
     folder: Path | None = None,
-    dropped: Callable[[dict[str, Any]], None] | None = None,
+    dropped: Dropped | None = None,
 ) -> Iterator[Document]:
-    """The documents that are left, in the order of their ids; `dropped` gets a plain row for each that is not.
+    """The documents that are left, in the order of their ids; `dropped` is shown each that is not.
 
     The same bytes for any order of the documents and any number of processes. Raises `E-DUP-ID`, and `E-MISSING-FIELD`
     for a document without the score that decides.
     """
 
-    def told(drop: Dropped) -> None:
+    def told(drop: Drop) -> None:
         if dropped is not None:
-            dropped(row_of(drop.document, drop.reason, drop.stays))
+            dropped.add(drop.document, drop.reason, drop.stays)
 
     memory, ordered = cleaning.dedup.memory, workers(cleaning.processes)
     left = deduplicated(documents, cleaning.dedup, ledger=ledger, folder=folder, dropped=told, ordered=ordered)
     if cleaning.repeats is not None:
-        emptied = None if dropped is None else lambda document, reason: dropped(row_of(document, reason, None))
+        emptied = None if dropped is None else dropped.add
         how: dict[str, Any] = {"ledger": ledger, "folder": folder, "memory": memory, "ordered": ordered}
         left = without_repeats(left, cleaning.repeats, emptied=emptied, **how)
     if cleaning.decontamination is not None:
@@ -64,26 +61,8 @@ def cleaned(
 
         def met(found: Contaminated) -> None:
             if dropped is not None and found.reason != CUT:
-                dropped(row_of(found.document, found.reason, ", ".join(found.sets)))
+                dropped.add(found.document, found.reason, ", ".join(found.sets))
 
         where: dict[str, Any] = {"ledger": ledger, "folder": folder, "memory": memory}
         left = decontaminated(left, grams, cleaning.decontamination, found=met, **where)
     return left
-
-
-def row_of(document: Document, reason: str, stays: str | None) -> dict[str, Any]:
-    """What is written of a document that left: the reason, what stands for it, and its text, to be read back."""
-    row = {"id": document.id, "where": document.where, "reason": reason, "stays": stays}
-    return {**row, "bytes": size(document), "text": document.text}
-
-
-class DroppedFile:
-    """`dropped.jsonl`, which exists once a document was dropped."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __call__(self, row: dict[str, Any]) -> None:
-        """Write a row."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")

@@ -43,7 +43,7 @@ SPACES = bytes(0x20 if chr(c).isspace() and c < 128 else c for c in range(256)) 
 
 
 @dataclass(frozen=True)
-class Dropped:
+class Drop:
     """A document that left, why, and which one stands for it. `similarity` is the exact Jaccard of the two."""
 
     document: Document
@@ -100,7 +100,7 @@ def deduplicated(
     *,
     ledger: Ledger,
     folder: Path | None = None,
-    dropped: Callable[[Dropped], None] | None = None,
+    dropped: Callable[[Drop], None] | None = None,
     ordered: Ordered = in_this_process,
 ) -> Iterator[Document]:
     """One document of each cluster, in the order of ids; the others are `filtered` as duplicates or near duplicates.
@@ -183,7 +183,7 @@ def _told(
     stays: IntArray,
     texts: AnyArray,
     ledger: Ledger,
-    dropped: Callable[[Dropped], None] | None,
+    dropped: Callable[[Drop], None] | None,
 ) -> Iterator[Document]:
     """The documents that stay; of the others the ledger and `dropped` are told."""
     for number, best in enumerate(stays.tolist()):
@@ -193,4 +193,4 @@ def _told(
         reason = DUPLICATE if np.array_equal(texts[number], texts[best]) else NEAR
         ledger.filtered.setdefault(reason, Count()).add(bytes=spool.sizes[number])
         if dropped is not None:
-            dropped(Dropped(spool.read(number), reason, spool.id(best)))
+            dropped(Drop(spool.read(number), reason, spool.id(best)))

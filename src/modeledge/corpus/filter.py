@@ -2,7 +2,11 @@
 
 A *filter* looks at one document and gives the reason to drop it, or None. Reasons are counted in the ledger, so a
 corpus says of every missing document why it is missing. A *stage* turns documents into documents; the stages here
-rewrite text. They run after the counting, because a ledger counts the bytes that were read, not those that were left.
+rewrite text. They run after the counting, because a ledger counts the bytes that were read, not those that were left;
+what a stage takes out (a line, an e-mail address) is counted beside, in `Ledger.rewritten`.
+
+The filters of this page take nothing, or a number of words; those of `quality` are rule sets, whose thresholds are
+fields: `filters = { gopher_quality = true, c4 = { sentences = 5 } }`. All are rows of `FILTERS`.
 """
 
 from __future__ import annotations
@@ -11,10 +15,14 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
+from modeledge.config import Settings, load_config
+from modeledge.corpus.privacy import Redact
+from modeledge.corpus.quality import RULES, C4Lines, LineRules
+from modeledge.corpus.quality.lines import LineJudge, without_lines
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.records import Document
+from modeledge.records import Count, Document, Ledger
 
 Filter: TypeAlias = Callable[[Document], str | None]
 Stage: TypeAlias = Callable[[Iterable[Document]], Iterator[Document]]
@@ -53,13 +61,14 @@ def longer_than(words: int) -> Filter:
 #: The filters that take no number, and those that a number makes.
 PLAIN: dict[str, Filter] = {"empty": empty}
 NUMBERED: dict[str, Callable[[int], Filter]] = {"shorter_than": shorter_than, "longer_than": longer_than}
-FILTERS: dict[str, Filter | Callable[[int], Filter]] = {**PLAIN, **NUMBERED}
+FILTERS: dict[str, Filter | Callable[[int], Filter] | type[Settings]] = {**PLAIN, **NUMBERED, **RULES}
 
 
 def make_filters(settings: Mapping[str, Any]) -> list[Filter]:
-    """The filters of a recipe, in its order: `{"empty": True, "shorter_than": 5}`; `False` leaves one out.
+    """The filters of a recipe, in its order: `{"empty": True, "c4": {"sentences": 5}}`; `False` leaves one out.
 
-    Raises `E-CONFIG-KEY` for an unknown filter and `E-CONFIG-VALUE` for a value that it cannot take.
+    Raises `E-CONFIG-KEY` for an unknown filter or field, `E-CONFIG-VALUE` for a value that it cannot take, and what a
+    rule set says of a file or package that it needs.
     """
     chosen: list[Filter] = []
     for name, value in settings.items():
@@ -67,7 +76,9 @@ def make_filters(settings: Mapping[str, Any]) -> list[Filter]:
             raise ModeledgeError("E-CONFIG-KEY", f"unknown filter {name!r}", remedy=nearest(name, FILTERS))
         if value is False:
             continue
-        if name in PLAIN and value is True:
+        if name in RULES:
+            chosen.append(cast(Filter, made(RULES[name], f"filters.{name}", value)))
+        elif name in PLAIN and value is True:
             chosen.append(PLAIN[name])
         elif name in NUMBERED and type(value) is int and value >= 0:
             chosen.append(NUMBERED[name](value))
@@ -75,6 +86,21 @@ def make_filters(settings: Mapping[str, Any]) -> list[Filter]:
             wanted = "true or false" if name in PLAIN else "a number of words, or false"
             raise ModeledgeError("E-CONFIG-VALUE", f"filter {name} takes {wanted}, not {value!r}")
     return chosen
+
+
+def made(kind: type[Settings], where: str, value: Any) -> Settings:
+    """A rule set out of a recipe: `True` takes every default, a table changes fields. What it needs is opened now."""
+    if value is not True and not isinstance(value, Mapping):
+        raise ModeledgeError("E-CONFIG-VALUE", f"it takes true, false or a table, not {value!r}", where=where)
+    try:
+        rules = load_config(kind, None, values={} if value is True else value)
+    except ModeledgeError as error:
+        place = f"{where}.{error.where}" if error.where else where
+        raise ModeledgeError(error.code, error.what, where=place, why=error.why, remedy=error.remedy) from error
+    prepare = getattr(rules, "prepare", None)
+    if prepare is not None:
+        prepare()
+    return rules
 
 
 def nfc(documents: Iterable[Document]) -> Iterator[Document]:
@@ -95,14 +121,62 @@ def spaces(documents: Iterable[Document]) -> Iterator[Document]:
         yield document if text == document.text else replace(document, text=text)
 
 
-STAGES: dict[str, Stage] = {"nfc": nfc, "spaces": spaces}
+class Rewriter(Protocol):
+    """A text without some of its parts, and (reason, part) of each that went."""
+
+    def __call__(self, text: str) -> tuple[str, list[tuple[str, str]]]: ...
 
 
-def make_stages(names: Iterable[str]) -> list[Stage]:
-    """The text-rewriting stages of a recipe, in its order. Raises `E-CONFIG-KEY` for an unknown one."""
-    chosen = []
-    for name in names:
+def counted(rewrite: Rewriter, ledger: Ledger) -> Stage:
+    """A stage that rewrites texts and counts in `ledger.rewritten` what went, by reason, in parts and bytes."""
+
+    def stage(documents: Iterable[Document]) -> Iterator[Document]:
+        for document in documents:
+            text, gone = rewrite(document.text)
+            for reason, part in gone:
+                size_of_part = len(part.encode("utf-8", "surrogatepass"))
+                ledger.rewritten.setdefault(reason, Count()).add(bytes=size_of_part)
+            yield document if text == document.text else replace(document, text=text)
+
+    return stage
+
+
+def _line_stage(rules: Settings, ledger: Ledger) -> Stage:
+    return counted(lambda text: without_lines(cast(LineJudge, rules), text), ledger)
+
+
+def _redact_stage(rules: Settings, ledger: Ledger) -> Stage:
+    return counted(cast(Redact, rules).rewrite, ledger)
+
+
+#: The stages that take nothing, and those with fields, each with the class of its fields and what makes it.
+TIDYING: dict[str, Stage] = {"nfc": nfc, "spaces": spaces}
+REWRITING: dict[str, tuple[type[Settings], Callable[[Settings, Ledger], Stage]]] = {
+    "c4_lines": (C4Lines, _line_stage),
+    "line_rules": (LineRules, _line_stage),
+    "redact": (Redact, _redact_stage),
+}
+STAGES = {**TIDYING, **REWRITING}
+
+
+def make_stages(settings: Iterable[str] | Mapping[str, Any], ledger: Ledger | None = None) -> list[Stage]:
+    """The text-rewriting stages of a recipe, in its order: names, or a table like that of the filters.
+
+    Raises `E-CONFIG-KEY` for an unknown one, and what `make_filters` raises for its fields.
+    """
+    table = settings if isinstance(settings, Mapping) else dict.fromkeys(settings, True)
+    ledger = Ledger() if ledger is None else ledger
+    chosen: list[Stage] = []
+    for name, value in table.items():
         if name not in STAGES:
             raise ModeledgeError("E-CONFIG-KEY", f"unknown stage {name!r}", remedy=nearest(name, STAGES))
-        chosen.append(STAGES[name])
+        if value is False:
+            continue
+        if name in REWRITING:
+            kind, make = REWRITING[name]
+            chosen.append(make(made(kind, f"stages.{name}", value), ledger))
+        elif value is True:
+            chosen.append(TIDYING[name])
+        else:
+            raise ModeledgeError("E-CONFIG-VALUE", f"stage {name} takes true or false, not {value!r}")
     return chosen

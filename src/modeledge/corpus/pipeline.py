@@ -7,7 +7,7 @@ stages that rewrite text (`stages` of a `Build`) run last, after the counting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,8 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from modeledge.corpus.channels import Coded, check_channels, make_channels
-from modeledge.corpus.clean import DROPPED, Cleaning, DroppedFile, cleaned
+from modeledge.corpus.clean import Cleaning, cleaned
 from modeledge.corpus.dedup import Dedup
+from modeledge.corpus.dropped import DROPPED, Dropped, DroppedSample
 from modeledge.corpus.filter import Filter, Stage, make_filters, make_stages, size
 from modeledge.corpus.shard import Shards, ShardWriter, TokenDocument
 from modeledge.errors import ModeledgeError
@@ -58,23 +59,30 @@ class Build:
     filters: Mapping[str, Any] = field(default_factory=lambda: {"empty": True})
     deduplicate: bool = True
     cleaning: Cleaning | None = None  # instead of `deduplicate`: what is done to the corpus as a whole
-    stages: Sequence[str] = ("nfc",)
+    stages: Sequence[str] | Mapping[str, Any] = ("nfc",)
     channels: Iterable[str] = ()
+    dropped: int = 20  # documents kept to be read for each reason to drop one, in `dropped.jsonl`
     end: bool = True  # an end-of-text token after each document, where the tokenizer has one
     shard_tokens: int = 2**26
     batch: int = 1000
 
 
 def run_pipeline(
-    documents: Iterable[Document], filters: Sequence[Filter], *, ledger: Ledger, stages: Sequence[Stage] = ()
+    documents: Iterable[Document],
+    filters: Sequence[Filter],
+    *,
+    ledger: Ledger,
+    stages: Sequence[Stage] = (),
+    dropped: Dropped | None = None,
 ) -> Iterator[Document]:
     """The documents that no filter drops and that `stages` let through, counted as kept.
 
     The first filter with a reason decides. A stage here may drop documents or cut their text, if it counts in the same
     ledger what it dropped and cut (as `cleaned` does), but must not rewrite text otherwise. When the iterator is
-    exhausted and whoever made the documents filled `ledger.read`, the ledger balances.
+    exhausted and whoever made the documents filled `ledger.read`, the ledger balances. `dropped` is shown what the
+    filters drop.
     """
-    passing = _passing(documents, filters, ledger)
+    passing = _passing(documents, filters, ledger, dropped)
     for stage in stages:
         passing = stage(passing)
     for document in passing:
@@ -95,21 +103,21 @@ def kept_documents(
     *,
     ledger: Ledger,
     folder: Path | None = None,
-    dropped: Callable[[dict[str, Any]], None] | None = None,
+    dropped: Dropped | None = None,
 ) -> Iterator[Document]:
     """The documents of a corpus as they will be tokenized: filtered, each text once, in canonical order, tidied.
 
     A tokenizer is trained on these, so that it sees what the model will see. `folder` holds the temporary file;
-    `dropped` gets a row for each document that another one stands for (see `corpus.clean`).
+    `dropped` is shown what leaves.
     Raises `E-CONFIG-KEY` and `E-CONFIG-VALUE` at once, `E-DUP-ID` while iterating.
     """
-    filters, tidying = make_filters(config.filters), make_stages(config.stages)
+    filters, tidying = make_filters(config.filters), make_stages(config.stages, ledger)
 
     def canonical(passing: Iterable[Document]) -> Iterator[Document]:
         cleaning = config.cleaning or Cleaning(dedup=Dedup(exact=config.deduplicate))
         return cleaned(passing, cleaning, ledger=ledger, folder=folder, dropped=dropped)
 
-    kept = run_pipeline(documents, filters, ledger=ledger, stages=[canonical])
+    kept = run_pipeline(documents, filters, ledger=ledger, stages=[canonical], dropped=dropped)
     for stage in tidying:
         kept = stage(kept)
     return kept
@@ -131,7 +139,7 @@ def build_corpus(
         raise ModeledgeError("E-OUTPUT", "the folder exists already", where=str(folder))
     manifest: dict[str, Any] = {}
     with committed_folder(folder, manifest) as temporary:
-        dropped = DroppedFile(temporary / DROPPED)
+        dropped = DroppedSample(config.dropped)
         kept = kept_documents(documents, config, ledger=ledger, folder=temporary, dropped=dropped)
         kinds, cut = dict.fromkeys(channels, "uint8"), config.shard_tokens
         writer = ShardWriter(temporary, tokenizer.vocab_size, tokenizer.fingerprint, channels=kinds, shard_tokens=cut)
@@ -142,6 +150,7 @@ def build_corpus(
             assert ledger.balanced(), f"the source did not fill ledger.read: {ledger.as_dict()}"
             manifest.update(writer.finish())
         write_json(temporary / LEDGER, ledger.as_dict())
+        dropped.write(temporary / DROPPED)
     return Shards.open(folder, verify=False)
 
 
@@ -188,12 +197,16 @@ def batches(documents: Iterable[Document], count: int) -> Iterator[list[Document
         yield held
 
 
-def _passing(documents: Iterable[Document], filters: Sequence[Filter], ledger: Ledger) -> Iterator[Document]:
+def _passing(
+    documents: Iterable[Document], filters: Sequence[Filter], ledger: Ledger, dropped: Dropped | None
+) -> Iterator[Document]:
     for document in documents:
         for filter in filters:
             reason = filter(document)
             if reason is not None:
                 ledger.filtered.setdefault(reason, Count()).add(bytes=size(document))
+                if dropped is not None:
+                    dropped.add(document, reason)
                 break
         else:
             yield document

@@ -41,7 +41,13 @@ def check_continuing(recipe: PretrainRecipe) -> None:
 def building(corpus: CorpusRecipe, channels: Iterable[str] = ()) -> Build:
     """What the recipe says of the way from documents to shards; `channels` are those that its objective asks for."""
     wanted = {*corpus.channels, *channels}
-    return Build(filters=corpus.filters, cleaning=cleaning_of(corpus), channels=sorted(wanted))
+    return Build(
+        filters=corpus.filters,
+        cleaning=cleaning_of(corpus),
+        stages=corpus.stages,
+        channels=sorted(wanted),
+        dropped=corpus.dropped,
+    )
 
 
 def opened(where: Path, tokenizer: Tokenizer) -> Shards:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from modeledge.corpus.clean import DROPPED, DroppedFile
+from modeledge.corpus.dropped import DROPPED, DroppedFile
 from modeledge.corpus.overlap import overlap
 from modeledge.corpus.pipeline import LEDGER, kept_documents
 from modeledge.corpus.shingles import Shingling

@@ -26,8 +26,10 @@ PRESET = "preset:"  # how a `model` begins that is no folder: fresh weights of a
 class CorpusRecipe(CleaningRecipe):
     """Raw files, or shards built before. See `ReadConfig` for the fields that say how files are read.
 
-    A `.txt` file is one document; `split` makes each paragraph or line of it one. `channels` are kept of each token
-    beside those that the objective asks for ("words", "sentences", "salient"): for shards that others will train on.
+    A `.txt` file is one document; `split` makes each paragraph or line of it one. `filters` and `stages` are rows of
+    the tables of `corpus.filter`, with their fields; of what filters drop, `dropped` documents for each reason stay
+    readable. `channels` are kept of each token beside those that the objective asks for ("words", "sentences",
+    "salient"): for shards that others will train on.
     """
 
     paths: tuple[str, ...] = ()
@@ -44,6 +46,8 @@ class CorpusRecipe(CleaningRecipe):
     max_expansion: float = Field(default=200.0, gt=0)
     allow_partial: bool = False
     filters: dict[str, Any] = Field(default_factory=lambda: {"empty": True})
+    stages: dict[str, Any] = Field(default_factory=lambda: {"nfc": True})
+    dropped: int = Field(default=20, ge=0)
     channels: tuple[str, ...] = ()
 
 
@@ -270,11 +274,20 @@ C = TypeVar("C", bound=CorpusRecipe)
 def _placed(corpus: C) -> C:
     """A corpus with its paths made absolute."""
     paths = tuple(os.path.abspath(path) for path in corpus.paths)
-    update: dict[str, Any] = {"paths": paths, "shards": _absolute(corpus.shards)}
+    filters = {name: _fields_placed(value) for name, value in corpus.filters.items()}
+    update: dict[str, Any] = {"paths": paths, "shards": _absolute(corpus.shards), "filters": filters}
     if corpus.against is not None:
         against = tuple(os.path.abspath(path) for path in corpus.against.paths)
         update["against"] = AgainstRecipe(**{**corpus.against.model_dump(), "paths": against})
     return corpus.model_copy(update=update)
+
+
+def _fields_placed(value: Any) -> Any:
+    """The fields of a filter, those that name a folder or a file made absolute."""
+    if not isinstance(value, dict):
+        return value
+    named = {"model", "bad_words_file"} & value.keys()
+    return value | {name: _absolute(value[name]) for name in named if isinstance(value[name], str)}
 
 
 def _named(model: str | None) -> str | None:

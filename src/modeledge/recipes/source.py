@@ -69,6 +69,8 @@ def report_notes(tokenizer: Tokenizer, say: Say) -> None:
 def report_ledger(ledger: Ledger, say: Say) -> None:
     """The balance of a ledger, and what was accepted though it looks odd."""
     say(balance(ledger))
+    if ledger.rewritten:
+        say(f"taken out of kept texts: { {k: c.records for k, c in sorted(ledger.rewritten.items())} }")
     for note in ledger.notes:
         say(f"note: {note}")
 

@@ -54,7 +54,7 @@ class Combine(Stored):
             raise ModeledgeError("E-FEATURES", f"the states have {what}", remedy="use the body that was fitted on")
         if self.how == "concat":
             return states.reshape(len(states), -1).astype(np.float64)
-        return np.einsum("nlw,l->nw", states.astype(np.float64), self.shares)
+        return np.asarray(np.einsum("nlw,l->nw", states.astype(np.float64), self.shares))
 
     def features(self, states: FloatArray) -> Floats:
         """Features of rows. Where pairs are `apart`, all first texts stand before all second ones `[2 · rows, …]`."""

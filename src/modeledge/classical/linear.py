@@ -28,7 +28,7 @@ class Linear(Head):
 
     @property
     def inputs(self) -> int:
-        return self.weights.shape[1]
+        return int(self.weights.shape[1])
 
     @property
     def outputs(self) -> int:

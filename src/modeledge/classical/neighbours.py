@@ -33,11 +33,11 @@ class Neighbours(Head):
 
     @property
     def inputs(self) -> int:
-        return self.rows.shape[1]
+        return int(self.rows.shape[1])
 
     @property
     def outputs(self) -> int:
-        return self.answers.shape[1]
+        return int(self.answers.shape[1])
 
     def told(self, x: Floats) -> Floats:
         step = max(1, CHUNK // len(self.rows))

@@ -41,7 +41,8 @@ class Network(Head):
         return linked(x, self.link)
 
     def checked(self) -> Network:
-        if not isinstance(self.sizes, list) or len(self.sizes) < 2 or any(type(n) is not int or n < 1 for n in self.sizes):
+        whole = isinstance(self.sizes, list) and all(type(n) is int and n > 0 for n in self.sizes)
+        if not whole or len(self.sizes) < 2:
             damaged(f"the sizes of the layers are {self.sizes!r}")
         check_array("weights", self.weights, (sum(a * b for a, b in zip(self.sizes, self.sizes[1:], strict=False)),))
         check_array("biases", self.biases, (sum(self.sizes[1:]),))

@@ -22,8 +22,8 @@ Scale: TypeAlias = Literal["none", "unit", "standard"]
 @dataclass(frozen=True, eq=False)
 class Projection(Head):
     """(x − `center`) / `spread`, then its products with `directions [kept, inputs]`; rows are brought to length 1 first
-    where `scale` is "unit". Without a principal component analysis `directions` is empty `[0, inputs]`, and all features
-    are kept."""
+    where `scale` is "unit". Without a principal component analysis `directions` is empty `[0, inputs]`, and all
+    features are kept."""
 
     kind: ClassVar[str] = "projection"
 

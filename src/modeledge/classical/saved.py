@@ -6,7 +6,7 @@ two files needs NumPy alone. A kind that is not in `KINDS` is refused, and so ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,18 +39,22 @@ PARTS: dict[str, tuple[type[Stored], ...]] = {
 class Fit:
     """States in, answers out: layers are combined, features projected, and a head reads them.
 
-    `notes` are plain values about the fit that whoever reads it needs (of which body, by which pooling).
+    `classes` are the numbers of the classes that the training rows had, out of `total`; a task may have others, which
+    are never answered. Both are empty where values are told. `notes` are plain values about the fit that whoever reads
+    it needs (of which body, by which pooling).
     """
 
     combine: Combine
     projection: Projection
     head: Head
     notes: Mapping[str, Any]
+    classes: tuple[int, ...] = ()
+    total: int = 0
 
     def told(self, states: FloatArray) -> Floats:
-        """States `[rows, layers, width]` (see `Combine.features`) → probabilities `[rows, classes]`, or values
+        """States `[rows, layers, width]` (see `Combine.features`) → probabilities `[rows, total]`, or values
         `[rows, 1]`."""
-        return self.head.told(self.projection.told(self.combine.features(states)))
+        return spread(self.head.told(self.projection.told(self.combine.features(states))), self.classes, self.total)
 
     def checked(self) -> Fit:
         """The fit, if each part reads what the one before it gives (`E-KEYS`)."""
@@ -58,16 +62,38 @@ class Fit:
         for gives, reads in sizes:
             if gives != reads:
                 damaged(f"{gives} features are given, and {reads} are read")
+        rising = all(type(n) is int and 0 <= n < self.total for n in self.classes) and [*self.classes] == sorted(
+            {*self.classes}
+        )
+        if not rising or self.head.outputs != (len(self.classes) if self.total else 1):
+            damaged(f"{self.head.outputs} answers are not those of {len(self.classes)} classes")
         return self
+
+
+def spread(told: Floats, classes: Sequence[int], total: int) -> Floats:
+    """Probabilities of the classes that were seen `[rows, seen]` → of all `[rows, total]`; values as they are."""
+    if len(classes) == total:
+        return told
+    out = np.zeros((len(told), total))
+    out[:, list(classes)] = told
+    return out
+
+
+def fit_files(fit: Fit) -> dict[str, Any]:
+    """The two files by name: bytes, and what becomes JSON."""
+    parts: dict[str, Stored] = {"combine": fit.combine, "projection": fit.projection, "head": fit.head}
+    arrays = {f"{name}.{key}": array for name, part in parts.items() for key, array in part.arrays().items()}
+    said = {name: {"kind": part.kind, **part.said()} for name, part in parts.items()}
+    classes = {"seen": list(fit.classes), "total": fit.total}
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return {ARRAYS: save(whole), SAID: {"schema": SCHEMA, **said, "classes": classes, "notes": dict(fit.notes)}}
 
 
 def write_fit(fit: Fit, folder: Path) -> None:
     """Write the two files into a folder."""
-    parts: dict[str, Stored] = {"combine": fit.combine, "projection": fit.projection, "head": fit.head}
-    arrays = {f"{name}.{key}": array for name, part in parts.items() for key, array in part.arrays().items()}
-    said = {name: {"kind": part.kind, **part.said()} for name, part in parts.items()}
-    files.write_bytes(folder / ARRAYS, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
-    files.write_json(folder / SAID, {"schema": SCHEMA, **said, "notes": dict(fit.notes)})
+    made = fit_files(fit)
+    files.write_bytes(folder / ARRAYS, made[ARRAYS])
+    files.write_json(folder / SAID, made[SAID])
 
 
 def read_fit(folder: Path) -> Fit:
@@ -83,6 +109,7 @@ def read_fit(folder: Path) -> Fit:
     try:
         said = files.read_json(folder / SAID)
         schema, notes = said["schema"], dict(said["notes"])
+        seen, total = tuple(said["classes"]["seen"]), int(said["classes"]["total"])
         tables = {name: dict(said[name]) for name in PARTS}
     except (ValueError, KeyError, TypeError) as error:
         what = f"it does not state a head ({type(error).__name__}: {printable(str(error), 80)})"
@@ -94,7 +121,7 @@ def read_fit(folder: Path) -> Fit:
     if strange:
         damaged(f"{printable(strange[0], 60)!r} is an array of no part")
     parts: dict[str, Any] = {name: _part(name, tables[name], arrays) for name in PARTS}
-    return Fit(parts["combine"], parts["projection"], parts["head"], notes).checked()
+    return Fit(parts["combine"], parts["projection"], parts["head"], notes, seen, total).checked()
 
 
 def _part(name: str, said: dict[str, Any], arrays: Mapping[str, Any]) -> Stored:

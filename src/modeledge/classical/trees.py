@@ -83,13 +83,13 @@ class Forest(Trees):
 
     @property
     def outputs(self) -> int:
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     def told(self, x: Floats) -> Floats:
         leaves, total = self.leaves(x.astype(np.float32)), np.zeros((len(x), self.outputs))
         for tree in range(leaves.shape[1]):  # in their order, as scikit-learn adds
             total += self.values[leaves[:, tree]]
-        return total / leaves.shape[1]
+        return np.asarray(total / leaves.shape[1])
 
 
 @dataclass(frozen=True, eq=False)

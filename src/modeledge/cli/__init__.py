@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from modeledge import __version__
-from modeledge.cli import judge, study
+from modeledge.cli import features, judge, study
 from modeledge.cli.check import Allow, NoCheck, Strict, check, gate_keys, lr_range, plan
 from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, opened
 from modeledge.cli.terminal import columns_of, progress, say, show_scores, strategy_of, write_report
@@ -33,7 +33,7 @@ corpus_app = typer.Typer(help="Raw files → clean, packed token shards.", no_ar
 tokenizer_app = typer.Typer(help="Train and measure tokenizers.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(tokenizer_app, name="tokenizer")
-for verb in (check, plan, lr_range, convert, embed, generate, *judge.VERBS, *study.VERBS):
+for verb in (check, plan, lr_range, convert, embed, generate, *judge.VERBS, *study.VERBS, *features.VERBS):
     app.command()(verb)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]

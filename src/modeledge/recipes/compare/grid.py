@@ -15,7 +15,7 @@ from modeledge.recipes.compare.study import PRETRAIN, SUPERVISED, StudyRecipe
 from modeledge.recipes.folder import finished
 from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
 
-CELLS = "cells"
+CELLS, STATES = "cells", ".states"
 R = TypeVar("R", PretrainRecipe, FinetuneRecipe)
 
 
@@ -163,6 +163,8 @@ def finetune_recipe(study: StudyRecipe, unit: Unit, folder: Path) -> FinetuneRec
     if not values.keys() & {"text", "pair", "label", "columns"}:
         what, remedy = "no column is named", 'name them: finetune.text = "sentence", finetune.label = "label"'
         raise ModeledgeError("E-CONFIG", what, where=places[1][0], remedy=remedy)
+    if "features" in values and isinstance(values["features"], Mapping):  # all cells share the states of a body
+        values["features"] = {"cache": str(folder / STATES), **values["features"]}
     recipe: FinetuneRecipe = loaded(FinetuneRecipe, values, places[-1][0])
     return recipe
 

@@ -34,8 +34,10 @@ def world(classes: int, seed: int = 0) -> tuple[Any, Any]:
     return x + 1.5 * np.eye(WIDTH)[y], y
 
 
-def whole(head: Any, width: int = WIDTH, notes: dict[str, Any] | None = None) -> Fit:
-    return Fit(combined("concat", 1, width), fit_projection(np.ones((2, width)), "none", None, 0), head, notes or {})
+def whole(head: Any, width: int = WIDTH) -> Fit:
+    classes = head.outputs if head.outputs > 1 else 0
+    plain = fit_projection(np.ones((2, width)), "none", None, 0)
+    return Fit(combined("concat", 1, width), plain, head, {}, tuple(range(classes)), classes)
 
 
 def code_of(action: Any, *arguments: Any) -> str:
@@ -100,9 +102,7 @@ def test_two_texts_are_compared_at_length_one() -> None:
     assert np.array_equal(features, compared(a, b))
 
 
-@pytest.mark.parametrize(
-    ("how", "expected"), [("concat", [1, 2, 10, 20]), ("mean", [5.5, 11]), ("sum", [11, 22])]
-)
+@pytest.mark.parametrize(("how", "expected"), [("concat", [1, 2, 10, 20]), ("mean", [5.5, 11]), ("sum", [11, 22])])
 def test_layers_are_combined(how: str, expected: list[float]) -> None:
     states = np.array([[[1.0, 2.0], [10.0, 20.0]]])
     combine = combined(how, 2, 2)

@@ -1,8 +1,9 @@
 """Which layers, which pooling, which head, how strong: chosen by cross-validation on the training rows alone.
 
-The test rows are marked once, by what was chosen: a validation nested inside the split (Cawley and Talbot 2010, JMLR 11:
-to choose by the rows that one is marked on makes any method look good). The score by which the best of many was chosen
-is itself too good, the more so the more were tried; it is told as what it is, and the test score is the one to believe.
+The test rows are marked once, by what was chosen: a validation nested inside the split (Cawley and Talbot 2010, JMLR
+11: to choose by the rows that one is marked on makes any method look good). The score by which the best of many was
+chosen is itself too good, the more so the more were tried; it is told as what it is, and the test score is the one to
+believe.
 
 Every candidate is marked on the same folds, on all its answers at once, each given by a head that did not see that
 row, nor a row equal to it. Whatever is fitted (projection, mixture, head) is fitted within the fold.
@@ -20,7 +21,7 @@ import numpy as np
 from modeledge.classical.combine import Combine, combined
 from modeledge.classical.head import Floats, Ints
 from modeledge.classical.project import fit_projection
-from modeledge.classical.saved import Fit
+from modeledge.classical.saved import Fit, spread
 from modeledge.classical.table import Fitting, fit_head, kind_named
 from modeledge.errors import ModeledgeError
 from modeledge.metrics import METRICS
@@ -28,7 +29,7 @@ from modeledge.records import AnyArray, FloatArray
 from modeledge.seed import Noise
 
 FOLDS = 3
-Mix: TypeAlias = Callable[[FloatArray, AnyArray, int], Floats]  # states, labels, classes → γ · s of each layer
+Mix: TypeAlias = Callable[[FloatArray, AnyArray, int], FloatArray]  # states, labels, classes → γ · s of each layer
 
 
 @dataclass(frozen=True, order=True)
@@ -43,7 +44,9 @@ class Candidate:
     strength: float
 
     def __str__(self) -> str:
-        where = f"layer {self.layers[0]}" if len(self.layers) == 1 else f"layers {_ranges(self.layers)} ({self.combine})"
+        where = (
+            f"layer {self.layers[0]}" if len(self.layers) == 1 else f"layers {_ranges(self.layers)} ({self.combine})"
+        )
         pca = f", {self.pca} components" if self.pca is not None else ""
         return f"{where}, {self.pool}{pca}, {self.head} with {kind_named(self.head).knob} = {self.strength:g}"
 
@@ -72,7 +75,7 @@ class Bank:
     @property
     def width(self) -> int:
         """How wide a layer is."""
-        return next(iter(self.pools.values())).shape[2]
+        return int(next(iter(self.pools.values())).shape[2])
 
     def of(self, layers: Sequence[int], pool: str, rows: Ints | None = None) -> FloatArray:
         """The states of some layers, and of some rows."""
@@ -91,23 +94,34 @@ class Learning:
     labels: AnyArray
     classes: int
     mix: Mix
-    how: Fitting = Fitting()
+    how: Fitting = Fitting()  # noqa: RUF009
 
     def fitted(self, chosen: Candidate, rows: Ints | None = None, notes: Mapping[str, Any] | None = None) -> Fit:
         """The fit of one candidate on all rows, or on some."""
-        labels = self.labels if rows is None else self.labels[rows]
+        labels, seen = self.taken(rows)
         states = self.bank.of(chosen.layers, chosen.pool, rows)
-        combine = self.combine(chosen, states, labels)
+        combine = self.combine(chosen, states, labels, len(seen))
         x = combine.features(states)
         projection = fit_projection(x, kind_named(chosen.head).scale, chosen.pca, self.how.seed)
-        head = fit_head(chosen.head, chosen.strength, projection.told(x), labels, self.classes, self.how)
-        return Fit(combine, projection, head, dict(notes or {})).checked()
+        head = fit_head(chosen.head, chosen.strength, projection.told(x), labels, len(seen), self.how)
+        return Fit(combine, projection, head, dict(notes or {}), seen, self.classes).checked()
 
-    def combine(self, chosen: Candidate, states: FloatArray, labels: AnyArray) -> Combine:
+    def taken(self, rows: Ints | None) -> tuple[AnyArray, tuple[int, ...]]:
+        """The labels of some rows, classes numbered anew, and the numbers of the classes that are among them."""
+        labels = self.labels if rows is None else self.labels[rows]
+        if not self.classes:
+            return labels, ()
+        seen, numbers = np.unique(labels, return_inverse=True)
+        if len(seen) < 2:
+            what = f"all {len(labels)} rows that a head would learn from are of one class"
+            raise ModeledgeError("E-ONE-CLASS", what)
+        return numbers, tuple(seen.tolist())
+
+    def combine(self, chosen: Candidate, states: FloatArray, labels: AnyArray, classes: int) -> Combine:
         """How the layers of a candidate are combined; a mixture is learned."""
         if chosen.combine != "mix":
             return combined(chosen.combine, len(chosen.layers), self.bank.width, apart=self.bank.apart)
-        return Combine("mix", self.mix(states, labels, self.classes), self.bank.width).checked()
+        return Combine("mix", np.asarray(self.mix(states, labels, classes), np.float64), self.bank.width).checked()
 
 
 def space_of(
@@ -132,6 +146,7 @@ class Verdict:
     chosen: Candidate
     score: float
     metric: str
+    greater_is_better: bool
     folds: int
     scores: Sequence[tuple[Candidate, float]]
 
@@ -141,7 +156,7 @@ def search(
 ) -> Verdict:
     """Mark every candidate by cross-validation; the first of the best is chosen.
 
-    Rows of one of `groups [rows]` are in one fold. Raises `E-CLASS-TOO-SMALL` for a class of fewer groups than folds.
+    Rows of one of `groups [rows]` are in one fold. Raises `E-CLASS-TOO-SMALL`, `E-ONE-CLASS` where a fold leaves one.
     """
     folds = folds_of(learning.labels if learning.classes else None, groups, FOLDS, Noise(seed).at("features", "folds"))
     scores = list(_marked(learning, space, metric, folds))
@@ -149,7 +164,7 @@ def search(
     best = scores[0]
     for one in scores[1:]:
         best = one if mark.better(one[1], best[1]) else best
-    return Verdict(best[0], best[1], metric, FOLDS, scores)
+    return Verdict(best[0], best[1], metric, mark.greater_is_better, FOLDS, scores)
 
 
 def _marked(
@@ -157,14 +172,14 @@ def _marked(
 ) -> Iterator[tuple[Candidate, float]]:
     """Each candidate with its score. Features that several heads read are made once a fold."""
     parts = [(np.flatnonzero(folds != n), np.flatnonzero(folds == n)) for n in range(int(folds.max()) + 1)]
-    classes, mark, how = learning.classes, METRICS[metric], learning.how
+    total, mark, how = learning.classes, METRICS[metric], learning.how
     for _, same in groupby(space, key=lambda c: (c.layers, c.combine, c.pool, c.pca)):
         alike = list(same)
         answers = np.zeros((len(alike), len(learning.labels)))
         for stay, go in parts:
-            labels = learning.labels[stay]
+            labels, seen = learning.taken(stay)
             states = learning.bank.of(alike[0].layers, alike[0].pool, stay)
-            combine = learning.combine(alike[0], states, labels)
+            combine = learning.combine(alike[0], states, labels, len(seen))
             x, other = combine.features(states), combine.features(learning.bank.of(alike[0].layers, alike[0].pool, go))
             ready: dict[str, tuple[Floats, Floats]] = {}
             for number, one in enumerate(alike):
@@ -172,17 +187,17 @@ def _marked(
                 if scale not in ready:
                     projection = fit_projection(x, scale, one.pca, how.seed)
                     ready[scale] = projection.told(x), projection.told(other)
-                head = fit_head(one.head, one.strength, ready[scale][0], labels, classes, how)
-                told = head.told(ready[scale][1])
-                answers[number, go] = told.argmax(1) if classes else told[:, 0]
+                head = fit_head(one.head, one.strength, ready[scale][0], labels, len(seen), how)
+                told = spread(head.told(ready[scale][1]), seen, total)
+                answers[number, go] = told.argmax(1) if total else told[:, 0]
         for one, said in zip(alike, answers, strict=True):
-            yield one, float(mark(said.astype(np.int64) if classes else said, learning.labels))
+            yield one, float(mark(said.astype(np.int64) if total else said, learning.labels))
 
 
 def folds_of(classes: AnyArray | None, groups: Sequence[Hashable], count: int, noise: Noise) -> Ints:
     """The fold of each row `[rows]`: groups by lot, dealt out in turns class by class (that of a group's first row).
 
-    With `classes` each must stand in every fold, so that what the others learn knows it: `E-CLASS-TOO-SMALL`.
+    Fewer groups than folds are `E-CLASS-TOO-SMALL`.
     """
     members: dict[Hashable, list[int]] = {}
     for row, group in enumerate(groups):
@@ -198,8 +213,4 @@ def folds_of(classes: AnyArray | None, groups: Sequence[Hashable], count: int, n
             turn += 1
     if len(members) < count:
         raise ModeledgeError("E-CLASS-TOO-SMALL", f"{len(members)} different rows make no {count} folds")
-    for name in () if classes is None else np.unique(classes):
-        if len(np.unique(out[classes == name])) < 2:  # type: ignore[index]
-            what, why = f"class {name} stands in one fold of {count} alone", "the others could not learn it"
-            raise ModeledgeError("E-CLASS-TOO-SMALL", what, why=why, remedy="merge it, add rows, or leave search out")
     return out

@@ -30,7 +30,7 @@ def texts(count: int, seed: int = 0) -> list[dict[str, Any]]:
     """Texts of colours or of numbers: what a mean of embeddings tells apart, whatever the body's weights."""
     lots, out = random.Random(seed), list[dict[str, Any]]()
     for i in range(count):
-        words = lots.choices((COLOURS, NUMBERS)[i % 2], k=3) + lots.choices(OTHERS, k=3)
+        words = lots.choices((COLOURS, NUMBERS)[i % 2], k=6) + lots.choices(OTHERS, k=1)
         lots.shuffle(words)
         out.append({"text": " ".join(words), "label": ("colour", "number")[i % 2]})
     return out
@@ -74,7 +74,7 @@ def recipe(model: Path, **features: Any) -> FinetuneRecipe:
 
 def run(asked: FinetuneRecipe, folder: Path, rows: Any = None, heard: list[str] | None = None) -> dict[str, Any]:
     say = (heard if heard is not None else []).append
-    return finetune(asked, folder, rows=texts(80) if rows is None else rows, say=say)
+    return finetune(asked, folder, rows=texts(140) if rows is None else rows, say=say)
 
 
 def refusal(code: str, action: Any, *arguments: Any, **named: Any) -> str:
@@ -97,11 +97,11 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("head", ["logistic", "forest"])
 def test_a_run_is_marked_and_its_folder_answers(models: dict[str, Path], tmp_path: Path, shape: str, head: str) -> None:
-    results = run(recipe(models[shape], layers="last2", combine="concat", pool="mean", head=head), tmp_path / "run")
+    results = run(recipe(models[shape], layers="0,3", combine="concat", pool="mean", head=head), tmp_path / "run")
     assert results["scores"]["accuracy"]["value"] >= 0.9
-    assert results["scores"]["accuracy"]["n"] == 16
+    assert results["scores"]["accuracy"]["n"] == 28
     told = json.loads((tmp_path / "run" / "answers.json").read_text())
-    assert len(told[0]["predictions"]) == 16
+    assert len(told[0]["predictions"]) == 28
     assert not list((tmp_path / "run").rglob("*.pkl"))
     model, before = Model.load(tmp_path / "run"), Model.load(models[shape])
     ours = {n: p for n, p in model.transformer.state_dict().items() if not n.startswith("heads.")}
@@ -159,7 +159,7 @@ def test_another_body_tokenizer_length_or_row_is_not_served_old_states(
         before = len(passes)
         run(other, tmp_path / f"b{n}")
         assert len(passes) == before + 2
-    rows = texts(80)
+    rows = texts(140)
     rows[0]["text"] += " one"
     before = len(passes)
     run(asked, tmp_path / "c", rows)
@@ -307,5 +307,5 @@ def test_a_run_that_was_stopped_goes_on(
         patched.setattr(features_run, "finish", stop)
         with pytest.raises(KeyboardInterrupt):
             run(asked, tmp_path / "run")
-    again = finetune(asked, tmp_path / "run", rows=texts(80), say=lambda line: None)
+    again = finetune(asked, tmp_path / "run", rows=texts(140), say=lambda line: None)
     assert again["scores"] == whole["scores"]

@@ -76,9 +76,7 @@ def told_of(verdict: Verdict, say: Callable[[str], None]) -> None:
     best = sorted(verdict.scores, key=lambda one: one[1], reverse=verdict.greater_is_better)
     for one, score in best[:3]:
         say(f"  {verdict.metric} {score:.4f}: {one}")
-    say(
-        f"chosen: {verdict.chosen}; the best of many looks better than it is: the test score below is the one to believe"
-    )
+    say(f"chosen: {verdict.chosen}; the best of many looks better than it is: the test score is the one to believe")
 
 
 def facts(fit: Fit, chosen: Candidate, verdict: Verdict | None, seconds: Mapping[str, float]) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from modeledge.cli import app
 from modeledge.config import load_config
 from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
@@ -68,7 +70,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def recipe(model: Path, **features: Any) -> FinetuneRecipe:
     more = {key: features.pop(key) for key in list(features) if key in FinetuneRecipe.model_fields}
     train = {"length": 32, "threads": 1, **features.pop("train", {"precision": "fp32"})}
-    values = {"model": str(model), "data": "rows from memory", "train": train, "allow_leak": True, **more}
+    values = {
+        "model": str(model),
+        "data": more.pop("data", "rows from memory"),
+        "train": train,
+        "allow_leak": True,
+        **more,
+    }
     return load_config(FinetuneRecipe, None, values={**values, "features": features})
 
 
@@ -309,3 +317,30 @@ def test_a_run_that_was_stopped_goes_on(
             run(asked, tmp_path / "run")
     again = finetune(asked, tmp_path / "run", rows=texts(140), say=lambda line: None)
     assert again["scores"] == whole["scores"]
+
+
+@pytest.mark.shared_data
+def test_real_rows_in_a_benchmarks_folder(models: dict[str, Path], tmp_path: Path) -> None:
+    """RTE as it is given out: the layout says columns and splits, the marks are of its own dev rows."""
+    shared = Path(__file__).parents[3] / "shared" / "data" / "rte"
+    if not shared.is_dir():
+        pytest.skip("rte is not beside the checkout")
+    asked = recipe(models["encoder"], head="logistic", data=str(shared), allow=["near-rows"])
+    results = finetune(asked, tmp_path / "run", say=lambda line: None)
+    assert results["scores"]["accuracy"]["n"] == 277
+    assert results["features"]["features"] == 2 * 16 + 1
+    assert Model.load(tmp_path / "run").evaluate(str(shared), say=lambda line: None)["scores"] == results["scores"]
+
+
+def test_the_command(models: dict[str, Path], tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps({"review": r["text"], "kind": r["label"]}) + "\n" for r in texts(100)))
+    words = ["features", str(models["encoder"]), str(data), "--text", "review", "--label", "kind", "--layers", "last2"]
+    words += ["--pool", "mean", "--head", "forest", "--pca", "5", "--out", str(tmp_path / "run"), "train.length=32"]
+    done = CliRunner().invoke(app, [*words, "allow_leak=true", "train.precision=fp32"])
+    assert done.exit_code == 0, done.output
+    assert "accuracy" in done.output
+    assert (tmp_path / "run" / "report.html").exists()
+    out = tmp_path / "answers.csv"
+    assert CliRunner().invoke(app, ["predict", str(tmp_path / "run"), str(data), "-o", str(out)]).exit_code == 0
+    assert len(out.read_text().splitlines()) == 101

@@ -59,5 +59,5 @@ def learn_mix(states: FloatArray, labels: AnyArray, classes: int) -> FloatArray:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    optimizer.step(closure)
-    return mix.shares().detach().numpy()  # type: ignore[no-any-return]
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return mix.shares().detach().numpy()

@@ -110,6 +110,15 @@ def descend(step: Step, batch: Batch, rates: Mapping[str, float], number: int = 
                 parameter.grad = None
 
 
+def stir(step: Step, names: Sequence[str]) -> None:
+    """Give what was added weights that matter."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, parameter in step.model.named_parameters():
+            if name in names:
+                parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+
+
 NOW = Clock(0, 3, 0.0)
 FIELDS: dict[str, list[dict[str, Any]]] = {
     "full": [{}],
@@ -119,6 +128,13 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
     "replaced-head": [{"outputs": 5}, {"outputs": CLASSES}],
     "layers": [{}, {"count": 2, "body": "moving"}],
     "rates": [{}, {"head": 5.0, "decay": 0.9}],
+    "lora": [{}, {"sites": "query,value", "rank": 2, "rslora": True}, {"sites": ["down"], "start": "gaussian"}],
+    "dora": [{"rank": 2}],
+    "adalora": [{"rank": 3, "target": 2}],
+    "loha": [{"rank": 2}],
+    "lokr": [{"rank": 1, "decompose_both": True}, {"rank": 2, "factor": 3}],
+    "ia3": [{}],
+    "vera": [{"rank": 4}],
 }
 
 

@@ -17,6 +17,9 @@ from modeledge.config import load_config
 from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, Learned, Norm, Rotary, Stack, Tokens, Transformer, TransformerConfig
+from modeledge.recipes.compare.engine import compare
+from modeledge.recipes.compare.quick import quick_study
+from modeledge.recipes.compare.results import collect
 from modeledge.recipes.features import run as features_run
 from modeledge.recipes.finetune import finetune
 from modeledge.recipes.recipe import FinetuneRecipe
@@ -344,3 +347,22 @@ def test_the_command(models: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "answers.csv"
     assert CliRunner().invoke(app, ["predict", str(tmp_path / "run"), str(data), "-o", str(out)]).exit_code == 0
     assert len(out.read_text().splitlines()) == 101
+
+
+def test_a_study_sets_features_beside_training(models: dict[str, Path], tmp_path: Path) -> None:
+    """What the shared tables say of training does not concern the cell; both are paired row by row."""
+    data = tmp_path / "rows.csv"
+    data.write_text("text,label\n" + "".join(f"{r['text']},{r['label']}\n" for r in texts(100)))
+    ways = {"probe": [{"kind": "probe"}], "near": [{"kind": "features", "options": {"head": "knn"}}]}
+    given = {"text": "text", "label": "label", "epochs": 1.0, "allow_leak": True}
+    given["train"] = {"length": 32, "threads": 1, "precision": "fp32", "learning_rate": 1e-3, "batch": 16}
+    study = quick_study(str(models["encoder"]), str(data), ways, seeds=2, finetune=given)
+    assert compare(study, tmp_path / "study", say=lambda line: None) == []
+    results = collect(study, tmp_path / "study")
+    near = results.at("near", "task", "accuracy")
+    assert near is not None
+    assert near.against is not None
+    assert near.value > 0.8
+    assert len(list((tmp_path / "study" / ".states").iterdir())) == 2  # training and test rows, for both seeds
+    with pytest.raises(ModeledgeError, match="E-USAGE"):
+        quick_study(str(models["encoder"]), str(data), {"x": [*ways["probe"], *ways["near"]]}, seeds=1, finetune=given)

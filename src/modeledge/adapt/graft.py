@@ -8,33 +8,57 @@ nothing of it, and a map without grafts costs nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
+from modeledge.model.linear import Joint
 from modeledge.model.sites import Site
+from modeledge.seed import Noise
 
 PLACE = "grafts"  # the name of the child module that holds what is added to a map
+THIN = 128  # low-rank parts are one product up to this rank: most of a wider block-diagonal B would be zeros
 
 
 class Added(nn.Module):
-    """What one method adds to the rows of one linear map. A subclass overrides `forward`, and `folded` where the sum
-    is a plain weight again; `before` where it changes what the map reads."""
+    """What one method adds to the rows of one linear map, its `site`. A subclass overrides `forward`, and `folded`
+    where the sum is a plain weight again; `before` where it changes what the map reads.
+
+    `additive`: y + g(x), whatever y is, so that its place among other adapters does not matter.
+    """
+
+    additive: ClassVar[bool] = False
+    site: Site
+
+    def start(self, noise: Noise) -> None:
+        """Fill the weights, as a function of (seed, name)."""
 
     def before(self, x: Tensor) -> Tensor:
         """What the map reads `[..., inputs]` in the place of x; of a map that makes several things all of it."""
         return x
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """x `[..., inputs]` as it came, y `[..., outputs]` what the map's rows made of it → these rows' new output."""
+        """x `[..., inputs]` as the map read it, y `[..., outputs]` what its rows made of it → their new output."""
         return y
+
+    def thin(self) -> tuple[Tensor, Tensor] | None:
+        """Where it adds B A x now: A `[rank, inputs]` and B `[outputs, rank]`, so that several can be one product."""
+        return None
 
     def folded(self, weight: Tensor) -> Tensor:
         """The plain weight `[outputs, inputs]` that computes the same; `E-MERGE` where there is none."""
         raise ModeledgeError("E-MERGE", f"{type(self).__name__} cannot be folded into a weight")
+
+    def folded_bias(self, bias: Tensor) -> Tensor:
+        """The plain bias `[outputs]` that belongs to the folded weight."""
+        return bias
 
 
 class Grafts(nn.ModuleDict):
@@ -44,15 +68,43 @@ class Grafts(nn.ModuleDict):
         super().__init__()
         self.rows: dict[str, slice] = {}
         self.active: tuple[str, ...] = ()
+        self.handles: tuple[RemovableHandle, ...] = ()  # a map is read before only where something changes that
+
+    def of(self, adapter: str) -> list[tuple[Added, slice]]:
+        """What an adapter has here, with the rows that it acts on."""
+        found = [(self[name], rows) for name, rows in self.rows.items() if name.startswith(f"{adapter}:")]
+        return [(added, rows) for added, rows in found if isinstance(added, Added)]
 
     def acting(self) -> Iterator[tuple[Added, slice]]:
-        """What acts now, with the rows that it acts on."""
+        """What acts now, adapter by adapter, with the rows that it acts on."""
         for adapter in self.active:
-            for name, rows in self.rows.items():
-                if name.startswith(f"{adapter}:"):
-                    added = self[name]
-                    assert isinstance(added, Added)
-                    yield added, rows
+            yield from self.of(adapter)
+
+    def check_alone(self, adapter: str) -> None:
+        """`E-MERGE` unless this adapter acts here, and alone or among what is only added to it."""
+        if adapter not in self.active:
+            what = f"the adapter {adapter!r} does not act now: merged, it would"
+            raise ModeledgeError("E-MERGE", what, remedy="activate it first")
+        together = [added for added, _ in self.acting()]
+        others = [other for other in self.active if any(name.startswith(f"{other}:") for name in self)]
+        if len(others) > 1 and not all(added.additive for added in together):
+            what = f"{', '.join(others)} act on one map, and not all of them only add to it"
+            raise ModeledgeError("E-MERGE", what, remedy="let one of them act alone, and merge it")
+
+
+def draw_uniform(matrix: Tensor, noise: Noise) -> None:
+    """Fill `[outputs, inputs]` uniformly within 1/√inputs: Kaiming's rule with √5, torch's for a linear layer."""
+    bound = 1 / math.sqrt(matrix.shape[1])
+    matrix.copy_(torch.empty(matrix.shape).uniform_(-bound, bound, generator=_generator(noise)))
+
+
+def draw_normal(matrix: Tensor, std: float, noise: Noise) -> None:
+    """Fill with normal numbers of this deviation."""
+    matrix.copy_(torch.empty(matrix.shape).normal_(0.0, std, generator=_generator(noise)))
+
+
+def _generator(noise: Noise) -> torch.Generator:
+    return torch.Generator().manual_seed(noise.integer() >> 1)
 
 
 def graft(site: Site, adapter: str, added: Added) -> None:
@@ -61,10 +113,12 @@ def graft(site: Site, adapter: str, added: Added) -> None:
     if grafts is None:
         grafts = Grafts()
         site.module.add_module(PLACE, grafts)
-        site.module.register_forward_pre_hook(_before)
-        site.module.register_forward_hook(_after)
+        grafts.handles = (site.module.register_forward_hook(_After()),)
+    if type(added).before is not Added.before and len(grafts.handles) == 1:
+        grafts.handles += (site.module.register_forward_pre_hook(_before),)
     if name in grafts:
         raise ModeledgeError("E-CONFIG", f"there is an adapter {adapter!r} at {site.path} already")
+    added.site = site
     grafts[name] = added.to(site.module.weight.device).train(site.module.training)  # type: ignore[arg-type]
     grafts.rows[name] = site.rows
     if adapter not in grafts.active:
@@ -82,6 +136,15 @@ def all_grafts(model: Backbone) -> Iterator[tuple[str, Grafts]]:
     for path, module in model.named_modules():
         if isinstance(module, Grafts):
             yield path.rpartition(".")[0], module
+
+
+def added_by(model: Backbone, adapter: str) -> Iterator[Added]:
+    """What an adapter has added to the model's maps."""
+    for _, grafts in all_grafts(model):
+        for name, added in grafts.items():
+            if name.startswith(f"{adapter}:"):
+                assert isinstance(added, Added)
+                yield added
 
 
 def names_of(model: Backbone, adapter: str) -> tuple[str, ...]:
@@ -108,10 +171,14 @@ def activate(model: Backbone, adapters: Sequence[str]) -> None:
 
 def prune(model: Backbone, adapter: str) -> None:
     """Take an adapter off the model; the maps compute what they did without it."""
-    for _, grafts in all_grafts(model):
+    for path, grafts in list(all_grafts(model)):
         for name in [name for name in grafts if name.startswith(f"{adapter}:")]:
             del grafts[name], grafts.rows[name]
         grafts.active = tuple(a for a in grafts.active if a != adapter)
+        if not len(grafts):
+            for handle in grafts.handles:
+                handle.remove()
+            delattr(model.get_submodule(path), PLACE)
 
 
 def _before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -123,11 +190,48 @@ def _before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return (x, *args[1:])
 
 
-def _after(module: nn.Module, args: tuple[Any, ...], y: Tensor) -> Tensor:
-    grafts = grafts_of(module)
-    assert grafts is not None
-    for added, rows in grafts.acting():
-        part = y[..., rows]
-        new = added(args[0], part)
-        y = new if part.shape == y.shape else y.slice_scatter(new, -1, rows.start, rows.stop)
-    return y
+class _After(Joint):
+    """What acts on a map's output: that of one map, or of several that read the same and are computed as one."""
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], y: Tensor) -> Tensor:
+        grafts = grafts_of(module)
+        assert grafts is not None
+        for adapter in grafts.active:
+            y = _joined(args[0], y, grafts.of(adapter))
+        return y
+
+    def together(self, modules: Sequence[nn.Module], x: Tensor, y: Tensor, sizes: Sequence[int]) -> Tensor:
+        held = [grafts_of(module) for module in modules]
+        for adapter in dict.fromkeys(name for grafts in held if grafts is not None for name in grafts.active):
+            parts, start = [], 0
+            for grafts, size in zip(held, sizes, strict=True):
+                acts = grafts is not None and adapter in grafts.active
+                for added, rows in grafts.of(adapter) if grafts is not None and acts else ():
+                    parts.append((added, slice(start + rows.start, start + rows.stop)))
+                start += size
+            y = _joined(x, y, parts)
+        return y
+
+
+def _joined(x: Tensor, y: Tensor, parts: Sequence[tuple[Added, slice]]) -> Tensor:
+    """What one adapter makes of a map's output: cut at its rows and put together again, copied once."""
+    if len(parts) == 1 and parts[0][1] == slice(0, y.shape[-1]):
+        return parts[0][0](x, y)  # type: ignore[no-any-return]
+    thin = [pair for added, _ in parts if (pair := added.thin()) is not None]
+    if parts and len(thin) == len(parts) and sum(len(a) for a, _ in thin) <= THIN:
+        return _one_product(x, y, thin, [rows for _, rows in parts])
+    ends = sorted({0, y.shape[-1], *(end for _, rows in parts for end in (rows.start, rows.stop))})
+    pieces = list(torch.split(y, [end - start for start, end in pairwise(ends)], -1))
+    for added, rows in parts:
+        pieces[ends.index(rows.start)] = added(x, pieces[ends.index(rows.start)])
+    return torch.cat(pieces, -1) if parts else y
+
+
+def _one_product(x: Tensor, y: Tensor, thin: Sequence[tuple[Tensor, Tensor]], rows: Sequence[slice]) -> Tensor:
+    """y + B A x with all A on top of each other and each B at its rows, zeros beside it: x is read once."""
+    first = torch.cat([a for a, _ in thin]).to(x.dtype)
+    placed = [
+        nn.functional.pad(b, (0, 0, at.start, y.shape[-1] - at.stop)) for (_, b), at in zip(thin, rows, strict=True)
+    ]
+    second = torch.cat(placed, 1).to(x.dtype)
+    return torch.addmm(y.flatten(0, -2), nn.functional.linear(x.flatten(0, -2), first), second.T).view(y.shape)

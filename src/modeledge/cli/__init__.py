@@ -245,15 +245,17 @@ def resume(run: Path) -> None:
 
     with progress("resumed") as listen:
         go_on(run, listeners=[listen], say=say)
-    say(f"model: {run / 'model'}\nreport: {write_report(run)}")
+    if (run / "model").exists():
+        say(f"model: {run / 'model'}")
+    say(f"report: {write_report(run)}")
 
 
 @app.command()
 def report(runs: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> None:
     """Write a self-contained report.html for one run, or one that compares several."""
-    from modeledge.report import compare_report, run_report
+    from modeledge.report import compare_report
 
-    print(run_report(runs[0]) if len(runs) == 1 else compare_report(runs))
+    print(write_report(runs[0]) if len(runs) == 1 else compare_report(runs))
 
 
 @app.command()

@@ -63,11 +63,19 @@ def strategy_of(word: str) -> dict[str, Any]:
 
 
 def write_report(folder: Path) -> Path:
-    """Write `report.html` of a run."""
+    """Write `report.html` of a run, or of a study."""
     os.environ.setdefault("MPLBACKEND", "Agg")
+    from modeledge.recipes.folder import RECIPE, kind_of
     from modeledge.report import run_report
 
-    return run_report(folder)
+    if not (folder / RECIPE).exists() or kind_of(folder) != "study":
+        return run_report(folder)
+    from modeledge.config import load_config
+    from modeledge.recipes.compare import StudyRecipe
+    from modeledge.recipes.compare.table import write_results
+
+    write_results(load_config(StudyRecipe, folder / RECIPE), folder)
+    return folder / "report.html"
 
 
 def columns_of(words: list[str]) -> dict[str, str]:

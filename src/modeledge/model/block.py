@@ -13,7 +13,7 @@ from modeledge.model.attention import CrossAttention, SelfAttention, Way
 from modeledge.model.batch import Side
 from modeledge.model.cache import Cache
 from modeledge.model.config import Stack
-from modeledge.model.draw import Draw, add_dropped, dropped
+from modeledge.model.draw import Draw, add_dropped, drawing_again, dropped
 from modeledge.model.feedforward import FeedForward
 from modeledge.model.linear import build_norm
 from modeledge.model.pattern import Marks, Pattern
@@ -206,7 +206,7 @@ class Tower(nn.Module):
     def _run(self, block: Block, x: Tensor, way: Way) -> tuple[Tensor, Tensor | None, Tensor | None]:
         out: tuple[Tensor, Tensor | None, Tensor | None]
         if self.checkpointing and torch.is_grad_enabled() and way.cache is None and not way.weights:
-            out = checkpoint(block, x, way, use_reentrant=False, preserve_rng_state=False)
+            out = checkpoint(block, x, way, use_reentrant=False, preserve_rng_state=False, context_fn=drawing_again)
             return out
         out = block(x, way)
         return out

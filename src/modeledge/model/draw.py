@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -34,6 +35,13 @@ def dropping(noise: Noise) -> Iterator[None]:
         yield
     finally:
         _SOURCE.reset(token)
+
+
+def drawing_again() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts for a first pass and for its repetition (torch's `context_fn`), which draws from the same source, though
+    it runs when the block that named it has ended."""
+    noise = _SOURCE.get()
+    return contextlib.nullcontext(), contextlib.nullcontext() if noise is None else dropping(noise)
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modeledge.model.config import Norm
+from modeledge.model.working import Working
 
 
 class Linear(nn.Module):
     """y = x Wᵀ + b with `weight [outputs, inputs]`, cast to the dtype of x for the product.
 
-    The parameter stays the fp32 master; the working copy lives for one use. `residual` marks a layer that writes into
+    The parameter stays the fp32 master; the working copy lives for one use, that of a frozen weight until it changes.
+    `residual` marks a layer that writes into
     the residual stream, whose fresh weights are scaled down (Radford et al. 2019, section 2.3).
     """
 
@@ -21,12 +26,47 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
         self.residual = residual
+        self.working = Working()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
+        return F.linear(
+            x, self.working.of((self.weight,), x.dtype), None if self.bias is None else self.bias.to(x.dtype)
+        )
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[1]} → {self.weight.shape[0]}"
+
+
+class Joint:
+    """A forward hook that can also act on several layers that read the same and are computed as one product."""
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], y: Tensor) -> Tensor:
+        """What it makes of one layer's output."""
+        raise NotImplementedError
+
+    def together(self, modules: Sequence[nn.Module], x: Tensor, y: Tensor, sizes: Sequence[int]) -> Tensor:
+        """What it makes of the layers' outputs side by side, y `[..., sum of sizes]`."""
+        raise NotImplementedError
+
+
+def joinable(parts: Sequence[Linear]) -> bool:
+    """Can these layers be computed as one product: does nothing watch or change them but hooks that can be joined?"""
+    return all(
+        type(part) is Linear
+        and not part._forward_pre_hooks
+        and all(isinstance(hook, Joint) for hook in part._forward_hooks.values())
+        for part in parts
+    )
+
+
+def joined(parts: Sequence[Linear], x: Tensor, sizes: Sequence[int], working: Working) -> tuple[Tensor, ...]:
+    """The outputs of layers that are `joinable`, all of them with or all without a bias, by one product."""
+    weight = working.of([part.weight for part in parts], x.dtype)
+    biases = tuple(part.bias for part in parts if part.bias is not None)
+    y = F.linear(x, weight, torch.cat(biases).to(x.dtype) if biases else None)
+    hook = next((hook for part in parts for hook in part._forward_hooks.values() if isinstance(hook, Joint)), None)
+    y = y if hook is None else hook.together(parts, x, y, sizes)
+    return torch.split(y, list(sizes), -1)
 
 
 class LayerNorm(nn.Module):

@@ -24,6 +24,7 @@ from modeledge.model.linear import Linear
 from modeledge.objectives import Step
 from modeledge.recipes.benchmark import stated
 from modeledge.recipes.card import Card, base_of
+from modeledge.recipes.cost import watch, write_costs
 from modeledge.recipes.folder import run_folder
 from modeledge.recipes.gate import guard, said_beside, view_of_tuning
 from modeledge.recipes.heads import announce, settle, words_of
@@ -107,6 +108,7 @@ def finetune(
         ready = make_ready(recipe, parts, found, say)
         tokenizer, model, task, trainer = ready.tokenizer, ready.model, ready.task, ready.trainer
         write_environment(folder, recipe.seed, found.source)
+        watch()
         session = Session(folder, trainer, say=say)
         if resume:
             say(f"resumed after step {session.resume()}")
@@ -114,6 +116,7 @@ def finetune(
             guard(recipe, view_of_tuning(recipe, ready, parts, folder), say)
         session.run(listeners)
         session.conclude()
+        write_costs(trainer, folder, len(ready.examples))
         for strategy in trainer.strategies:
             if strategy.mergeable:
                 strategy.merge(model)
@@ -126,6 +129,9 @@ def finetune(
         form = settle(model, task.objective.heads, recipe.family, say)
         analysis = analyse(task, told, ready.held, seed=recipe.seed)
         results = {**marks(task, told, ready.held, recipe.seed), "rows": counts, "analysis": analysis, "form": form}
+        if recipe.mark_train:
+            seen = ready.examples[: recipe.mark_train]
+            results["train_scores"] = marks(task, answers(task, model, seen), seen, recipe.seed)["scores"]
         files.write_json(folder / "results.json", results)
         files.write_json(folder / ANSWERS, answered(task, told, ready.held))
         card = card_of(recipe, ready.base, results, task.card)

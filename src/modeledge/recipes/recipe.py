@@ -180,7 +180,8 @@ class FinetuneRecipe(Checked):
     same rows choose a threshold, or the temperature of confidences; a `validation` file does so without a judge too.
     `task` is a row of `TASKS`; `columns` names the column of each of its roles, and `text`, `pair` and `label` (which
     is what is learned) are short for three of them; `options` are those of the task. Its head is the one that the
-    model's own class has, unless options ask for another. `bidirectional` and `decoder` are as in `ModelRecipe`.
+    model's own class has, unless options ask for another. `bidirectional` and `decoder` are as in `ModelRecipe`. The
+    first `mark_train` training rows are marked at the end too: how far ahead they are is over-fitting.
     With `features` nothing is trained: a classical head is fitted on the states of the body as it is.
     A `model` "preset:NAME" is fresh weights of that shape, with a `tokenizer` that is trained on the training rows.
     """
@@ -212,6 +213,7 @@ class FinetuneRecipe(Checked):
     features: FeaturesRecipe | None = None
     epochs: float = Field(default=3.0, gt=0)
     train: FinetuneTrain = FinetuneTrain()
+    mark_train: int = Field(default=0, ge=0)
     allow_leak: bool = False
     family: str | None = None
     license: str | None = None

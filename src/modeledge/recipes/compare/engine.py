@@ -33,6 +33,7 @@ from modeledge.recipes.compare.grid import (
 )
 from modeledge.recipes.compare.jobs import run_side_by_side
 from modeledge.recipes.compare.rows import write_rows
+from modeledge.recipes.compare.search import run_search
 from modeledge.recipes.compare.study import SUPERVISED, StudyRecipe
 from modeledge.recipes.finetune import finetune
 from modeledge.recipes.folder import RECIPE, empty, held
@@ -128,10 +129,10 @@ def attempt(study: StudyRecipe, unit: Unit, folder: Path, progress: Progress, sa
     failure = error_file(unit, folder)
     failure.unlink(missing_ok=True)
     try:
-        body = needed(study, unit)
-        if body is not None and not done(body, folder):
-            what = "the training of its body did not come to its end"
-            raise ModeledgeError("E-NO-FILE", what, where=body.name, remedy="see the error of that run")
+        for first in needed(study, unit):
+            if not done(first, folder):
+                what = "a run that it needs did not come to its end"
+                raise ModeledgeError("E-NO-FILE", what, where=first.name, remedy="see the error of that run")
         with (progress if unit.task is None else unseen)(unit.name) as listen:
             run(study, unit, folder, [listen], say)
     except Exception as error:  # whatever it is, the other runs can go on: a study is left overnight
@@ -152,6 +153,8 @@ def error_file(unit: Unit, folder: Path) -> Path:
 
 def run(study: StudyRecipe, unit: Unit, folder: Path, listeners: Sequence[Listener], say: Say) -> None:
     """A run from where it is to its end; its checkpoints go when its model is there."""
+    if unit.search:
+        return run_search(study, unit, folder, say)
     here, recipe = unit.folder(folder), recipe_of(study, unit, folder)
     going_on = (here / RECIPE).exists()
     watched = [*listeners, *([budget(study.minutes, here)] if study.minutes is not None else [])]

@@ -8,30 +8,32 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
+from modeledge import files
 from modeledge.config import load_config
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.recipes.compare.rows import table_of
-from modeledge.recipes.compare.study import PRETRAIN, SUPERVISED, StudyRecipe
+from modeledge.recipes.compare.rows import SEARCH_TEST, SEARCH_TRAIN, table_of
+from modeledge.recipes.compare.study import PRETRAIN, SEARCH, SUPERVISED, SearchRecipe, StudyRecipe
 from modeledge.recipes.folder import finished
-from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
+from modeledge.recipes.recipe import UNTRAINED, FinetuneRecipe, PretrainRecipe
 
-CELLS, STATES = "cells", ".states"
+CELLS, BEST, STATES = "cells", "best.json", ".states"
 R = TypeVar("R", PretrainRecipe, FinetuneRecipe)
 
 
 @dataclass(frozen=True)
 class Unit:
     """One run of a study: the pre-training of a cell (`task` is `None`), the supervised training of its body (`task` is
-    `SUPERVISED`), or a fine-tuning of what came of it."""
+    `SUPERVISED`), a fine-tuning of what came of it, or the `search` for the numbers of these for all seeds."""
 
     cell: str
     seed: int
     task: str | None = None
+    search: bool = False
 
     @property
     def name(self) -> str:
-        """`CELL/seed-0/pretrain`, `…/supervised` or `…/TASK`: its folder below `cells`."""
-        return f"{self.cell}/seed-{self.seed}/{self.task or PRETRAIN}"
+        """`CELL/seed-0/pretrain`, `…/supervised` or `…/TASK`, and `CELL/search/TASK`: its folder below `cells`."""
+        return f"{self.cell}/{SEARCH if self.search else f'seed-{self.seed}'}/{self.task or PRETRAIN}"
 
     @property
     def is_body(self) -> bool:
@@ -40,7 +42,7 @@ class Unit:
 
     def folder(self, study: Path) -> Path:
         """Its run folder."""
-        return study / CELLS / self.cell / f"seed-{self.seed}" / (self.task or PRETRAIN)
+        return study / CELLS / self.name
 
 
 def body_of(study: StudyRecipe, cell: str, seed: int) -> Unit | None:
@@ -62,19 +64,38 @@ def given_to(study: StudyRecipe, cell: str) -> str:
     return given_to(study, asked.of) if asked.of is not None else study.place(str(asked.model))
 
 
-def needed(study: StudyRecipe, unit: Unit) -> Unit | None:
-    """The run that another one begins with; `None` where it begins with none."""
-    if unit.task is None:
-        return None
+def begun_with(study: StudyRecipe, unit: Unit) -> Unit | None:
+    """The run whose model a labelled run begins with; `None` where that is a model that exists."""
     return (ground_of if unit.task == SUPERVISED else body_of)(study, unit.cell, unit.seed)
+
+
+def search_of(study: StudyRecipe, cell: str) -> SearchRecipe | None:
+    """How the numbers of a cell are searched for, if they are; those along a sweep are given."""
+    asked = study.cells[cell]
+    return asked.search or (study.search if asked.swept is None else None)
+
+
+def searched_by(study: StudyRecipe, unit: Unit) -> Unit | None:
+    """The search whose numbers a fine-tuning has."""
+    ordinary = not (unit.search or unit.is_body)
+    return Unit(unit.cell, study.seeds[0], unit.task, True) if ordinary and search_of(study, unit.cell) else None
+
+
+def needed(study: StudyRecipe, unit: Unit) -> tuple[Unit, ...]:
+    """The runs that must be there before another one begins: its body, and the search for its numbers."""
+    if unit.task is None:
+        return ()
+    return tuple(u for u in (begun_with(study, unit), searched_by(study, unit)) if u is not None)
 
 
 def before(study: StudyRecipe, unit: Unit) -> list[Unit]:
     """All runs that one needs, the nearest first."""
-    found = list[Unit]()
-    while (last := needed(study, found[-1] if found else unit)) is not None:
-        found.append(last)
-    return found
+    found = dict[Unit, None]()
+    left = [*needed(study, unit)]
+    while left:
+        found[left[0]] = None
+        left = [*left[1:], *needed(study, left[0])]
+    return list(found)
 
 
 def rows_named(study: StudyRecipe, unit: Unit) -> str:
@@ -93,7 +114,10 @@ def units(study: StudyRecipe) -> list[Unit]:
                 found.append(Unit(name, seed))
             if cell.supervised is not None:
                 found.append(Unit(name, seed, SUPERVISED))
-            found += [Unit(name, seed, task) for task in study.tasks_of(name)]
+            for task in study.tasks_of(name):
+                if seed == study.seeds[0] and search_of(study, name) is not None:
+                    found.append(Unit(name, seed, task, True))
+                found.append(Unit(name, seed, task))
     order = {unit: place for place, unit in enumerate(found)}
 
     def after_its_body(unit: Unit) -> tuple[int, int]:
@@ -150,23 +174,51 @@ def pretrain_recipe(study: StudyRecipe, unit: Unit, folder: Path) -> PretrainRec
     return loaded(PretrainRecipe, values, f"cells.{unit.cell}.pretrain")
 
 
-def finetune_recipe(study: StudyRecipe, unit: Unit, folder: Path) -> FinetuneRecipe:
-    """The recipe of a labelled run: the study's table, that of the task or source, the cell's over both, the shared
-    rows, the body."""
+def finetune_recipe(
+    study: StudyRecipe, unit: Unit, folder: Path, values: Mapping[str, Any] | None = None
+) -> FinetuneRecipe:
+    """The recipe of a labelled run: the study's table, that of the task or source, the cell's over both, what a search
+    has found (of a trial the `values` it tries), the shared rows, the body."""
     name, places = rows_named(study, unit), tuning(study, unit)
-    given = {"data": "tasks.NAME.data", "test": "tasks.NAME.test", "layout": "tasks.NAME.layout", "seed": "seeds"}
-    refuse({**given, "model": "cells.NAME.model", "kind": "kind"}, places)
-    body = needed(study, unit)
+    kept = {"data": "tasks.NAME.data", "test": "tasks.NAME.test", "layout": "tasks.NAME.layout", "seed": "seeds"}
+    refuse({**kept, "model": "cells.NAME.model", "kind": "kind"}, places)
+    body = begun_with(study, unit)
     model = given_to(study, unit.cell) if body is None else str(body.folder(folder))
-    shared = {"data": str(table_of(folder, name, "train")), "test": str(table_of(folder, name, "test"))}
-    values = over([*(tree for _, tree in places), shared, {"model": model, "seed": unit.seed}])
-    if not values.keys() & {"text", "pair", "label", "columns"}:
+    train, test = parts_of(study, unit)
+    shared = {"data": str(table_of(folder, name, train)), "test": str(table_of(folder, name, test))}
+    found = chosen(study, unit, folder) if values is None else values
+    given = over([*(tree for _, tree in places), found, shared, {"model": model, "seed": unit.seed}])
+    if not given.keys() & {"text", "pair", "label", "columns"}:
         what, remedy = "no column is named", 'name them: finetune.text = "sentence", finetune.label = "label"'
         raise ModeledgeError("E-CONFIG", what, where=places[1][0], remedy=remedy)
-    if "features" in values and isinstance(values["features"], Mapping):  # all cells share the states of a body
-        values["features"] = {"cache": str(folder / STATES), **values["features"]}
-    recipe: FinetuneRecipe = loaded(FinetuneRecipe, values, places[-1][0])
+    if isinstance(given.get("features"), Mapping):  # all cells share the states of a body
+        given = untrained(given, places[-1][1])
+        given["features"] = {"cache": str(folder / STATES), **given["features"]}
+    recipe: FinetuneRecipe = loaded(FinetuneRecipe, given, places[-1][0])
     return recipe
+
+
+def parts_of(study: StudyRecipe, unit: Unit) -> tuple[str, str]:
+    """The names of the tables that a labelled run learns from and is marked on."""
+    if unit.search:
+        return SEARCH_TRAIN, SEARCH_TEST
+    return f"train-seed-{unit.seed}" if study.rows_of(rows_named(study, unit)).draw == "seed" else "train", "test"
+
+
+def chosen(study: StudyRecipe, unit: Unit, folder: Path) -> Mapping[str, Any]:
+    """The numbers that a search has found for a run; none before it is finished."""
+    search = searched_by(study, unit)
+    if search is None or not done(search, folder):
+        return {}
+    found: Mapping[str, Any] = files.read_json(search.folder(folder) / BEST)["values"]
+    return found
+
+
+def untrained(given: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables without what says how to train, but where a cell of features says it itself, and is refused for it."""
+    kept = {key: value for key, value in given.items() if key not in ("strategies", "epochs", "dropout") or key in own}
+    asked = {*UNTRAINED, *own.get("train", {})}
+    return {**kept, "train": {key: value for key, value in given.get("train", {}).items() if key in asked}}
 
 
 def tuning(study: StudyRecipe, unit: Unit) -> list[tuple[str, Mapping[str, Any]]]:
@@ -186,7 +238,8 @@ def trained_by(study: StudyRecipe, cell: str, seed: int) -> list[Unit]:
     last = body_of(study, cell, seed) if not over([study.finetune, study.cells[cell].finetune]).get("fresh") else None
     while last is not None:
         found.append(last)
-        last = needed(study, last) if last.task is None or not begins_afresh(study, last) else None
+        earlier = needed(study, last)
+        last = earlier[0] if earlier and not begins_afresh(study, last) else None
     return found
 
 
@@ -233,4 +286,5 @@ def loaded(kind: type[R], values: Mapping[str, Any], where: str) -> R:
 
 def done(unit: Unit, folder: Path) -> bool:
     """Is the run finished?"""
-    return finished(unit.folder(folder))
+    here = unit.folder(folder)
+    return (here / BEST).exists() if unit.search else finished(here)

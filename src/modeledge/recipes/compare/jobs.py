@@ -90,17 +90,17 @@ def run_side_by_side(
     folder: Path,
     jobs: int,
     *,
-    needs: Callable[[Unit], Unit | None],
+    needs: Callable[[Unit], Sequence[Unit]],
     error_file: Callable[[Unit], Path],
     say: Say,
 ) -> list[Unit]:
-    """Run all of them, `jobs` at a time, each after the one that it needs; returns those that failed."""
+    """Run all of them, `jobs` at a time, each after those that it needs; returns those that failed."""
     waiting, failed = list(chosen), list[Unit]()
     running: dict[Future[str], Unit] = {}
     with ThreadPoolExecutor(jobs) as threads, Workers(folder, jobs) as pool:
         while waiting or running:
             busy = {*waiting, *running.values()}
-            ready = [unit for unit in waiting if needs(unit) not in busy][: jobs - len(running)]
+            ready = [unit for unit in waiting if busy.isdisjoint(needs(unit))][: jobs - len(running)]
             for unit in ready:
                 waiting.remove(unit)
                 say(f"[{len(chosen) - len(waiting)}/{len(chosen)}] {unit.name}")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from modeledge import files
 from modeledge.metrics import METRICS
+from modeledge.recipes.compare.adaptation import adaptation_sections
 from modeledge.recipes.compare.grid import Unit, done
 from modeledge.recipes.compare.results import Outcome, Results
-from modeledge.recipes.compare.table import costs, shares, told
+from modeledge.recipes.compare.table import costs, moved, shares, told
 from modeledge.recipes.folder import RECIPE
 from modeledge.report import (
     Code,
@@ -42,6 +43,7 @@ def study_page(results: Results, folder: Path) -> Page:
         Section("What holds", [*verdicts(results), Paragraph(HOW), *([Paragraph(study.note)] if study.note else [])]),
         Section("The table", whole_table(results)),
         *(task_section(results, task) for task in study.tasks),
+        *adaptation_sections(results),
         Section("Pre-training", pretraining(results, folder)),
         Section("Runs", runs(results)),
         Section("How to do this again", again(results, folder)),
@@ -92,14 +94,20 @@ def whole_table(results: Results) -> list[Block]:
     """A row a cell, columns by task; the best of each column is marked."""
     study = results.study
     columns = [(task, metric) for task, asked in study.tasks.items() for metric in asked.metrics]
-    heads = ["", "Parameters", "MFLOPs a token", "Tokens", "Seconds"]
+    bodies = ["Parameters", "MFLOPs a token", "Tokens", "Seconds"] if results.facts else ["Moved", "%"]
+    heads = ["", *bodies]
     heads += [f"{study.tasks[task].label or task}: {metric}" for task, metric in columns]
     rows: list[list[Cell]] = [
-        [named(results, name), *costs(results, name), *(told(results, name, *c) for c in columns)]
+        [
+            named(results, name),
+            *(costs if results.facts else moved)(results, name),
+            *(told(results, name, *c) for c in columns),
+        ]
         for name in study.cells
     ]
-    best = {place for n, column in enumerate(columns, 5) for place in best_of(results, *column, column=n)}
+    best = {place for n, column in enumerate(columns, 1 + len(bodies)) for place in best_of(results, *column, column=n)}
     caption = "Parameters, measured operations a token (forwards and backwards), tokens and seconds of pre-training."
+    caption = caption if results.facts else "Weights that moved, and their share of the model."
     if study.against is not None:
         caption += f" * another than {named(results, study.against)}: the interval of the difference leaves out 0."
     align: list[Align] = ["left"]

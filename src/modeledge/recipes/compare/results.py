@@ -14,16 +14,18 @@ from modeledge import files
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.metrics import METRICS, Drawn, Interval, drawn, drawn_difference
 from modeledge.recipes.compare.engine import error_file
-from modeledge.recipes.compare.facts import FACTS, seconds
+from modeledge.recipes.compare.facts import FACTS, records, seconds
 from modeledge.recipes.compare.grid import Unit, before, body_of, done, trained_by, units
 from modeledge.recipes.compare.study import StudyRecipe
+from modeledge.recipes.cost import COST
 from modeledge.recipes.finetune import ANSWERS
 
 
 @dataclass(frozen=True)
 class Outcome:
     """One number of the table: a cell's mark on a task, the mean over seeds with its 95 % interval over seeds and test
-    rows, and how far it is above the cell that the study compares with, over the seeds that both have."""
+    rows, and how far it is above the cell that the study compares with, over the seeds that both have. `spent` are
+    means over seeds of what `recipes.cost` counts, examples a second, and the mark on training rows ("train")."""
 
     cell: str
     task: str
@@ -35,6 +37,7 @@ class Outcome:
     items: int
     seconds: float
     against: Interval | None = None
+    spent: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,24 @@ def marked(study: StudyRecipe, folder: Path, task: str, metric: str, cells: Sequ
             differs = drawn_difference(*pair)
         spent = fmean(seconds(Unit(cell, seed, task).folder(folder)) for seed in runs[cell])
         by_seed = dict(zip(runs[cell], (float(v) for v in system.by_seed), strict=True))
-        out.append(Outcome(cell, task, metric, system.value, low, high, by_seed, system.items, spent, differs))
+        costs = spent_on([Unit(cell, seed, task).folder(folder) for seed in runs[cell]], metric)
+        out.append(Outcome(cell, task, metric, system.value, low, high, by_seed, system.items, spent, differs, costs))
     return out
+
+
+def spent_on(folders: Sequence[Path], metric: str) -> dict[str, float]:
+    """What the runs of a cell on a task cost, means over those that say it."""
+    found = dict[str, list[float]]()
+    for folder in folders:
+        told = files.read_json(folder / COST) if (folder / COST).exists() else {}
+        took, scores = seconds(folder), files.read_json(folder / "results.json").get("train_scores", {})
+        rows = {**told, **({"train": scores[metric]["value"]} if metric in scores else {})}
+        learned = sum(row["examples"] for row in records(folder / "metrics.jsonl"))
+        if took and learned:
+            rows["examples_per_second"] = learned / took
+        for key, value in rows.items():
+            found.setdefault(key, []).append(float(value))
+    return {key: fmean(values) for key, values in found.items()}
 
 
 def _of(metric: Any, runs: Mapping[int, tuple[Any, Any]], seeds: Sequence[int], whole: Drawn) -> Drawn:
@@ -139,7 +158,7 @@ def as_plain(results: Results) -> dict[str, Any]:
     study = results.study
     rows = []
     for o in results.outcomes:
-        row = {**vars(o), "by_seed": {str(seed): value for seed, value in o.by_seed.items()}}
+        row = {**vars(o), "by_seed": {str(seed): value for seed, value in o.by_seed.items()}, "spent": dict(o.spent)}
         rows.append({**row, "against": None if o.against is None else vars(o.against)})
     return {
         "title": study.title,
@@ -158,6 +177,7 @@ COLUMNS = (
     "cell", "label", "group", "parameters", "flops_per_token", "pretraining_tokens", "pretraining_seconds",
     "task", "metric", "value", "low", "high", "seeds", "items", "finetuning_seconds",
     "against", "difference", "difference_low", "difference_high", "p",
+    "moved", "kept_bytes", "peak_bytes", "examples_per_second", "train_value",
 )  # fmt: skip
 
 
@@ -180,6 +200,8 @@ def as_csv(results: Results) -> str:
 def _columns(o: Outcome, study: StudyRecipe) -> dict[str, Any]:
     row = {"task": o.task, "metric": o.metric, "value": o.value, "low": o.low, "high": o.high}
     row |= {"seeds": len(o.by_seed), "items": o.items, "finetuning_seconds": o.seconds}
+    row |= {key: o.spent.get(key) for key in ("moved", "kept_bytes", "peak_bytes", "examples_per_second")}
+    row |= {"train_value": o.spent.get("train")}
     if o.against is None:
         return row
     found = o.against

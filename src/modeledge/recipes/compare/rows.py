@@ -24,10 +24,15 @@ from modeledge.tasks import set_aside
 Say = Callable[[str], None]
 Row = dict[str, Any]
 DATA = "data"
+SEARCH_TRAIN, SEARCH_TEST = (
+    "search-train",
+    "search-test",
+)  # the tables of trials: parts of the first seed's training rows
 
 
 def table_of(folder: Path, task: str, part: str) -> Path:
-    """Where the rows of a task are: `part` is "train" or "test"."""
+    """Where the rows of a task are: `part` is "train" ("train-seed-0" where each seed has its own), "test", or one of
+    the two that a search has."""
     return folder / DATA / task / f"{part}.jsonl"
 
 
@@ -37,17 +42,42 @@ def write_rows(study: StudyRecipe, folder: Path, name: str, say: Say) -> None:
     if final.exists():
         return
     task = study.rows_of(name)
-    train, test = chosen_rows(study, name, say)
+    parts = {"test": list[Row]()}
+    for seed in study.seeds if task.draw == "seed" else study.seeds[:1]:
+        train, parts["test"] = chosen_rows(study, name, say if seed == study.seeds[0] else _unsaid, seed)
+        parts[f"train-seed-{seed}" if task.draw == "seed" else "train"] = train
+        if seed == study.seeds[0]:
+            parts |= searched(study, name, train)
     with files.committed_folder(final, {"schema": 1}) as temporary:
-        for part, rows in (("train", train), ("test", test)):
+        for part, rows in parts.items():
             text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
             (temporary / f"{part}.jsonl").write_text(text, encoding="utf-8")
-    say(f"{task.label or name}: {len(train):,} training rows, {len(test):,} test rows")
+    say(f"{task.label or name}: {len(train):,} training rows, {len(parts['test']):,} test rows")
 
 
-def chosen_rows(study: StudyRecipe, name: str, say: Say) -> tuple[list[Row], list[Row]]:
-    """Training and test rows of a task with their made columns."""
-    task, noise = study.rows_of(name), Noise(0).at("study", name)
+def searched(study: StudyRecipe, name: str, train: Sequence[Row]) -> dict[str, list[Row]]:
+    """The training rows in two parts for the trials of a search, classes in share; nothing where nobody searches."""
+    shares = {cell.search.share for cell in study.cells.values() if cell.search is not None}
+    shares |= {study.search.share} if study.search is not None else set()
+    if not shares:
+        return {}
+    task = study.rows_of(name)
+    label = str(task.finetune.get("label", study.finetune.get("label")))
+    words = [str(row.get(label)) for row in train]
+    classes = words if len(set(words)) <= len(words) // 2 else [""] * len(words)
+    keys = [_key(row, task.apart, number) for number, row in enumerate(train)]
+    stay, go = set_aside(keys, classes, max(shares), Noise(0).at("study", task.of or name, "search"))
+    return {SEARCH_TRAIN: [train[i] for i in stay], SEARCH_TEST: [train[i] for i in go]}
+
+
+def _unsaid(line: str) -> None:
+    """It was said of the first seed."""
+
+
+def chosen_rows(study: StudyRecipe, name: str, say: Say, seed: int = 0) -> tuple[list[Row], list[Row]]:
+    """Training and test rows of a task with their made columns. Budgets of one task share its lots."""
+    task = study.rows_of(name)
+    noise = Noise(0).at("study", task.of or name)
     train, test = read_parts(study, task, lambda line: say(f"{name}: {line}"))
     if test is None:
         keys = [_key(row, task.apart, number) for number, row in enumerate(train)]
@@ -59,7 +89,8 @@ def chosen_rows(study: StudyRecipe, name: str, say: Say) -> tuple[list[Row], lis
         if gone := len(train) - len(kept):
             say(f"{name}: {gone:,} training rows left out: a test row has the same {task.apart!r}")
         train = kept
-    train, test = by_lot(train, task.rows, noise.at("train rows")), by_lot(test, task.test_rows, noise.at("test rows"))
+    lot = noise.at("train rows", f"seed {seed}") if task.draw == "seed" else noise.at("train rows")
+    train, test = by_lot(train, task.rows, lot), by_lot(test, task.test_rows, noise.at("test rows"))
     if not train or not test:
         what = f"{len(train)} training rows and {len(test)} test rows"
         raise ModeledgeError("E-EMPTY-SPLIT", what, where=f"tasks.{name}")

@@ -19,12 +19,14 @@ from modeledge.config import Settings, load_config, read_toml
 from modeledge.config.check import merged
 from modeledge.config.read import load_values
 from modeledge.errors import ModeledgeError, nearest
+from modeledge.recipes.compare.unfold import unfolded
 from modeledge.recipes.recipe import CorpusRecipe, TokenizerRecipe
 
 PLACE = "{data}"  # in a path of a study: the folder that `data` names
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 PRETRAIN = "pretrain"  # the name of a cell's first run, beside those of the tasks
 SUPERVISED = "supervised"  # the name of the labelled run between the two
+SEARCH = "search"  # the name of the folder of a cell's trials, beside those of its seeds
 
 
 class SupervisedRecipe(Settings):
@@ -38,18 +40,58 @@ class SupervisedRecipe(Settings):
     finetune: dict[str, Any] = Field(default_factory=dict)
 
 
+class Range(Settings):
+    """Numbers from `low` to `high`, evenly or by their logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError("low is below high, and above 0 where it is logarithmic")
+        return self
+
+
+class SearchRecipe(Settings):
+    """Hyper-parameters that are chosen for a cell, once a task and budget, before its seeds are run.
+
+    `keys` are those of a `FinetuneRecipe`: a list is chosen from, `{low, high, log}` is a range. `trials` of them are
+    drawn (the first is the cell's own values), each learns from the first seed's training rows without `share` of them,
+    and the one with the best first metric on these is taken: the test rows are never looked at.
+    """
+
+    trials: int = Field(default=6, ge=1, le=100)
+    share: float = Field(default=0.25, gt=0, lt=1)
+    sampler: Literal["random", "tpe"] = "random"
+    keys: dict[str, tuple[Any, ...] | Range] = Field(min_length=1)
+
+
+class SweepRecipe(Settings):
+    """An axis that some cells are repeated along, to see how sensitive they are: `lora` becomes `lora-0.0001` and
+    `lora-0.001`, for each of the `values` of a `key` of their `finetune` table."""
+
+    key: str = "train.learning_rate"
+    values: tuple[float, ...] = Field(min_length=2)
+    cells: tuple[str, ...] = Field(min_length=1)
+
+
 class CellRecipe(Settings):
     """A row of the table: how a body comes to be, and how it is fine-tuned.
 
     The body is pre-trained as `pretrain` says (over the study's own table), or it is that `of` another cell, or a
     `model` that exists; `supervised` then trains it on labelled rows, before any task of the table. `label` is what the
-    table prints, `group` the block of rows that it stands in.
+    table prints, `group` the block of rows that it stands in; `search` is that of the study, or its own; `swept` is the
+    cell that this one repeats at another value of the study's `sweep`.
     """
 
     label: str = ""
     group: str = ""
     of: str | None = None
     model: str | None = None
+    search: SearchRecipe | None = None
+    swept: tuple[str, float] | None = None
     supervised: SupervisedRecipe | None = None
     pretrain: dict[str, Any] = Field(default_factory=dict)
     finetune: dict[str, Any] = Field(default_factory=dict)
@@ -70,6 +112,10 @@ class TaskRecipe(Settings):
     on both sides. `values` replaces the words of a column, `lists` makes a column of the field of each item of another
     (`target = "answers.text"`), and `texts` makes one of others, `{column}` standing for a value. The first of
     `metrics` is the one that systems are compared by.
+
+    `budgets` makes a column of each number of labels: `sst2` becomes `sst2-100` and `sst2-1000`, whose `of` is `sst2`.
+    A smaller budget is part of a larger one, and all are marked on the same test rows. With `draw = "seed"` each seed
+    learns from rows of its own lot, so that the interval knows the luck of the labels too.
     """
 
     label: str = ""
@@ -85,15 +131,19 @@ class TaskRecipe(Settings):
     lists: dict[str, str] = Field(default_factory=dict)
     metrics: tuple[str, ...] = Field(min_length=1)
     finetune: dict[str, Any] = Field(default_factory=dict)
+    budgets: tuple[int, ...] = ()
+    draw: Literal["once", "seed"] = "once"
+    of: str | None = None
 
 
 class StudyRecipe(Settings):
-    """A grid of runs: each cell is pre-trained once a seed and fine-tuned once a seed and task.
+    """A grid of runs: each cell is pre-trained once a seed and fine-tuned once a seed and task; or each begins with the
+    `model` that exists, where it says nothing else.
 
     `data` is the folder that `{data}` stands for in paths. `minutes` is what one run may take at most; one that takes
     longer is stopped and counted as failed. `against` is the cell that the others are compared with. `sources` are
     labelled rows that bodies are trained on and that are no column of the table. `scales` holds tables that `--scale`
-    lays over the file.
+    lays over the file. `search` chooses hyper-parameters a cell and task; `sweep` repeats cells along an axis.
     """
 
     kind: Literal["study"] = "study"
@@ -104,6 +154,7 @@ class StudyRecipe(Settings):
     seeds: tuple[int, ...] = Field(default=(0, 1), min_length=1)
     minutes: float | None = Field(default=None, gt=0)
     against: str | None = None
+    model: str | None = None
     corpus: CorpusRecipe | None = None
     tokenizer: TokenizerRecipe = TokenizerRecipe()
     pretrain: dict[str, Any] = Field(default_factory=dict)
@@ -111,6 +162,8 @@ class StudyRecipe(Settings):
     cells: dict[str, CellRecipe] = Field(min_length=1)
     tasks: dict[str, TaskRecipe] = Field(default_factory=dict)
     sources: dict[str, TaskRecipe] = Field(default_factory=dict)
+    search: SearchRecipe | None = None
+    sweep: SweepRecipe | None = None
     scales: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -118,9 +171,11 @@ class StudyRecipe(Settings):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed is named twice")
         for name in (*self.cells, *self.tasks, *self.sources):
-            if not NAME.fullmatch(name) or name == PRETRAIN:
+            if not NAME.fullmatch(name) or name in (PRETRAIN, SEARCH):
                 raise ValueError(f"{name!r} is no name of a folder: letters, digits, '.', '_', '-', not {PRETRAIN!r}")
-        for name in self.tasks:
+        for name, task in self.tasks.items():
+            if task.budgets:
+                raise ValueError(f"tasks.{name}.budgets: whole numbers above 0 (load_study makes a task of each)")
             if name == SUPERVISED or name in self.sources:
                 raise ValueError(f"tasks.{name}: a source, or the run on one, has this name")
         for name, cell in self.cells.items():
@@ -128,6 +183,8 @@ class StudyRecipe(Settings):
             unknown = [task for task in cell.tasks or () if task not in self.tasks]
             if unknown:
                 raise ValueError(f"cells.{name}.tasks: there is no task {unknown[0]!r}")
+        if self.model is not None and self.corpus is not None:
+            raise ValueError("cells are pre-trained on the corpus or begin with the model: name one of the two")
         if self.against is not None and self.against not in self.cells:
             raise ValueError(f"against: {self.against!r} is no cell; {nearest(self.against, self.cells)}")
         return self
@@ -179,5 +236,5 @@ def load_study(
     tree = merged(tree, scales.get(scale, {}))
     named = {} if scale == "default" and "scale" in tree else {"scale": scale}  # a run.toml knows its scale
     tree = merged(merged(tree, {**(values or {}), **named}), load_values(overrides))
-    study = load_config(StudyRecipe, None, values=tree)
+    study = load_config(StudyRecipe, None, values=unfolded(tree))
     return study.model_copy(update={"data": str(Path(study.data).absolute())})

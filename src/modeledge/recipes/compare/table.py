@@ -61,7 +61,8 @@ def show(results: Results) -> None:
     study = results.study
     table = Table(title=f"{study.title} ({study.scale})", title_justify="left")
     table.add_column("")
-    for head in ("parameters", "MFLOPs/token", "tokens", "seconds"):
+    bodies = bool(results.facts)  # else all cells begin with models that exist, and what moved is what differs
+    for head in ("parameters", "MFLOPs/token", "tokens", "seconds") if bodies else ("moved", "% of model"):
         table.add_column(head, justify="right")
     columns = [(task, metric) for task, asked in study.tasks.items() for metric in asked.metrics]
     for task, metric in columns:
@@ -72,7 +73,8 @@ def show(results: Results) -> None:
             table.add_section()
         group = cell.group
         head = " · ".join(part for part in (cell.group, study.label(name)) if part)
-        table.add_row(head, *costs(results, name), *(told(results, name, *c) for c in columns))
+        spent = costs(results, name) if bodies else moved(results, name)
+        table.add_row(head, *spent, *(told(results, name, *c) for c in columns))
     Console(width=max(100, 56 + 18 * len(columns)) if not Console().is_terminal else None).print(table)
     if study.against is not None:
         print(f"* another than {study.label(study.against)}: the 95 % interval of the paired difference leaves out 0")
@@ -87,6 +89,12 @@ def costs(results: Results, cell: str) -> list[str]:
     facts = results.facts.get(cell, {})
     by = {"parameters": 1.0, "flops_per_token": 1e6, "tokens": 1.0, "seconds": 1.0}
     return [short(facts[key] / by[key]) if key in facts else DASH for key in by]
+
+
+def moved(results: Results, cell: str) -> list[str]:
+    """How many weights moved in a cell's runs, and their share of the model."""
+    found = next((o.spent for o in results.outcomes if o.cell == cell and "moved" in o.spent), None)
+    return [DASH, DASH] if found is None else [short(found["moved"]), short(100 * found["moved"] / found["parameters"])]
 
 
 def short(value: float) -> str:

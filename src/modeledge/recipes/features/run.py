@@ -19,6 +19,7 @@ from modeledge.adapt.mix import learn_mix
 from modeledge.classical import Candidate, Fit, Fitting, Learning, Verdict, check_pca, combined, fit_files, search
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.evaluate import analyse
+from modeledge.recipes.cost import watch, write_cost
 from modeledge.recipes.features.body import Body, facts, told_of
 from modeledge.recipes.features.cache import StateCache
 from modeledge.recipes.features.recipe import FeaturesRecipe
@@ -51,12 +52,18 @@ def run_features(recipe: FinetuneRecipe, parts: Parts, opened: Opened, folder: P
     body = body_of(recipe, opened, folder, say)
     space = space_for(recipe, opened, body)
     write_environment(folder, recipe.seed, opened.source)
+    watch()
     fit, said = fitted(recipe, opened, body, space, metric, say)
     if opened.chosen:
         for line in task.tune(body.answers(fit, opened.chosen, "validation"), opened.chosen):
             say(line)
     told = body.answers(fit, opened.held, "test")
     said["seconds"]["body"] = body.seconds
+    write_cost(opened.model, folder, said["numbers"], said["bytes"], len(opened.examples))
+    if recipe.mark_train:
+        seen = opened.examples[: recipe.mark_train]
+        answers = body.answers(fit, seen, "marked training")
+        said["train_scores"] = marks(task, answers, seen, recipe.seed)["scores"]
     write_run(recipe, parts, opened, folder, fit, told, said, say)
     return files.read_json(folder / "results.json")  # type: ignore[no-any-return]
 
@@ -141,6 +148,7 @@ def write_run(
     form = settle(model, (), recipe.family, say)
     analysis = analyse(task, told, opened.held, seed=seed)
     results = {**marks(task, told, opened.held, seed), "rows": counts, "analysis": analysis, "form": form}
+    results |= {"train_scores": said.pop("train_scores")} if "train_scores" in said else {}
     results["features"] = said
     files.write_json(folder / "results.json", results)
     files.write_json(folder / ANSWERS, answered(task, told, opened.held))

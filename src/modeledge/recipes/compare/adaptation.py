@@ -1,0 +1,149 @@
+"""The part of a study's report that compares ways to adapt: what moved, what it cost, what it bought."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from modeledge.recipes.compare.results import Outcome, Results
+from modeledge.recipes.compare.table import shares, short
+from modeledge.report import Figure, Result, Section, Table
+from modeledge.report.adaptation import Kept, moved_plot, storage_plot, sweep_plot
+from modeledge.report.blocks import Align, Block, Cell
+from modeledge.report.markup import DASH
+from modeledge.report.plots import budget_plot
+
+CAPTION = (
+    "Weights that moved and their share of the model, what a task keeps (the weights that moved, in fp32), the most "
+    "memory that a run had resident, examples a second of training; means over seeds and tasks. Where training rows "
+    "were marked, their mark and its distance from that of the test rows: over-fitting."
+)
+
+
+def adaptation_sections(results: Results) -> list[Section]:
+    """What moved and what it cost; budgets, weights and sweeps as pictures where the study has them."""
+    blocks: list[Block] = []
+    costs = {name: mean_costs(results, name) for name in results.study.cells}
+    costs = {name: found for name, found in costs.items() if "moved" in found}
+    if len({found["moved"] for found in costs.values()}) > 1:
+        blocks += [moved_table(results, costs), *moved_pictures(results), *storage(results, costs)]
+    out = [Section("Marks by number of labels", budgets(results)), Section("What moved, and what it cost", blocks)]
+    return [*out, Section("How sensitive", sweeps(results))]
+
+
+def mean_costs(results: Results, cell: str) -> dict[str, float]:
+    """What the runs of a cell cost, means over its tasks."""
+    rows = [o.spent for o in firsts(results) if o.cell == cell and o.spent]
+    keys = ("moved", "parameters", "kept_bytes", "peak_bytes", "device_bytes", "examples_per_second")
+    return {key: fmean(row[key] for row in rows) for key in keys if rows and all(key in row for row in rows)}
+
+
+def firsts(results: Results) -> list[Outcome]:
+    """The outcomes by the first metric of each task."""
+    return [o for o in results.outcomes if o.metric == results.study.tasks[o.task].metrics[0]]
+
+
+def moved_table(results: Results, costs: dict[str, dict[str, float]]) -> Table:
+    """A row a cell: its costs, and of each task the marks on training and test rows where both are there."""
+    study = results.study
+    tasks = [task for task in study.tasks if any("train" in o.spent for o in firsts(results) if o.task == task)]
+    heads = ["", "Moved", "%", "kB a task", "Peak MB", "Examples/s"]
+    heads += [f"{study.tasks[task].label or task}: train · test · gap" for task in tasks]
+    rows: list[list[Cell]] = []
+    for name, found in costs.items():
+        row: list[Cell] = [study.label(name), short(found["moved"])]
+        row += [short(100 * found["moved"] / found["parameters"]), short(found["kept_bytes"] / 1e3)]
+        row += [short(found["peak_bytes"] / 1e6), short(found.get("examples_per_second", 0.0))]
+        rows.append([*row, *(gap(results, name, task) for task in tasks)])
+    align: list[Align] = ["left"]
+    return Table(heads, rows, [*align, *["right"] * (len(heads) - 1)], CAPTION)  # type: ignore[list-item]
+
+
+def gap(results: Results, cell: str, task: str) -> str:
+    """`98.0 · 84.1 · 13.9`: the marks on training and test rows, and how far they are apart."""
+    found = next((o for o in firsts(results) if (o.cell, o.task) == (cell, task) and "train" in o.spent), None)
+    if found is None:
+        return DASH
+    by = 100 if shares(found.metric) else 1
+    return " · ".join(f"{by * v:.1f}" for v in (found.spent["train"], found.value, found.spent["train"] - found.value))
+
+
+def moved_pictures(results: Results) -> list[Block]:
+    """The mark against the weights that moved, a picture a task (of budgets the largest)."""
+    blocks: list[Block] = []
+    for task in shown_tasks(results):
+        found = [o for o in firsts(results) if o.task == task and "moved" in o.spent and not is_swept(results, o.cell)]
+        if len({o.spent["moved"] for o in found}) > 1:
+            rows = [result(results, o, round(o.spent["moved"])) for o in found]
+            title = results.study.tasks[task].label or task
+            blocks.append(Figure(moved_plot(rows, score=unit_of(found[0].metric)), f"{title}."))
+    return blocks
+
+
+def shown_tasks(results: Results) -> list[str]:
+    """A task of each kind: of those that are budgets of one the largest."""
+    largest = dict[str, str]()
+    for name, task in results.study.tasks.items():
+        whole = task.of or name
+        other = results.study.tasks.get(largest.get(whole, ""))
+        if other is None or (task.rows or 0) > (other.rows or 0):
+            largest[whole] = name
+    return list(largest.values())
+
+
+def storage(results: Results, costs: dict[str, dict[str, float]]) -> list[Block]:
+    """Pretrain once, adapt many times: what is kept as tasks are added."""
+    rows = []
+    for name, found in costs.items():
+        if not is_swept(results, name):
+            whole = found["moved"] > 0.9 * found["parameters"]  # then no body is shared
+            body = 0.0 if whole else 4.0 * found["parameters"]
+            rows.append(Kept(results.study.label(name), found["kept_bytes"], body))
+    caption = "What is kept for N tasks: one body in fp32 and what each task adds to it; a copy each where all moves."
+    return [Figure(storage_plot(rows), caption)] if rows else []
+
+
+def budgets(results: Results) -> list[Block]:
+    """A picture for each task with budgets: marks by number of labels."""
+    study, blocks = results.study, list[Block]()
+    for whole in dict.fromkeys(task.of for task in study.tasks.values() if task.of is not None):
+        found = [o for o in firsts(results) if study.tasks[o.task].of == whole and not is_swept(results, o.cell)]
+        rows = [result(results, o, study.tasks[o.task].rows or 0) for o in found]
+        if len({row.labels for row in rows}) > 1:
+            title = study.tasks[found[0].task].label.rpartition(",")[0] or whole
+            blocks.append(Figure(budget_plot(rows, score=unit_of(found[0].metric)), f"{title}: 95 % intervals."))
+    return blocks
+
+
+def sweeps(results: Results) -> list[Block]:
+    """A picture a task: the marks of each cell along the study's axis."""
+    study, blocks = results.study, list[Block]()
+    if study.sweep is None:
+        return []
+    for task in shown_tasks(results):
+        found: dict[str, dict[float, Sequence[float]]] = {}
+        for o in firsts(results):
+            swept = study.cells[o.cell].swept
+            if swept is not None and o.task == task:
+                by = 100 if shares(o.metric) else 1
+                found.setdefault(study.label(swept[0]), {})[swept[1]] = [by * v for v in o.by_seed.values()]
+        if found:
+            score, title = unit_of(study.tasks[task].metrics[0]), study.tasks[task].label or task
+            blocks.append(Figure(sweep_plot(found, score=score, axis=study.sweep.key), f"{title}: a dot a seed."))
+    return blocks
+
+
+def is_swept(results: Results, cell: str) -> bool:
+    """Is it a repetition of another cell?"""
+    return results.study.cells[cell].swept is not None
+
+
+def result(results: Results, o: Outcome, place: int) -> Result:
+    """An outcome as a picture has it."""
+    by = 100 if shares(o.metric) else 1
+    return Result(results.study.label(o.cell), place, by * o.value, by * o.low, by * o.high)
+
+
+def unit_of(metric: str) -> str:
+    """What an axis calls a metric."""
+    return f"{metric} (points)" if shares(metric) else metric

@@ -1,0 +1,89 @@
+"""The pictures of a comparison of adaptations: what a mark cost in weights, in bytes over many tasks, in care."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from modeledge.errors import ModeledgeError, printable
+from modeledge.report.plots import MARKERS, WIDTH, Result, bars, check_results, legend, short
+from modeledge.report.svg import PAPER, SERIES, drawing, render_figure
+
+TASKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a way to adapt keeps a task: `bytes`, beside a body of `shared` bytes that all tasks have in common."""
+
+    name: str
+    bytes: float
+    shared: float
+
+
+def moved_plot(rows: Sequence[Result], *, score: str) -> str:
+    """A mark against the number of weights that moved for it (`labels` of the rows), on a log axis."""
+    check_results(rows)
+    names = list(dict.fromkeys(row.strategy for row in rows))
+    with drawing():
+        figure = Figure(figsize=(WIDTH, 4.1), layout="constrained")
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        for n, name in enumerate(names):
+            here = [row for row in rows if row.strategy == name]
+            bars(axes, [max(row.labels, 1) for row in here], here, n, printable(name, 44), across=False)
+        axes.margins(x=0.08, y=0.08)
+        axes.xaxis.set_major_formatter(short)
+        axes.set_xlabel("weights that moved")
+        axes.set_ylabel(printable(score, 60))
+        legend(axes, columns=min(len(names), 4))
+        return render_figure(figure, f"{score} with 95 % intervals by the number of weights that moved")
+
+
+def storage_plot(rows: Sequence[Kept]) -> str:
+    """Bytes that are kept in all as the number of tasks grows: one body and what each task adds, both axes log."""
+    if not rows:
+        raise ModeledgeError("E-EMPTY-SPLIT", "nothing was handed in, so there is nothing to plot")
+    tasks = np.asarray(TASKS, dtype=np.float64)
+    with drawing():
+        figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for n, row in enumerate(rows):
+            dashes = "-" if n < len(SERIES) else "--"
+            label, colour = printable(row.name, 44), SERIES[n % len(SERIES)]
+            axes.plot(tasks, (row.shared + tasks * row.bytes) / 1e6, color=colour, ls=dashes, label=label)
+        axes.set_xlabel("tasks")
+        axes.set_ylabel("megabytes kept")
+        axes.xaxis.set_major_formatter(short)
+        axes.yaxis.set_major_formatter(short)
+        legend(axes, columns=min(len(rows), 4))
+        return render_figure(figure, "Bytes kept by the number of tasks, body included")
+
+
+def sweep_plot(rows: Mapping[str, Mapping[float, Sequence[float]]], *, score: str, axis: str) -> str:
+    """How a mark depends on one setting: of each way `{value: marks by seed}`, a line through the means and a dot a
+    seed. A flat line within narrow dots is a method that is easy to train."""
+    if not any(rows.values()):
+        raise ModeledgeError("E-EMPTY-SPLIT", "no result was handed in, so there is nothing to plot")
+    with drawing():
+        figure = Figure(figsize=(WIDTH, 4.1), layout="constrained")
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        for n, (name, found) in enumerate(rows.items()):
+            values, colour = sorted(found), SERIES[n % len(SERIES)]
+            spread = 1.025 ** (n - (len(rows) - 1) / 2)  # side by side, so that dots hide no other
+            means = [float(np.mean(found[value])) for value in values]
+            axes.plot([v * spread for v in values], means, color=colour, label=printable(name, 44))
+            dots = [(value * spread, mark) for value in values for mark in found[value]]
+            marker = MARKERS[n % len(MARKERS)]
+            axes.plot(*zip(*dots, strict=True), ls="none", marker=marker, color=colour, ms=6, mec=PAPER, mew=1.0)
+        axes.xaxis.set_major_formatter(short)
+        axes.set_xlabel(printable(axis, 60))
+        axes.set_ylabel(printable(score, 60))
+        legend(axes, columns=min(len(rows), 4))
+        return render_figure(figure, f"{score} by {axis}, a dot a seed")

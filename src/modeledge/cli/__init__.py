@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from modeledge import __version__
-from modeledge.cli import judge, strategies, study, tuned
+from modeledge.cli import features, judge, strategies, study, tuned
 from modeledge.cli.check import Allow, NoCheck, Strict, check, gate_keys, lr_range, plan
 from modeledge.cli.corpus import dedup
 from modeledge.cli.judges import classifier_app, perplexity_app
@@ -37,19 +37,11 @@ app.add_typer(corpus_app, name="corpus")
 corpus_app.add_typer(classifier_app, name="classifier")
 corpus_app.add_typer(perplexity_app, name="perplexity")
 app.add_typer(tokenizer_app, name="tokenizer")
-for verb in (
-    check,
-    plan,
-    lr_range,
-    convert,
-    embed,
-    generate,
-    *judge.VERBS,
-    *study.VERBS,
-    *strategies.VERBS,
-    *tuned.VERBS,
-):
+for verb in (check, plan, lr_range, convert, embed, generate):
     app.command()(verb)
+for room in (judge, study, features, strategies, tuned):
+    for verb in room.VERBS:
+        app.command()(verb)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, over the recipe")]

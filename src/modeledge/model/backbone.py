@@ -122,6 +122,12 @@ class Backbone(nn.Module):
         """The encoder's last states of the batch's source `[rows, seq, width]`; a decoder that reads it is not run."""
         raise NotImplementedError
 
+    def layers_of(self, batch: Batch) -> tuple[Tensor, ...]:
+        """The embeddings and each layer's output `[rows, seq, width]` (the last one normed), of the encoder where there
+        is one: a decoder that reads it is not run."""
+        assert not self.config.both, "a body of two stacks says how its encoder is read alone"
+        return self(batch, keep=Keep(layers=True)).layers  # type: ignore[no-any-return]
+
     def save(self, folder: str | Path) -> None:
         """Write the model into a folder, where it has a writer of its own."""
         raise NotImplementedError

@@ -157,6 +157,14 @@ class Transformer(Backbone):
         led = self.leads.before(batch, batch.source, first=True)
         return led.back(self._below(led, Draw.current(self.training).at("source")))
 
+    def layers_of(self, batch: Batch) -> tuple[Tensor, ...]:
+        if not self.config.both:
+            return super().layers_of(batch)
+        assert batch.source is not None, "an encoder reads a source"
+        layers: list[Tensor] = []
+        self._below(batch.source, Draw.current(self.training).at("source"), layers)
+        return tuple(layers)
+
     @property
     def cuts(self) -> bool:
         """At every block, unless a decoder reads an encoder: its states depend on all below them; nor where vectors

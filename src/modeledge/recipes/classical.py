@@ -31,7 +31,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -39,6 +38,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross
 from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
+from modeledge.classical.pairs import compared
 from modeledge.errors import ModeledgeError
 from modeledge.records import FloatArray
 from modeledge.seed import Noise
@@ -127,11 +127,7 @@ def features(rows: Rows, vectorize: Vectorize) -> Vectors:
     a = vectorize([row["text"] for row in rows])
     if "pair" not in rows[0]:
         return a
-    b = vectorize([row["pair"] for row in rows])
-    if isinstance(a, np.ndarray):
-        return np.hstack([abs(a - b), a * b, (a * b).sum(1, keepdims=True)])
-    common = a.multiply(b)
-    return sparse.hstack([abs(a - b), common, sparse.csr_matrix(common.sum(1))]).tocsr()
+    return compared(a, vectorize([row["pair"] for row in rows]))
 
 
 def _best(spaces: Mapping[str, Vectorize], train: Rows, test: Rows, seed: int, began: float) -> Outcome:

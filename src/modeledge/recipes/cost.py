@@ -13,6 +13,7 @@ import torch
 
 from modeledge import files
 from modeledge.machine import peak_memory
+from modeledge.model.backbone import Backbone
 from modeledge.train import Trainer
 
 COST = "cost.json"
@@ -33,9 +34,14 @@ def write_costs(trainer: Trainer, folder: Path, examples: int) -> None:
     allocated on a GPU.
     """
     moved = sum(trainer.optimizer.parameters[name].numel() for name in trainer.optimizer.steps)
-    total = sum(p.numel() for p in trainer.model.parameters())
-    told: dict[str, Any] = {"moved": moved, "parameters": total, "kept_bytes": FP32 * moved, "examples": examples}
+    write_cost(trainer.model, folder, moved, FP32 * moved, examples)
+
+
+def write_cost(model: Backbone, folder: Path, moved: int, kept: int, examples: int) -> None:
+    """The same of a run without a trainer: `moved` numbers were fitted, and `kept` bytes are needed for them."""
+    total = sum(p.numel() for p in model.parameters())
+    told: dict[str, Any] = {"moved": moved, "parameters": total, "kept_bytes": kept, "examples": examples}
     told["peak_bytes"] = peak_memory()
-    if trainer.device.type == "cuda":
+    if model.device.type == "cuda":
         told["device_bytes"] = torch.cuda.max_memory_allocated()
     files.write_json(folder / COST, told)

@@ -56,20 +56,27 @@ ANSWERS = "answers.json"
 
 
 @dataclass(frozen=True)
-class Ready:
-    """A fine-tuning that could begin. `base` is what its card says of the model that it starts from, `before` the heads
-    that this came with, `said` what a task had written beside it."""
+class Opened:
+    """A model with its task and the examples of all parts. `source` is where it was fetched from, `base` what a card
+    says of the model that a run starts from, `before` the heads that this came with."""
 
-    folder: Path
     tokenizer: Tokenizer
     model: Backbone
     task: Task
     examples: Sequence[Example]
     chosen: Sequence[Example]
     held: Sequence[Example]
-    trainer: Trainer
+    source: Mapping[str, str]
     base: Mapping[str, str]
     before: Mapping[str, nn.Module]
+
+
+@dataclass(frozen=True)
+class Ready(Opened):
+    """A fine-tuning that could begin. `said` is what a task had written beside the model."""
+
+    folder: Path
+    trainer: Trainer
     said: Mapping[str, Any]
 
 
@@ -95,6 +102,10 @@ def finetune(
         recipe = recipe.model_copy(update=there.pins(recipe.endpoint))
     with run_folder(folder, to_toml(recipe), resume=resume):
         found = there or starting_model(recipe, parts.train, folder)
+        if recipe.features is not None:
+            from modeledge.recipes.features.run import run_features  # it makes, marks and writes as this page does
+
+            return run_features(recipe, parts, opened(recipe, parts, found, say), folder, say)
         ready = make_ready(recipe, parts, found, say)
         tokenizer, model, task, trainer = ready.tokenizer, ready.model, ready.task, ready.trainer
         write_environment(folder, recipe.seed, found.source)
@@ -130,8 +141,8 @@ def finetune(
         return results
 
 
-def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[str], None]) -> Ready:
-    """Model, task, examples and trainer of a recipe; what was inferred and what is cut is said."""
+def opened(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[str], None]) -> Opened:
+    """Model, task and examples of a recipe; what was inferred and what is cut is said."""
     tokenizer, model = Tokenizer.load(found.folder), open_model(found.folder, say)
     remember_source(model, found.source)
     base = {} if recipe.fresh or recipe.preset is not None else base_of(recipe.model, model)
@@ -152,11 +163,16 @@ def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable
     say(f"{len(parts.train)} training rows{windows} ({fits}){more}, {len(parts.test)} test rows")
     for remark in task.remarks(examples):
         say(f"training rows: {remark}")
-    announce(model, task.objective.heads, recipe.family, say)
-    trainer = build_trainer(recipe, model, task, examples, chosen)
+    return Opened(tokenizer, model, task, examples, chosen, held, found.source, base, before)
+
+
+def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[str], None]) -> Ready:
+    """What was opened, and the trainer of a recipe."""
+    begun = opened(recipe, parts, found, say)
+    announce(begun.model, begun.task.objective.heads, recipe.family, say)
+    trainer = build_trainer(recipe, begun.model, begun.task, begun.examples, begun.chosen)
     say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
-    said = said_beside(found.folder / TASK_FILE)
-    return Ready(found.folder, tokenizer, model, task, examples, chosen, held, trainer, base, before, said)
+    return Ready(**vars(begun), folder=found.folder, trainer=trainer, said=said_beside(found.folder / TASK_FILE))
 
 
 def card_of(recipe: FinetuneRecipe, base: Mapping[str, str], results: Mapping[str, Any], task: str) -> Card:

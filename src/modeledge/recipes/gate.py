@@ -4,37 +4,49 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from modeledge import files
 from modeledge.corpus.mix import MixedStream
 from modeledge.corpus.stream import ShardStream
 from modeledge.errors import ModeledgeError
-from modeledge.preflight import Room, Split, Verdict, View, check_allowed, preflight, refusal, shown
+from modeledge.preflight import CHECKS, Room, Split, Verdict, View, check_allowed, preflight, refusal, shown
 from modeledge.recipes.held import split_stream
 from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
+from modeledge.records import Example
 from modeledge.tokens import Tokenizer
 from modeledge.train import Trainer
 
 if TYPE_CHECKING:
-    from modeledge.recipes.finetune import Ready
+    from modeledge.recipes.finetune import Opened, Ready
     from modeledge.recipes.rows import Parts
 
 Say = Callable[[str], None]
+OF_ROWS = ("shared-rows", "near-rows", "classes", "label-text", "label-in-text", "telling-column", "specials-in-text")
 OFF = "WARNING: the pre-flight is off: nothing looks for leaked rows, masked targets or a broken layout before this run"
 
 
-def guard(recipe: FinetuneRecipe | PretrainRecipe, view: View, say: Say) -> Verdict | None:
+class RowsView(View):
+    """A run in which nothing is trained: there are rows, and no trainer that a check could ask."""
+
+    @cached_property
+    def sample(self) -> list[Example]:
+        return list(self.train.examples)
+
+
+def guard(recipe: FinetuneRecipe | PretrainRecipe, view: View, say: Say, *, rows_alone: bool = False) -> Verdict | None:
     """Check a run that is ready to begin, as its recipe asks; all findings are said, and those that count refuse it.
 
-    The run that follows is the same, bit for bit, as without. Raises the worst finding's code, or `E-WARNING`.
+    With `rows_alone` only the rows are looked at, where nothing is trained. The run that follows is the same, bit for
+    bit, as without. Raises the worst finding's code, or `E-WARNING`.
     """
     check_allowed(recipe.allow)
     if not recipe.check:
         say(OFF)
         return None
-    verdict = preflight(view)
+    verdict = preflight(view, {name: CHECKS[name] for name in OF_ROWS} if rows_alone else CHECKS)
     leak = ("shared-rows", "near-rows") if isinstance(recipe, FinetuneRecipe) and recipe.allow_leak else ()
     allowed = {*recipe.allow, *leak}
     refused = verdict.refused(strict=recipe.strict, allow=allowed)
@@ -64,6 +76,21 @@ def view_of_tuning(recipe: FinetuneRecipe, ready: Ready, parts: Parts, folder: P
         beside=_beside(ready.folder),
         fresh=recipe.fresh,
         room=Room.here(folder),
+    )
+
+
+def view_of_rows(recipe: FinetuneRecipe, opened: Opened, parts: Parts) -> View:
+    """The rows of a run without a trainer, for the checks of `OF_ROWS`, which ask for none."""
+    task = opened.task
+    others = {"validation": (opened.chosen, parts.validation), "test": (opened.held, parts.test)}
+    return RowsView(
+        cast(Trainer, None),
+        opened.tokenizer,
+        Split(opened.examples, parts.train),
+        {name: Split(*split) for name, split in others.items() if name == "test" or split[1]},
+        inputs=[column for role, column in task.columns.items() if role != task.target],
+        target=task.columns[task.target],
+        names=_names(task.described()),
     )
 
 

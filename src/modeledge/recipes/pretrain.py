@@ -239,8 +239,8 @@ def finish(
     card: Card | None = None,
     words: Mapping[str, Any] = MappingProxyType({}),
 ) -> Path:
-    """Write the model with its tokenizer in its family's form, its card, and `notes` (file name → JSON) beside it;
-    `words` as in `save_model`.
+    """Write the model with its tokenizer in its family's form, its card, and `notes` (file name → JSON, or bytes as
+    they are) beside it; `words` as in `save_model`.
 
     The folder appears whole or not at all: that it is there says that the run is finished.
     """
@@ -252,5 +252,5 @@ def finish(
         tokenizer.save(temporary)
         write_card(temporary, card or Card(), model)
         for name, value in notes.items():
-            files.write_json(temporary / name, value)
+            (files.write_bytes if isinstance(value, bytes) else files.write_json)(temporary / name, value)
     return folder

@@ -15,6 +15,7 @@ from modeledge.config import Settings
 from modeledge.model.reshape import Decoder
 from modeledge.recipes.cleaning import AgainstRecipe, CleaningRecipe
 from modeledge.recipes.curriculum import CurriculumRecipe
+from modeledge.recipes.features.recipe import FeaturesRecipe
 from modeledge.recipes.objectives import CausalAim, ObjectiveRecipe
 from modeledge.tokens.sentinels import sentinel_names
 from modeledge.train.config import TrainConfig
@@ -176,6 +177,9 @@ class FinetuneTrain(TrainConfig):
         return self
 
 
+UNTRAINED = ("length", "device", "precision", "threads")  # keys of `train` that a body which is only run has
+
+
 class FinetuneRecipe(Checked):
     """A model and labelled rows in, an adapted model and its marks out.
 
@@ -186,6 +190,7 @@ class FinetuneRecipe(Checked):
     is what is learned) are short for three of them; `options` are those of the task. Its head is the one that the
     model's own class has, unless options ask for another. `bidirectional` and `decoder` are as in `ModelRecipe`. The
     first `mark_train` training rows are marked at the end too: how far ahead they are is over-fitting.
+    With `features` nothing is trained: a classical head is fitted on the states of the body as it is.
     A `model` "preset:NAME" is fresh weights of that shape, with a `tokenizer` that is trained on the training rows.
     """
 
@@ -213,6 +218,7 @@ class FinetuneRecipe(Checked):
     tokenizer: TokenizerRecipe = TokenizerRecipe()
     dropout: float = Field(default=0.1, ge=0, lt=1)
     strategies: tuple[StrategyRecipe, ...] = ()
+    features: FeaturesRecipe | None = None
     epochs: float = Field(default=3.0, gt=0)
     train: FinetuneTrain = FinetuneTrain()
     mark_train: int = Field(default=0, ge=0)
@@ -226,7 +232,18 @@ class FinetuneRecipe(Checked):
             raise ValueError("train.steps is not read when fine-tuning; set epochs")
         if self.preset is None and self.tokenizer != TokenizerRecipe():
             raise ValueError("tokenizer is of a preset alone; a model that was trained brings its own")
+        if self.features is not None:
+            self._check_features()
         return self
+
+    def _check_features(self) -> None:
+        """Where nothing is trained, what says how is not read."""
+        used = self.train.model_copy(update={key: getattr(FinetuneTrain(), key) for key in UNTRAINED})
+        keys = {"strategies": (), "epochs": 3.0, "dropout": 0.1, "train": FinetuneTrain()}
+        for key, default in keys.items():
+            if (used if key == "train" else getattr(self, key)) != default:
+                more = f" but for {', '.join(UNTRAINED)}" if key == "train" else ""
+                raise ValueError(f"{key} is not read{more} where features are: nothing is trained")
 
     @property
     def preset(self) -> str | None:
@@ -256,6 +273,7 @@ def absolute(recipe: R) -> R:
                 "data": data,
                 "test": recipe.test if recipe.test == MEMORY else _absolute(recipe.test),
                 "validation": _absolute(recipe.validation),
+                "features": recipe.features and recipe.features.absolute(),
             }
         )
     return recipe.model_copy(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from modeledge import files
+from modeledge.classical import read_fit
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
@@ -28,6 +29,7 @@ from modeledge.recipes.writing import way_of
 from modeledge.records import Example, FloatArray, Prepared
 from modeledge.seed import Noise
 from modeledge.tasks import Task, answers, reading
+from modeledge.tasks.featured import restored_reply
 from modeledge.tokens import Tokenizer
 
 
@@ -266,7 +268,11 @@ def _task(path: Path, tokenizer: Tokenizer, model: Backbone) -> Task | None:
     if not path.exists():
         return None
     try:
-        return restored(files.read_json(path), tokenizer, model)
+        said = files.read_json(path)
+        task = restored(said, tokenizer, model)
+        if said.get("features"):
+            task.replier = restored_reply(read_fit(path.parent))
+        return task
     except ModeledgeError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError) as error:

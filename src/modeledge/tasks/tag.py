@@ -41,7 +41,7 @@ from modeledge.tasks.tagged import (
     words_in,
 )
 from modeledge.tasks.task import Answer, Asked, Request, Row, Say, Task, known_options, role_columns
-from modeledge.tasks.words import Words, read_places, windows
+from modeledge.tasks.words import Words, read_places, stop_places, windows
 from modeledge.tokens import Tokenizer
 
 ANSWERED = ("prediction", "confidences", "spans", "unread")
@@ -160,14 +160,14 @@ class TagTask(Task):
         out: list[Example] = []
         for i, (row, w, (ids, offsets)) in enumerate(zip(rows, words, coded, strict=True)):
             where, reads = where_of(row, i), read_places(w, offsets)
-            gold: IntArray | None = None
-            if labelled:
-                tags = self.gold(row, w, self.columns, self.shape, i)
-                gold = self._numbers(tags, where)
+            gold = self._numbers(self.gold(row, w, self.columns, self.shape, i), where) if labelled else None
+            stops = stop_places(reads, len(ids))
             parts = windows(reads, len(ids), self.room, self.stride, both=not self.left_to_right)
             for n, (piece, owned) in enumerate(parts):
                 ends = BEGINS * (n == 0) + ENDS * (n == len(parts) - 1)
-                channels = {"reads": reads[owned] - piece.start, "words": owned, "ends": np.array([ends])}
+                places = {"reads": reads[owned], "stops": np.minimum(stops[owned], piece.stop)}
+                channels = {name: place - piece.start for name, place in places.items()}
+                channels |= {"words": owned, "ends": np.array([ends])}
                 if n == 0:
                     channels |= whole_row(w, reads) | ({} if gold is None else {"gold": gold})
                 label = None if gold is None else tuple(gold[owned].tolist())

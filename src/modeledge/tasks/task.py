@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.metrics import METRICS
@@ -86,6 +86,14 @@ class Asked:
     start: int | None = None
 
 
+class Replier(Protocol):
+    """What answers a task in the place of a head of the model."""
+
+    def __call__(self, task: Task, model: Backbone, examples: Sequence[Example]) -> list[Answer]:
+        """One answer an example, in the order of the examples."""
+        ...
+
+
 class Task(ABC):
     """Rows in, marked answers out. A task is made from its training rows (`made`) and restored beside a model.
 
@@ -109,6 +117,7 @@ class Task(ABC):
     tokenizer: Tokenizer
     columns: Mapping[str, str]
     length: int
+    replier: Replier | None = None  # a classical head on the states of the model: it has no head of its own then
     needs_validation: bool = False  # without validation rows `tune` would have nothing to choose by
 
     @classmethod
@@ -238,6 +247,8 @@ class Task(ABC):
 
     def reply(self, model: Backbone, examples: Sequence[Example], size: int = 256) -> list[Answer]:
         """One answer an example, in the order of the examples; the model is in evaluation mode."""
+        if self.replier is not None:
+            return self.replier(self, model, examples)
         told: dict[int, Answer] = {}
         for batch in self.batches(examples, size):
             told |= {a.index: a for a in self.predict(model, batch.to(model.device))}

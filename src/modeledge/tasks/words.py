@@ -88,6 +88,15 @@ def read_places(words: Words, offsets: IntArray) -> IntArray:
     return np.where(out >= 0, out, covering)
 
 
+def stop_places(reads: IntArray, pieces: int) -> IntArray:
+    """The place behind the last piece of each word `[words]`: where the next word is read, or the end of the text.
+
+    Words that are read at one piece end behind it together; a word without a piece has none (−1)."""
+    known = np.unique(reads[reads >= 0])
+    stops = np.append(known[1:], pieces)
+    return np.where(reads >= 0, stops[np.searchsorted(known, np.maximum(reads, 0))], -1) if len(known) else reads
+
+
 def windows(reads: IntArray, pieces: int, room: int, stride: int, *, both: bool) -> list[tuple[slice, IntArray]]:
     """Which pieces stand in each window, and the numbers of the words that it answers.
 

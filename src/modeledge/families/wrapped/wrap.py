@@ -145,6 +145,12 @@ class HuggingFaceModel(Backbone):
         assert states.encoder is not None, "it has an encoder"
         return states.encoder  # type: ignore[no-any-return]
 
+    def layers_of(self, batch: Batch) -> tuple[Tensor, ...]:
+        if not self.found.both:
+            return super().layers_of(batch)
+        states = self(replace(batch, target=batch.source), keep=Keep(layers=True))  # its class wants both sides
+        return states.encoder_layers  # type: ignore[no-any-return]
+
     def new_cache(self, rows: int, capacity: int) -> Cache:
         raise self._cannot("generate with a cache", "call generate of the whole class on the folder that save writes")
 

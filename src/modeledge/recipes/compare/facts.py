@@ -82,8 +82,12 @@ def logged(folder: Path) -> dict[str, Any]:
 
 
 def seconds(folder: Path) -> float:
-    """How long the steps of a run took, over all its parts if it was stopped in between; without saving and judging."""
-    return float(sum(row["seconds"] for row in records(folder / "speed.jsonl")))
+    """How long the steps of a run took, over all its parts if it was stopped in between; without saving and judging.
+    Of a run without steps: how long its body and the fitting of its head did."""
+    stepped = records(folder / "speed.jsonl")
+    if not stepped and (folder / "results.json").exists():
+        return float(sum(files.read_json(folder / "results.json").get("features", {}).get("seconds", {}).values()))
+    return float(sum(row["seconds"] for row in stepped))
 
 
 def records(path: Path) -> list[Mapping[str, Any]]:

@@ -15,9 +15,9 @@ from modeledge.errors import ModeledgeError, nearest
 from modeledge.recipes.compare.rows import SEARCH_TEST, SEARCH_TRAIN, table_of
 from modeledge.recipes.compare.study import PRETRAIN, SEARCH, SUPERVISED, SearchRecipe, StudyRecipe
 from modeledge.recipes.folder import finished
-from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
+from modeledge.recipes.recipe import UNTRAINED, FinetuneRecipe, PretrainRecipe
 
-CELLS, BEST = "cells", "best.json"
+CELLS, BEST, STATES = "cells", "best.json", ".states"
 R = TypeVar("R", PretrainRecipe, FinetuneRecipe)
 
 
@@ -192,6 +192,9 @@ def finetune_recipe(
     if not given.keys() & {"text", "pair", "label", "columns"}:
         what, remedy = "no column is named", 'name them: finetune.text = "sentence", finetune.label = "label"'
         raise ModeledgeError("E-CONFIG", what, where=places[1][0], remedy=remedy)
+    if isinstance(given.get("features"), Mapping):  # all cells share the states of a body
+        given = untrained(given, places[-1][1])
+        given["features"] = {"cache": str(folder / STATES), **given["features"]}
     recipe: FinetuneRecipe = loaded(FinetuneRecipe, given, places[-1][0])
     return recipe
 
@@ -210,6 +213,13 @@ def chosen(study: StudyRecipe, unit: Unit, folder: Path) -> Mapping[str, Any]:
         return {}
     found: Mapping[str, Any] = files.read_json(search.folder(folder) / BEST)["values"]
     return found
+
+
+def untrained(given: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables without what says how to train, but where a cell of features says it itself, and is refused for it."""
+    kept = {key: value for key, value in given.items() if key not in ("strategies", "epochs", "dropout") or key in own}
+    asked = {*UNTRAINED, *own.get("train", {})}
+    return {**kept, "train": {key: value for key, value in given.get("train", {}).items() if key in asked}}
 
 
 def tuning(study: StudyRecipe, unit: Unit) -> list[tuple[str, Mapping[str, Any]]]:

@@ -44,7 +44,7 @@ def quick_study(
         **({"budgets": list(labels), "draw": "seed"} if labels else {}),
     }  # fmt: skip
     base = model if is_name(model) or model.startswith(PRESET) else _absolute(model)
-    cells = {label_of(kind): {"label": kind, "model": base, "finetune": {"strategies": list(rows)}}
+    cells = {label_of(kind): {"label": kind, "model": base, "finetune": adapted(rows)}
              for kind, rows in strategies.items()}  # fmt: skip
     tree = {
         "title": f"{Path(model).name} on {name}",
@@ -55,6 +55,18 @@ def quick_study(
         "tasks": {TASK: task},
     }
     return load_config(StudyRecipe, None, values=unfolded({k: v for k, v in tree.items() if v is not None}))
+
+
+def adapted(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The tables of a cell: its strategies, or `features:head=forest`, under which nothing is trained (`E-USAGE` beside
+    a strategy)."""
+    features = [row for row in rows if row["kind"] == "features"]
+    if not features:
+        return {"strategies": list(rows)}
+    if len(rows) > 1:
+        what = "features train nothing, so no strategy stands beside them"
+        raise ModeledgeError("E-USAGE", what, where="--strategies", remedy="name them alone")
+    return {"features": dict(features[0].get("options", {}))}
 
 
 def first_metric(recipe: FinetuneRecipe) -> str:

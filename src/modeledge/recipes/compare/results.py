@@ -96,8 +96,9 @@ def spent_on(folders: Sequence[Path], metric: str) -> dict[str, float]:
         told = files.read_json(folder / COST) if (folder / COST).exists() else {}
         took, scores = seconds(folder), files.read_json(folder / "results.json").get("train_scores", {})
         rows = {**told, **({"train": scores[metric]["value"]} if metric in scores else {})}
-        if took:
-            rows["examples_per_second"] = sum(row["examples"] for row in records(folder / "metrics.jsonl")) / took
+        learned = sum(row["examples"] for row in records(folder / "metrics.jsonl"))
+        if took and learned:
+            rows["examples_per_second"] = learned / took
         for key, value in rows.items():
             found.setdefault(key, []).append(float(value))
     return {key: fmean(values) for key, values in found.items()}

@@ -1,0 +1,1 @@
+"""A frozen body run once over rows, and a classical head on its states."""

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from modeledge.errors import ModeledgeError
+from modeledge.model.sites import Laid
 
 Tensors: TypeAlias = Mapping[str, Tensor]
 
@@ -83,6 +85,11 @@ class Split:
     def modules(self) -> dict[str, tuple[str, bool]]:
         return _modules(self.theirs, self.ours, transposed=self.transposed)
 
+    def laid(self) -> dict[str, Laid]:
+        """Where the rows of each of ours lie in theirs."""
+        starts = accumulate((0, *self.sizes[:-1]))
+        return {name: Laid(start, of=sum(self.sizes)) for name, start in zip(self.ours, starts, strict=True)}
+
 
 @dataclass(frozen=True)
 class Interleave:
@@ -108,6 +115,11 @@ class Interleave:
 
     def modules(self) -> dict[str, tuple[str, bool]]:
         return _modules(self.theirs, self.ours, transposed=False)
+
+    def laid(self) -> dict[str, Laid]:
+        """Where the rows of each of ours lie in theirs."""
+        pieces = len(self.ours)
+        return {name: Laid(0, self.groups, pieces, number) for number, name in enumerate(self.ours)}
 
 
 @dataclass(frozen=True)
@@ -263,6 +275,16 @@ def module_names(rules: Sequence[Rule]) -> dict[str, tuple[str, bool]]:
     for rule in rules:
         if isinstance(rule, MOVING):
             found |= rule.modules()
+    return found
+
+
+def module_rows(rules: Sequence[Rule]) -> dict[str, Laid]:
+    """Our module's path → where its rows lie in theirs, for those that are a part of one of theirs."""
+    found: dict[str, Laid] = {}
+    for rule in rules:
+        if isinstance(rule, Split | Interleave):
+            laid = rule.laid()
+            found |= {n.removesuffix(".weight"): laid[n] for n in rule.ours if n.endswith(".weight")}
     return found
 
 

@@ -42,7 +42,8 @@ def reading_both_ways(model: Transformer) -> Transformer:
         turned = Transformer(replace(config, encoder=config.decoder, decoder=None))
     heads, model.heads = model.heads, torch.nn.ModuleDict()
     turned.load_state_dict(model.state_dict(), assign=True)
-    turned.heads, turned.compute, turned.hf_names = heads, model.compute, model.hf_names
+    turned.heads, turned.compute = heads, model.compute
+    turned.hf_names, turned.hf_laid = model.hf_names, model.hf_laid
     return turned.train(model.training)
 
 

@@ -19,7 +19,7 @@ from modeledge.model.init import initialise
 from modeledge.model.linear import Linear, build_norm
 from modeledge.model.parts import Part, Parts
 from modeledge.model.pattern import Marks
-from modeledge.model.sites import Site, find_sites
+from modeledge.model.sites import Laid, Site, find_sites
 from modeledge.seed import Noise
 
 
@@ -50,6 +50,7 @@ class Transformer(Backbone):
         self.config = config
         self.compute = torch.float32
         self.hf_names: dict[str, tuple[str, bool]] = {}
+        self.hf_laid: dict[str, Laid] = {}
         stack, embed, width = config.stack, config.embed, config.width
         inner = width
         self.types = self.embed_norm = self.project = self.patches = self.target_tokens = self.target_norm = None
@@ -209,7 +210,7 @@ class Transformer(Backbone):
 
     def sites(self, kind: str) -> Sequence[Site]:
         """Where an adapter of this kind may act: see `modeledge.model.sites`."""
-        return find_sites(self, kind, self.hf_names)
+        return find_sites(self, kind, self.hf_names, self.hf_laid)
 
     def checkpoint_blocks(self, on: bool = True) -> None:
         """Recompute each block in the backward pass instead of holding its inner states."""

@@ -44,7 +44,7 @@ def renewed(model: Backbone, seed: int) -> Transformer:
         what = "the weights of a wrapped model cannot be drawn anew"
         raise ModeledgeError("E-USAGE", what, where="fresh", remedy="start from a folder of one of the families here")
     fresh, origin = Transformer(model.config, seed=seed), origin_of(model)
-    fresh.hf_names = model.hf_names
+    fresh.hf_names, fresh.hf_laid = model.hf_names, model.hf_laid
     if origin is not None:
         vars(fresh)["origin"] = replace(origin, kept={}, source={})  # how it is said, without any of its weights
     return fresh

@@ -110,6 +110,18 @@ def descend(step: Step, batch: Batch, rates: Mapping[str, float], number: int = 
                 parameter.grad = None
 
 
+def train_added(step: Step, batch: Batch, rates: Mapping[str, float], strategy: Strategy) -> None:
+    """Three steps; where the strategy adds something, of that alone, so that what changes is its doing."""
+    added = strategy.added(step.model)
+    body = weights(step.model)
+    for number in range(3):
+        descend(step, batch, rates, number)
+    with torch.no_grad():
+        for name, parameter in step.model.named_parameters():
+            if added and name not in added:
+                parameter.copy_(body[name])
+
+
 NOW = Clock(0, 3, 0.0)
 FIELDS: dict[str, list[dict[str, Any]]] = {
     "full": [{}],
@@ -119,6 +131,7 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
     "replaced-head": [{"outputs": 5}, {"outputs": CLASSES}],
     "layers": [{}, {"count": 2, "body": "moving"}],
     "rates": [{}, {"head": 5.0, "decay": 0.9}],
+    "lora": [{}, {"sites": "query,value", "rank": 2, "rslora": True}, {"sites": ["down"], "start": "gaussian"}],
 }
 
 

@@ -4,6 +4,8 @@ from modeledge.adapt.features import FeatureCache, cache_features, frozen_depth,
 from modeledge.adapt.freeze import Freeze, Probe
 from modeledge.adapt.heads import NewHead, ReplacedHead
 from modeledge.adapt.layers import AddedLayers
+from modeledge.adapt.linear import LinearMethod
+from modeledge.adapt.lora import Lora
 from modeledge.adapt.rates import Rates
 from modeledge.adapt.strategy import Clock, Full, Group, Neutral, Strategy, apply_moving, compose
 from modeledge.adapt.width import WidthRule
@@ -16,6 +18,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "replaced-head": ReplacedHead,
     "layers": AddedLayers,
     "rates": Rates,
+    "lora": Lora,
 }
 
 __all__ = [
@@ -26,6 +29,8 @@ __all__ = [
     "Freeze",
     "Full",
     "Group",
+    "LinearMethod",
+    "Lora",
     "Neutral",
     "NewHead",
     "Probe",

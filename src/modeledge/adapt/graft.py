@@ -9,32 +9,47 @@ nothing of it, and a map without grafts costs nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.model.sites import Site
+from modeledge.seed import Noise
 
 PLACE = "grafts"  # the name of the child module that holds what is added to a map
 
 
 class Added(nn.Module):
-    """What one method adds to the rows of one linear map. A subclass overrides `forward`, and `folded` where the sum
-    is a plain weight again; `before` where it changes what the map reads."""
+    """What one method adds to the rows of one linear map, its `site`. A subclass overrides `forward`, and `folded`
+    where the sum is a plain weight again; `before` where it changes what the map reads.
+
+    `additive`: y + g(x), whatever y is, so that its place among other adapters does not matter.
+    """
+
+    additive: ClassVar[bool] = False
+    site: Site
+
+    def start(self, noise: Noise) -> None:
+        """Fill the weights, as a function of (seed, name)."""
 
     def before(self, x: Tensor) -> Tensor:
         """What the map reads `[..., inputs]` in the place of x; of a map that makes several things all of it."""
         return x
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """x `[..., inputs]` as it came, y `[..., outputs]` what the map's rows made of it → these rows' new output."""
+        """x `[..., inputs]` as the map read it, y `[..., outputs]` what its rows made of it → their new output."""
         return y
 
     def folded(self, weight: Tensor) -> Tensor:
         """The plain weight `[outputs, inputs]` that computes the same; `E-MERGE` where there is none."""
         raise ModeledgeError("E-MERGE", f"{type(self).__name__} cannot be folded into a weight")
+
+    def folded_bias(self, bias: Tensor) -> Tensor:
+        """The plain bias `[outputs]` that belongs to the folded weight."""
+        return bias
 
 
 class Grafts(nn.ModuleDict):
@@ -44,6 +59,7 @@ class Grafts(nn.ModuleDict):
         super().__init__()
         self.rows: dict[str, slice] = {}
         self.active: tuple[str, ...] = ()
+        self.handles: tuple[RemovableHandle, ...] = ()  # a map is read before only where something changes that
 
     def acting(self) -> Iterator[tuple[Added, slice]]:
         """What acts now, with the rows that it acts on."""
@@ -54,6 +70,17 @@ class Grafts(nn.ModuleDict):
                     assert isinstance(added, Added)
                     yield added, rows
 
+    def check_alone(self, adapter: str) -> None:
+        """`E-MERGE` unless this adapter acts here, and alone or among what is only added to it."""
+        if adapter not in self.active:
+            what = f"the adapter {adapter!r} does not act now: merged, it would"
+            raise ModeledgeError("E-MERGE", what, remedy="activate it first")
+        together = [added for added, _ in self.acting()]
+        others = [other for other in self.active if any(name.startswith(f"{other}:") for name in self)]
+        if len(others) > 1 and not all(added.additive for added in together):
+            what = f"{', '.join(others)} act on one map, and not all of them only add to it"
+            raise ModeledgeError("E-MERGE", what, remedy="let one of them act alone, and merge it")
+
 
 def graft(site: Site, adapter: str, added: Added) -> None:
     """Add to a site under an adapter's name, and let it act; a second one of this name there is `E-CONFIG`."""
@@ -61,10 +88,12 @@ def graft(site: Site, adapter: str, added: Added) -> None:
     if grafts is None:
         grafts = Grafts()
         site.module.add_module(PLACE, grafts)
-        site.module.register_forward_pre_hook(_before)
-        site.module.register_forward_hook(_after)
+        grafts.handles = (site.module.register_forward_hook(_after),)
+    if type(added).before is not Added.before and len(grafts.handles) == 1:
+        grafts.handles += (site.module.register_forward_pre_hook(_before),)
     if name in grafts:
         raise ModeledgeError("E-CONFIG", f"there is an adapter {adapter!r} at {site.path} already")
+    added.site = site
     grafts[name] = added.to(site.module.weight.device).train(site.module.training)  # type: ignore[arg-type]
     grafts.rows[name] = site.rows
     if adapter not in grafts.active:
@@ -108,10 +137,14 @@ def activate(model: Backbone, adapters: Sequence[str]) -> None:
 
 def prune(model: Backbone, adapter: str) -> None:
     """Take an adapter off the model; the maps compute what they did without it."""
-    for _, grafts in all_grafts(model):
+    for path, grafts in list(all_grafts(model)):
         for name in [name for name in grafts if name.startswith(f"{adapter}:")]:
             del grafts[name], grafts.rows[name]
         grafts.active = tuple(a for a in grafts.active if a != adapter)
+        if not len(grafts):
+            for handle in grafts.handles:
+                handle.remove()
+            delattr(model.get_submodule(path), PLACE)
 
 
 def _before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -58,6 +58,10 @@ class Strategy(Protocol):
         """Add what is to be added, a function of (seed, name) alone; refuse what the model does not have (`E-SITE`)."""
         ...
 
+    def added(self, model: Backbone) -> Sequence[str]:
+        """The parameters that this strategy has put beside a body that stays: the others of its kind have no say."""
+        ...
+
     def moving(self, model: Backbone, clock: Clock) -> Sequence[Group]:
         """The parameters that this strategy lets move now, each in one group."""
         ...
@@ -92,6 +96,10 @@ class Neutral:
 
     def attach(self, model: Backbone, noise: Noise) -> None:
         """Nothing is added."""
+
+    def added(self, model: Backbone) -> Sequence[str]:
+        """Nothing is added beside the body."""
+        return ()
 
     def moving(self, model: Backbone, clock: Clock) -> Sequence[Group]:
         """Everything moves."""
@@ -134,13 +142,18 @@ def all_but(model: Backbone, still: Iterable[str]) -> tuple[Group, ...]:
 def compose(strategies: Sequence[Strategy], model: Backbone, clock: Clock) -> dict[str, float]:
     """The factor on the learning rate of every parameter that moves now, in the model's order.
 
-    A parameter moves only if every strategy lets it move; rates multiply; no strategy at all is full fine-tuning. Where
-    nothing is left to move this is `E-CONFIG`.
+    A parameter moves only if every strategy lets it move; rates multiply; no strategy at all is full fine-tuning. A
+    strategy that adds to a body that stays has no say about what another one added: so two adapters train together,
+    while one that no strategy of this run has brought stays as it is. Where nothing is left to move this is `E-CONFIG`.
     """
     rates = {name: 1.0 for name, _ in model.named_parameters()}
     known = tuple(rates)
-    for strategy in strategies:
+    added = [set(strategy.added(model)) for strategy in strategies]
+    for number, strategy in enumerate(strategies):
         allowed = _allowed(strategy, model, clock, known)
+        if added[number]:
+            others = set[str]().union(*added[:number], *added[number + 1 :]) - added[number]
+            allowed |= dict.fromkeys(others, 1.0)
         rates = {name: rate * allowed[name] for name, rate in rates.items() if name in allowed}
     if not rates:
         names = ", ".join(repr(strategy) for strategy in strategies)

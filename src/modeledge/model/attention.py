@@ -180,12 +180,16 @@ class SelfAttention(nn.Module):
         if self.fused:
             return torch.split(self.qkv(x), self.sizes, -1)
         parts = (self.query, self.key, self.value)
-        plain = all(type(part) is Linear and part.weight.requires_grad for part in parts)
+        plain = all(
+            type(part) is Linear and part.weight.requires_grad and not part._forward_pre_hooks for part in parts
+        )
         if not (plain and torch.is_grad_enabled()):
             return tuple(part(x) for part in parts)
         weight = torch.cat(tuple(part.weight for part in parts)).to(x.dtype)  # one product instead of three
         biases = tuple(part.bias for part in parts if part.bias is not None)
-        return torch.split(F.linear(x, weight, torch.cat(biases).to(x.dtype) if biases else None), self.sizes, -1)
+        joined = F.linear(x, weight, torch.cat(biases).to(x.dtype) if biases else None)
+        split = torch.split(joined, self.sizes, -1)
+        return tuple(part.hooked(x, y) for part, y in zip(parts, split, strict=True))
 
 
 class CrossAttention(nn.Module):

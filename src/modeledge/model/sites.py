@@ -84,6 +84,17 @@ class Site:
         assert isinstance(weight, Tensor)
         return (weight.T if self.turned else weight)[self.rows]
 
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias of these rows `[outputs]`, a view into the module's; `None` where it has none."""
+        bias = self.module.bias
+        return bias[self.rows] if isinstance(bias, Tensor) else None
+
+    @property
+    def name(self) -> str:
+        """The module's path and which of its rows: `tower.blocks.0.attention.qkv:query`."""
+        return f"{self.path}:{self.kind}"
+
 
 def find_sites(
     model: nn.Module, kind: str, hf_names: Mapping[str, tuple[str, bool]], hf_laid: Mapping[str, Laid]

@@ -228,6 +228,11 @@ def names_of(rule: Rule) -> tuple[str, ...]:
     return rule.theirs if isinstance(rule, Join) else (rule.theirs,)
 
 
+def ours_of(rule: Moving) -> tuple[str, ...]:
+    """Our names that a rule makes."""
+    return rule.ours if isinstance(rule.ours, tuple) else (rule.ours,)
+
+
 def allowed(rules: Sequence[Rule]) -> frozenset[str]:
     """All of their names that the rules know."""
     return frozenset(name for rule in rules for name in ((rule.copy,) if isinstance(rule, Tie) else names_of(rule)))

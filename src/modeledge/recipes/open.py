@@ -15,7 +15,15 @@ from modeledge.model.transformer import Transformer
 
 
 def open_model(folder: Path, say: Callable[[str], None] = print) -> Backbone:
-    """The model of a folder. One without a page here is read by transformers and wrapped (docs/decisions/0008).
+    """The model of a folder (see `open_plain`), or that of an adapter: its base with the adapter on it."""
+    from modeledge.recipes.adapters.open import open_adapted
+    from modeledge.recipes.adapters.pair import is_adapter
+
+    return open_adapted(folder, say) if is_adapter(folder) else open_plain(folder, say)
+
+
+def open_plain(folder: Path, say: Callable[[str], None] = print) -> Backbone:
+    """The model of a folder of weights. One without a page here is read by transformers and wrapped (docs/decisions/0008).
 
     Raises what `load_model` and `HuggingFaceModel.load` raise; without the extra `E-EXTRA`, and `E-FAMILY` for an
     architecture that neither knows.

@@ -110,16 +110,13 @@ def descend(step: Step, batch: Batch, rates: Mapping[str, float], number: int = 
                 parameter.grad = None
 
 
-def train_added(step: Step, batch: Batch, rates: Mapping[str, float], strategy: Strategy) -> None:
-    """Three steps; where the strategy adds something, of that alone, so that what changes is its doing."""
-    added = strategy.added(step.model)
-    body = weights(step.model)
-    for number in range(3):
-        descend(step, batch, rates, number)
+def stir(step: Step, names: Sequence[str]) -> None:
+    """Give what was added weights that matter."""
+    generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for name, parameter in step.model.named_parameters():
-            if added and name not in added:
-                parameter.copy_(body[name])
+            if name in names:
+                parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
 
 
 NOW = Clock(0, 3, 0.0)
@@ -132,6 +129,12 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
     "layers": [{}, {"count": 2, "body": "moving"}],
     "rates": [{}, {"head": 5.0, "decay": 0.9}],
     "lora": [{}, {"sites": "query,value", "rank": 2, "rslora": True}, {"sites": ["down"], "start": "gaussian"}],
+    "dora": [{"rank": 2}],
+    "adalora": [{"rank": 3, "target": 2}],
+    "loha": [{"rank": 2}],
+    "lokr": [{"rank": 1, "decompose_both": True}, {"rank": 2, "factor": 3}],
+    "ia3": [{}],
+    "vera": [{"rank": 4}],
 }
 
 

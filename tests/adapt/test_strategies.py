@@ -20,7 +20,7 @@ from adapt_small import (
     refusal,
     scores,
     step_of,
-    train_added,
+    stir,
     weights,
 )
 
@@ -97,7 +97,8 @@ def test_what_is_attached_is_a_function_of_seed_and_name(shape: str, kind: str, 
     ]
     matrices = [n for n in fresh if first[n].ndim >= 2 and bool(first[n].ne(first[n].flatten()[0]).any())]
     strategy = build(kind, fields)
-    assert bool(matrices) != (strategy.starts_equal and not strategy.added(one.model)) or kind == "ia3"
+    draws = not strategy.starts_equal or bool(strategy.added(one.model))
+    assert bool(matrices) == (draws and kind not in ("ia3", "vera")), "these two train vectors alone"
     assert all(not torch.equal(first[n], third[n]) for n in matrices), "the seed is not used"
 
 
@@ -106,20 +107,21 @@ def test_what_is_attached_is_a_function_of_seed_and_name(shape: str, kind: str, 
 def test_merge_keeps_outputs_or_is_refused(shape: str, kind: str, fields: dict[str, Any]) -> None:
     strategy = build(kind, fields)
     step, rates = attached(shape, strategy)
-    batch, start = batch_of(step, examples()), scores(step_of(shape), batch_of(step, examples()))
-    train_added(step, batch, rates, strategy)
+    batch = batch_of(step, examples())
+    descend(step, batch, rates)
+    adds, unchanged = strategy.added(step.model), scores(step, batch)
+    stir(step, adds)
     before = scores(step, batch)
     if not strategy.mergeable:
         refusal("E-MERGE", strategy.merge, step.model)
         assert torch.equal(before, scores(step, batch))
         return
-    adds = strategy.added(step.model)
     strategy.merge(step.model)
     after = scores(step, batch)
     if adds:
         assert set(weights(step.model)).isdisjoint(adds), "the adapter is still there"
         assert float((after - before).abs().max()) <= 1e-5, "fp32: the sums are made in another order"
-        assert float((start - before).abs().max()) > 1e-4, "the adapter changed nothing, so merging shows nothing"
+        assert float((before - unchanged).abs().max()) > 1e-2, "the adapter changed nothing, so merging shows nothing"
     else:
         assert torch.equal(before, after)
 

@@ -8,9 +8,12 @@ nothing of it, and a map without grafts costs nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -61,14 +64,15 @@ class Grafts(nn.ModuleDict):
         self.active: tuple[str, ...] = ()
         self.handles: tuple[RemovableHandle, ...] = ()  # a map is read before only where something changes that
 
+    def of(self, adapter: str) -> list[tuple[Added, slice]]:
+        """What an adapter has here, with the rows that it acts on."""
+        found = [(self[name], rows) for name, rows in self.rows.items() if name.startswith(f"{adapter}:")]
+        return [(added, rows) for added, rows in found if isinstance(added, Added)]
+
     def acting(self) -> Iterator[tuple[Added, slice]]:
-        """What acts now, with the rows that it acts on."""
+        """What acts now, adapter by adapter, with the rows that it acts on."""
         for adapter in self.active:
-            for name, rows in self.rows.items():
-                if name.startswith(f"{adapter}:"):
-                    added = self[name]
-                    assert isinstance(added, Added)
-                    yield added, rows
+            yield from self.of(adapter)
 
     def check_alone(self, adapter: str) -> None:
         """`E-MERGE` unless this adapter acts here, and alone or among what is only added to it."""
@@ -80,6 +84,21 @@ class Grafts(nn.ModuleDict):
         if len(others) > 1 and not all(added.additive for added in together):
             what = f"{', '.join(others)} act on one map, and not all of them only add to it"
             raise ModeledgeError("E-MERGE", what, remedy="let one of them act alone, and merge it")
+
+
+def draw_uniform(matrix: Tensor, noise: Noise) -> None:
+    """Fill `[outputs, inputs]` uniformly within 1/√inputs: Kaiming's rule with √5, torch's for a linear layer."""
+    bound = 1 / math.sqrt(matrix.shape[1])
+    matrix.copy_(torch.empty(matrix.shape).uniform_(-bound, bound, generator=_generator(noise)))
+
+
+def draw_normal(matrix: Tensor, std: float, noise: Noise) -> None:
+    """Fill with normal numbers of this deviation."""
+    matrix.copy_(torch.empty(matrix.shape).normal_(0.0, std, generator=_generator(noise)))
+
+
+def _generator(noise: Noise) -> torch.Generator:
+    return torch.Generator().manual_seed(noise.integer() >> 1)
 
 
 def graft(site: Site, adapter: str, added: Added) -> None:
@@ -111,6 +130,15 @@ def all_grafts(model: Backbone) -> Iterator[tuple[str, Grafts]]:
     for path, module in model.named_modules():
         if isinstance(module, Grafts):
             yield path.rpartition(".")[0], module
+
+
+def added_by(model: Backbone, adapter: str) -> Iterator[Added]:
+    """What an adapter has added to the model's maps."""
+    for _, grafts in all_grafts(model):
+        for name, added in grafts.items():
+            if name.startswith(f"{adapter}:"):
+                assert isinstance(added, Added)
+                yield added
 
 
 def names_of(model: Backbone, adapter: str) -> tuple[str, ...]:
@@ -159,8 +187,17 @@ def _before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
 def _after(module: nn.Module, args: tuple[Any, ...], y: Tensor) -> Tensor:
     grafts = grafts_of(module)
     assert grafts is not None
-    for added, rows in grafts.acting():
-        part = y[..., rows]
-        new = added(args[0], part)
-        y = new if part.shape == y.shape else y.slice_scatter(new, -1, rows.start, rows.stop)
+    for adapter in grafts.active:
+        y = _joined(args[0], y, grafts.of(adapter))
     return y
+
+
+def _joined(x: Tensor, y: Tensor, parts: Sequence[tuple[Added, slice]]) -> Tensor:
+    """What one adapter makes of a map's output: cut at its rows and put together again, copied once."""
+    if len(parts) == 1 and parts[0][1] == slice(0, y.shape[-1]):
+        return parts[0][0](x, y)  # type: ignore[no-any-return]
+    ends = sorted({0, y.shape[-1], *(end for _, rows in parts for end in (rows.start, rows.stop))})
+    pieces = list(torch.split(y, [end - start for start, end in pairwise(ends)], -1))  # type: ignore[no-untyped-call]
+    for added, rows in parts:
+        pieces[ends.index(rows.start)] = added(x, pieces[ends.index(rows.start)])
+    return torch.cat(pieces, -1) if parts else y

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from modeledge.adapt.checks import check_choice, check_count, check_rate
-from modeledge.adapt.graft import Added
+from modeledge.adapt.graft import Added, draw_normal, draw_uniform
 from modeledge.adapt.linear import LinearMethod
 from modeledge.adapt.targets import valued
 from modeledge.errors import ModeledgeError
@@ -44,15 +44,16 @@ class LowRank(Added):
 
     def start(self, noise: Noise) -> None:
         """A as the authors draw it (Kaiming, √5: uniform within 1/√inputs), or normal with deviation 1/rank; B = 0."""
-        generator = torch.Generator().manual_seed(noise.at("lora_A").integer() >> 1)
-        bound = 1 / math.sqrt(self.lora_A.shape[1])
-        fresh = torch.empty(self.lora_A.shape)
         if self.gaussian:
-            fresh.normal_(0.0, 1 / self.rank, generator=generator)
+            draw_normal(self.lora_A, 1 / self.rank, noise.at("lora_A"))
         else:
-            fresh.uniform_(-bound, bound, generator=generator)
-        self.lora_A.copy_(fresh)
+            draw_uniform(self.lora_A, noise.at("lora_A"))
         self.lora_B.zero_()
+
+    @property
+    def first(self) -> Tensor:
+        """What x is multiplied by first, `[rank, inputs]`."""
+        return self.lora_A
 
     def read(self, x: Tensor) -> Tensor:
         """What A reads: x, in training with its own dropout."""
@@ -61,13 +62,13 @@ class LowRank(Added):
         return dropped(x, Draw.current(True).mask(x, self.dropout, f"graft:{self.site.name}"))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        inner = nn.functional.linear(self.read(x), self.lora_A.to(x.dtype)).flatten(0, -2)
+        inner = nn.functional.linear(self.read(x), self.first.to(x.dtype)).flatten(0, -2)
         total = torch.addmm(y.flatten(0, -2), inner, self.lora_B.to(x.dtype).T, alpha=self.scale)
         return total.view(y.shape)
 
     def delta(self) -> Tensor:
         """scale · B A `[outputs, inputs]`."""
-        return self.scale * (self.lora_B @ self.lora_A)
+        return self.scale * (self.lora_B @ self.first)
 
     def folded(self, weight: Tensor) -> Tensor:
         return weight + self.delta().to(weight.dtype)
@@ -89,6 +90,7 @@ class Lora(LinearMethod):
     rslora: bool = False
     start: Literal["kaiming", "gaussian"] = "kaiming"
     kind: ClassVar[str] = "lora"
+    beside_one: ClassVar[type[LowRank]] = LowRank
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,7 +111,7 @@ class Lora(LinearMethod):
         """What is added to one site; a rank above its smaller side is `E-SITE`."""
         check_rank(site, rank, self.where("rank"))
         scale = alpha / (math.sqrt(rank) if self.rslora else rank)
-        return LowRank(site, rank, scale, dropout=self.dropout, gaussian=self.start == "gaussian")
+        return self.beside_one(site, rank, scale, dropout=self.dropout, gaussian=self.start == "gaussian")
 
 
 def check_rank(site: Site, rank: int, where: str) -> None:

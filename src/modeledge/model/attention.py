@@ -18,6 +18,7 @@ from modeledge.model.draw import Draw, Mask
 from modeledge.model.linear import Linear, build_norm
 from modeledge.model.pattern import Pattern
 from modeledge.model.position import Angles, turned
+from modeledge.model.working import Working
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ class SelfAttention(nn.Module):
             self.query = Linear(width, inner, bias=config.bias)
             self.key = Linear(width, inner_kv, bias=config.bias)
             self.value = Linear(width, inner_kv, bias=config.bias)
+            self.joined = Working()
         self.fused = config.qkv == "fused"
         self.whole_norm = config.qk_norm == "whole"
         normed = (inner, inner_kv) if self.whole_norm else (self.head_width, self.head_width)
@@ -180,12 +182,11 @@ class SelfAttention(nn.Module):
         if self.fused:
             return torch.split(self.qkv(x), self.sizes, -1)
         parts = (self.query, self.key, self.value)
-        plain = all(
-            type(part) is Linear and part.weight.requires_grad and not part._forward_pre_hooks for part in parts
-        )
-        if not (plain and torch.is_grad_enabled()):
+        plain = all(type(part) is Linear and not part._forward_pre_hooks for part in parts)
+        pays = self.query.weight.requires_grad or self.query.weight.dtype is not x.dtype
+        if not (plain and pays and torch.is_grad_enabled()):
             return tuple(part(x) for part in parts)
-        weight = torch.cat(tuple(part.weight for part in parts)).to(x.dtype)  # one product instead of three
+        weight = self.joined.of([part.weight for part in parts], x.dtype)  # one product instead of three
         biases = tuple(part.bias for part in parts if part.bias is not None)
         joined = F.linear(x, weight, torch.cat(biases).to(x.dtype) if biases else None)
         split = torch.split(joined, self.sizes, -1)

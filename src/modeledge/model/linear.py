@@ -7,12 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modeledge.model.config import Norm
+from modeledge.model.working import Working
 
 
 class Linear(nn.Module):
     """y = x Wᵀ + b with `weight [outputs, inputs]`, cast to the dtype of x for the product.
 
-    The parameter stays the fp32 master; the working copy lives for one use. `residual` marks a layer that writes into
+    The parameter stays the fp32 master; the working copy lives for one use, that of a frozen weight until it changes.
+    `residual` marks a layer that writes into
     the residual stream, whose fresh weights are scaled down (Radford et al. 2019, section 2.3).
     """
 
@@ -21,9 +23,12 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
         self.residual = residual
+        self.working = Working()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
+        return F.linear(
+            x, self.working.of((self.weight,), x.dtype), None if self.bias is None else self.bias.to(x.dtype)
+        )
 
     def hooked(self, x: Tensor, y: Tensor) -> Tensor:
         """What this layer's hooks make of an output y that was computed together with those of others."""

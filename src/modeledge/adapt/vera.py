@@ -1,0 +1,96 @@
+"""VeRA: LoRA whose two matrices are random, frozen and the same for all maps (Kopiczko et al. 2024, arXiv 2310.11454).
+
+    y = W x + b + Λ_b B Λ_d A x
+
+A and B are drawn once from a seed and shared by all sites; each site trains two vectors, d `[rank]` and b `[outputs]`.
+b begins at 0. An adapter is the seed and these vectors, outputs + rank numbers a site. Sites of different sizes use the
+first rows and columns of one pair that is as large as the largest (as PEFT does; the paper has one size).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from modeledge.adapt.checks import check_count, check_rate
+from modeledge.adapt.graft import Added, added_by
+from modeledge.adapt.linear import LinearMethod
+from modeledge.adapt.lora import check_dropout
+from modeledge.model.backbone import Backbone
+from modeledge.model.draw import Draw, dropped
+from modeledge.model.sites import Site
+from modeledge.seed import Noise
+
+
+class Shared(Added):
+    """`vera_lambda_d [rank]` and `vera_lambda_b [outputs]` beside one site; A and B are buffers that all sites share,
+    and that no checkpoint holds, because the seed gives them again."""
+
+    additive = True
+    vera_A: Tensor
+    vera_B: Tensor
+
+    def __init__(self, site: Site, rank: int, first: float, dropout: float) -> None:
+        super().__init__()
+        self.vera_lambda_d = nn.Parameter(torch.full((rank,), first))
+        self.vera_lambda_b = nn.Parameter(torch.zeros(site.weight.shape[0]))
+        self.dropout = dropout
+
+    def share(self, first: Tensor, second: Tensor, site: Site) -> None:
+        """Use the part of A `[rank, most inputs]` and B `[most outputs, rank]` that belongs to a site of this size."""
+        outputs, inputs = site.weight.shape
+        self.register_buffer("vera_A", first[:, :inputs], persistent=False)
+        self.register_buffer("vera_B", second[:outputs], persistent=False)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        read = x
+        if self.training and self.dropout:
+            read = dropped(x, Draw.current(True).mask(x, self.dropout, f"graft:{self.site.name}"))
+        inner = nn.functional.linear(read, self.vera_A.to(x.dtype)) * self.vera_lambda_d.to(x.dtype)
+        second = self.vera_B * self.vera_lambda_b[:, None]
+        return torch.addmm(y.flatten(0, -2), inner.flatten(0, -2), second.to(x.dtype).T).view(y.shape)
+
+    def folded(self, weight: Tensor) -> Tensor:
+        delta = (self.vera_lambda_b[:, None] * self.vera_B) @ (self.vera_lambda_d[:, None] * self.vera_A)
+        return weight + delta.to(weight.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vera(LinearMethod):
+    """VeRA on the sites' maps; d begins at `first`. A and B are a function of the run's seed."""
+
+    rank: int = 256
+    first: float = 0.1
+    dropout: float = 0.0
+    kind: ClassVar[str] = "vera"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("vera.rank", self.rank, 1)
+        check_rate("vera.first", self.first)
+        check_dropout(self.kind, self.dropout)
+
+    def build(self, sites: Sequence[Site]) -> list[Added]:
+        return [Shared(site, self.rank, self.first, self.dropout) for site in sites]
+
+    def attach(self, model: Backbone, noise: Noise) -> None:
+        """Add the vectors to every site, and draw the one pair of matrices that they share."""
+        super().attach(model, noise)
+        self.project(model, noise)
+
+    def project(self, model: Backbone, noise: Noise) -> None:
+        """Draw A and B, uniform by Kaiming's rule for a ReLU as the authors do, on the device of the model."""
+        found = [added for added in added_by(model, self.name) if isinstance(added, Shared)]
+        outputs, inputs = (max(one.site.weight.shape[side] for one in found) for side in (0, 1))
+        pair = []
+        for name, shape in (("vera_A", (self.rank, inputs)), ("vera_B", (outputs, self.rank))):
+            generator = torch.Generator().manual_seed(noise.at("init", self.name, name).integer() >> 1)
+            bound = math.sqrt(6 / shape[1])
+            pair.append(torch.empty(shape).uniform_(-bound, bound, generator=generator).to(model.device))
+        for one in found:
+            one.share(pair[0], pair[1], one.site)

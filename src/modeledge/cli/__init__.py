@@ -17,7 +17,7 @@ import typer
 from modeledge import __version__
 from modeledge.cli import judge, study
 from modeledge.cli.check import Allow, NoCheck, Strict, check, gate_keys, lr_range, plan
-from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, opened
+from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, merge, opened
 from modeledge.cli.terminal import columns_of, progress, say, show_scores, strategy_of, write_report
 from modeledge.errors import IO_ERROR, ModeledgeError
 from modeledge.machine import calm_threads
@@ -33,7 +33,7 @@ corpus_app = typer.Typer(help="Raw files → clean, packed token shards.", no_ar
 tokenizer_app = typer.Typer(help="Train and measure tokenizers.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(tokenizer_app, name="tokenizer")
-for verb in (check, plan, lr_range, convert, embed, generate, *judge.VERBS, *study.VERBS):
+for verb in (check, plan, lr_range, convert, merge, embed, generate, *judge.VERBS, *study.VERBS):
     app.command()(verb)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
@@ -173,6 +173,7 @@ def finetune(
     strategy: Annotated[
         list[str] | None, typer.Option(help="A row of the strategies, e.g. probe or freeze:first=2")
     ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Fold an adapter in, and write the whole model.")] = False,
     epochs: float = 3.0,
     learning_rate: Annotated[float | None, typer.Option(help="By the width of the model, if none is given.")] = None,
     seed: int = 0,
@@ -190,7 +191,7 @@ def finetune(
 
     values: dict[str, Any] = {
         "model": model, "data": data, "task": task, "epochs": epochs, "seed": seed,
-        "allow_leak": allow_leak, "train": {} if learning_rate is None else {"learning_rate": learning_rate},
+        "allow_leak": allow_leak, "merge": merge, "train": {} if learning_rate is None else {"learning_rate": learning_rate},
         "strategies": [strategy_of(word) for word in strategy or ()],
     }  # fmt: skip
     more = {"text": text, "label": label, "pair": pair, "test": test, "revision": revision, "endpoint": endpoint}

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from modeledge import files
+from modeledge.adapt.strategy import Strategy
 from modeledge.config import to_toml
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError, nearest
@@ -22,6 +23,8 @@ from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
 from modeledge.model.linear import Linear
 from modeledge.objectives import Step
+from modeledge.recipes.adapters.base import Base
+from modeledge.recipes.adapters.run import Beside, base_for, check_writable, finish_adapter
 from modeledge.recipes.benchmark import stated
 from modeledge.recipes.card import Card, base_of
 from modeledge.recipes.folder import run_folder
@@ -56,7 +59,8 @@ ANSWERS = "answers.json"
 @dataclass(frozen=True)
 class Ready:
     """A fine-tuning that could begin. `base` is what its card says of the model that it starts from, `before` the heads
-    that this came with, `said` what a task had written beside it."""
+    that this came with, `said` what a task had written beside it; `adapts` the base, where an adapter alone is written.
+    """
 
     folder: Path
     tokenizer: Tokenizer
@@ -69,6 +73,7 @@ class Ready:
     base: Mapping[str, str]
     before: Mapping[str, nn.Module]
     said: Mapping[str, Any]
+    adapts: Base | None = None
 
 
 def finetune(
@@ -103,9 +108,8 @@ def finetune(
             guard(recipe, view_of_tuning(recipe, ready, parts, folder), say)
         session.run(listeners)
         session.conclude()
-        for strategy in trainer.strategies:
-            if strategy.mergeable:
-                strategy.merge(model)
+        if ready.adapts is None:
+            merge_all(trainer.strategies, model)
         task.finish(model)
         for line in task.tune(answers(task, model, ready.chosen), ready.chosen) if ready.chosen else ():
             say(line)
@@ -119,7 +123,10 @@ def finetune(
         files.write_json(folder / ANSWERS, answered(task, told, ready.held))
         card = card_of(recipe, ready.base, results, task.card)
         words, beside = words_of(task, model), {TASK_FILE: described(task)}
-        finish(model, tokenizer, folder / "model", recipe.family, beside, card, words)
+        if ready.adapts is None:
+            finish(model, tokenizer, folder / "model", recipe.family, beside, card, words)
+        else:
+            finish_adapter(model, tokenizer, folder / "model", Beside(ready.adapts, recipe.family, beside, card))
         return results
 
 
@@ -133,6 +140,7 @@ def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable
         model = reshaped(model, bidirectional=recipe.bidirectional, decoder=recipe.decoder, seed=recipe.seed)
         tell(model, recipe.family, say)
     before = dict(model.heads)
+    adapts = base_for(recipe, model, found)
     task = make_task(recipe, parts.train, tokenizer, model, say)
     task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
     if task.needs_validation and not parts.validation:
@@ -149,7 +157,17 @@ def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable
     trainer = build_trainer(recipe, model, task, examples, chosen)
     say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
     said = said_beside(found.folder / TASK_FILE)
-    return Ready(found.folder, tokenizer, model, task, examples, chosen, held, trainer, base, before, said)
+    if adapts is not None:
+        check_writable(model, adapts, recipe.family)
+        say("the adapter alone will be written, and opened on its base (merge = true writes the whole model)")
+    return Ready(found.folder, tokenizer, model, task, examples, chosen, held, trainer, base, before, said, adapts)
+
+
+def merge_all(strategies: Sequence[Strategy], model: Backbone) -> None:
+    """Fold what strategies added into the plain weights; adapters in the other order than they were added."""
+    for strategy in reversed(strategies):
+        if strategy.mergeable:
+            strategy.merge(model)
 
 
 def card_of(recipe: FinetuneRecipe, base: Mapping[str, str], results: Mapping[str, Any], task: str) -> Card:

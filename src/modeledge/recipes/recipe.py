@@ -177,6 +177,8 @@ class FinetuneRecipe(Checked):
     `task` is a row of `TASKS`; `columns` names the column of each of its roles, and `text`, `pair` and `label` (which
     is what is learned) are short for three of them; `options` are those of the task. Its head is the one that the
     model's own class has, unless options ask for another. `bidirectional` and `decoder` are as in `ModelRecipe`.
+    What an adapter learned is written beside nothing else, and opened on `model`; with `merge` the whole model is
+    written, the adapter folded into its weights.
     A `model` "preset:NAME" is fresh weights of that shape, with a `tokenizer` that is trained on the training rows.
     """
 
@@ -204,6 +206,7 @@ class FinetuneRecipe(Checked):
     tokenizer: TokenizerRecipe = TokenizerRecipe()
     dropout: float = Field(default=0.1, ge=0, lt=1)
     strategies: tuple[StrategyRecipe, ...] = ()
+    merge: bool = False
     epochs: float = Field(default=3.0, gt=0)
     train: FinetuneTrain = FinetuneTrain()
     allow_leak: bool = False

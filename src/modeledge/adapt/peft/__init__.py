@@ -12,14 +12,20 @@ from typing import Any
 from torch import Tensor
 
 from modeledge.adapt.graft import Added, graft
+from modeledge.adapt.peft.adalora import AdaLoraPage
 from modeledge.adapt.peft.config import CONFIG, PREFIX, aimed, check_keys, heading, type_of
+from modeledge.adapt.peft.ia3 import IA3Page
+from modeledge.adapt.peft.loha import LoHaPage
+from modeledge.adapt.peft.lokr import LoKrPage
 from modeledge.adapt.peft.lora import LoraPage
 from modeledge.adapt.peft.maps import all_maps, written
 from modeledge.adapt.peft.page import Leaves, Page, Written
 from modeledge.errors import ModeledgeError, printable
 from modeledge.model.backbone import Backbone
 
-PAGES: dict[str, Page] = {page.peft_type: page for page in (LoraPage(),)}
+PAGES: dict[str, Page] = {
+    page.peft_type: page for page in (LoraPage(), AdaLoraPage(), LoHaPage(), LoKrPage(), IA3Page())
+}
 
 
 def write_adapter(model: Backbone, adapter: str) -> tuple[str, Written]:

@@ -1,4 +1,4 @@
-"""LoRA in files: `lora_A.weight [r, inputs]`, `lora_B.weight [outputs, r]`, scaled by lora_alpha / r, or / √r.
+"""LoRA and DoRA in files: `lora_A.weight [r, inputs]`, `lora_B.weight [outputs, r]`, scaled by lora_alpha / r, or / √r.
 
 Our sites may be rows of one of their maps. What stands beside queries, keys and values of one `c_attn` is one product
 there: A's one below the other, B's in blocks,
@@ -8,7 +8,8 @@ there: A's one below the other, B's in blocks,
     [      B_v] [A_v]
 
 and rows of no site are 0. Sites that share one A, as those that were read from such a file do, keep its rank. A scale
-that differs inside one map is folded into B.
+that differs inside one map is folded into B. DoRA has beside them `lora_magnitude_vector [outputs]`: of rows that no site
+has it is their length, so that they stay.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from modeledge.adapt.dora import Turned
 from modeledge.adapt.graft import Added
 from modeledge.adapt.lora import LowRank
 from modeledge.adapt.peft.config import CONFIG, number, patterned
@@ -27,7 +29,10 @@ from modeledge.adapt.peft.maps import Map, common
 from modeledge.adapt.peft.page import Leaves, Page, Written, shaped
 from modeledge.errors import ModeledgeError, printable
 
-READS = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "fan_in_fan_out", "lora_dropout", "bias")
+READS = (
+    "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "fan_in_fan_out", "lora_dropout", "bias",
+)  # fmt: skip
+LENGTHS = "lora_magnitude_vector"
 INERT = ("init_lora_weights", "loftq_config", "megatron_core", "ensure_weight_tying", "qalora_group_size")
 STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 
@@ -38,9 +43,12 @@ class LoraPage(Page):
     peft_type, reads, inert = "LORA", READS, INERT
 
     def holds(self, added: Added) -> bool:
-        return type(added) is LowRank
+        return type(added) in (LowRank, Turned)
 
     def write(self, maps: Sequence[tuple[Map, list[Added]]]) -> Written:
+        turned = {type(part) is Turned for _, parts in maps for part in parts}
+        if len(turned) > 1:
+            raise ModeledgeError("E-ADAPTER", "LoRA and DoRA act under one name", remedy="give each a name of its own")
         tensors: dict[str, Leaves] = {}
         scales: dict[str, float] = {}
         for each, parts in maps:
@@ -48,8 +56,11 @@ class LoraPage(Page):
             scale = lows[0].scale
             a, b = stacked(each, [(p.lora_A, p.lora_B * (p.scale / scale) if p.scale != scale else p.lora_B) for p in lows])
             tensors[each.name], scales[each.name] = {"lora_A.weight": a, "lora_B.weight": b}, scale
+            if turned == {True}:
+                tensors[each.name][LENGTHS] = lengths(each, parts)
         dropout = next(part.dropout for _, parts in maps for part in parts if isinstance(part, LowRank))
-        return Written(self.config(tensors, scales, maps[0][0].transposed) | {"lora_dropout": dropout}, tensors)
+        said = self.config(tensors, scales, maps[0][0].transposed)
+        return Written(said | {"lora_dropout": dropout, "use_dora": turned == {True}}, tensors)
 
     def config(self, tensors: Mapping[str, Leaves], scales: Mapping[str, float], turned: bool) -> dict[str, Any]:
         """Ranks and alphas: the most frequent, and a pattern for the others."""
@@ -77,14 +88,19 @@ class LoraPage(Page):
 
     def read(self, said: Mapping[str, Any], each: Map, leaves: Leaves) -> list[Added]:
         rank, scale = rank_and_scale(said, each.name)
-        shaped(each.name, leaves, {"lora_A.weight": (rank, each.inputs), "lora_B.weight": (each.height, rank)})
+        dora = said.get("use_dora") is True
+        shapes: dict[str, tuple[int, ...]] = {"lora_A.weight": (rank, each.inputs), "lora_B.weight": (each.height, rank)}
+        shaped(each.name, leaves, shapes | ({LENGTHS: (each.height,)} if dora else {}))
         dropout = number(said, "lora_dropout", 0.0)
         made: list[Added] = []
         for site, rows in zip(each.sites, each.cut(leaves["lora_B.weight"], 0.0), strict=True):
-            low = LowRank(site, rank, scale, dropout=dropout)
+            used = trimmed(rows)
+            low = (Turned if dora else LowRank)(site, int(used.sum()), scale, dropout=dropout)
             with torch.no_grad():
-                low.lora_A.copy_(leaves["lora_A.weight"])
-                low.lora_B.copy_(rows)
+                low.lora_A.copy_(leaves["lora_A.weight"][used])
+                low.lora_B.copy_(rows[:, used])
+                if isinstance(low, Turned):
+                    low.lora_magnitude_vector.copy_(leaves[LENGTHS][site.hf_rows])
             made.append(low)
         return made
 
@@ -96,6 +112,21 @@ def rank_and_scale(said: Mapping[str, Any], module: str) -> tuple[int, float]:
     if not isinstance(rank, int) or rank < 1:
         raise ModeledgeError("E-CONFIG-VALUE", f"a rank of {rank!r}", where=f"{CONFIG}: {module}")
     return rank, alpha / (math.sqrt(rank) if said.get("use_rslora") else rank)
+
+
+def trimmed(rows: Tensor) -> Tensor:
+    """Which columns of a B act on some row: those of other sites' blocks do not. All of them, where B is 0 (at the
+    start of training)."""
+    used = (rows != 0).any(0)
+    return used if bool(used.any()) else torch.ones_like(used)
+
+
+def lengths(each: Map, parts: Sequence[Added]) -> Tensor:
+    """DoRA's trained lengths of a whole map; of the rows that it does not act on the length that they have."""
+    held = [(s, p.lora_magnitude_vector) for s, p in zip(each.sites, parts, strict=True) if isinstance(p, Turned)]
+    first = held[0][1]
+    still = [(site, site.weight.detach().to(first.dtype).norm(dim=1).to(first.device)) for site in each.others]
+    return each.spread([*held, *still], 1.0)
 
 
 def stacked(each: Map, parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -22,10 +22,12 @@ from modeledge.model.sites import Site
 
 @dataclass(frozen=True)
 class Map:
-    """One linear map of the checkpoint: its name there, and the sites that it holds, in the order of their rows."""
+    """One linear map of the checkpoint: its name there, and the sites that it holds, in the order of their rows; of an
+    adapter those that it acts on, and the `others`."""
 
     name: str
     sites: tuple[Site, ...]
+    others: tuple[Site, ...] = ()
 
     @property
     def height(self) -> int:
@@ -41,6 +43,11 @@ class Map:
     def transposed(self) -> bool:
         """Does the checkpoint store it as `[inputs, outputs]`?"""
         return self.sites[0].transposed
+
+    @property
+    def whole(self) -> bool:
+        """Is it one site, row by row?"""
+        return len(self.sites) == 1 and torch.equal(self.sites[0].hf_rows, torch.arange(self.height))
 
     def spread(self, parts: Sequence[tuple[Site, Tensor]], rest: float) -> Tensor:
         """Rows of single sites `[outputs, ...]` in the place that they have in this map; `rest` elsewhere."""
@@ -88,8 +95,13 @@ def written(model: Backbone, adapter: str) -> list[tuple[Map, list[Added]]]:
             owner, _, kind = name.partition(":")
             if owner == adapter and isinstance(added, Added):
                 by_site[path, kind] = added
-    maps = maps_of(now[key] for key in by_site)
-    return [(each, [by_site[site.path, site.kind] for site in each.sites]) for each in maps.values()]
+    found: list[tuple[Map, list[Added]]] = []
+    for each in maps_of(now.values()).values():
+        held = tuple(site for site in each.sites if (site.path, site.kind) in by_site)
+        others = tuple(site for site in each.sites if site not in held)
+        if held:
+            found.append((Map(each.name, held, others), [by_site[site.path, site.kind] for site in held]))
+    return found
 
 
 def common(values: Mapping[str, float]) -> tuple[float, dict[str, float]]:

@@ -67,6 +67,7 @@ def put_on(model: Backbone, pair: Pair, adapter: str) -> None:
     """Give a model the heads and other weights of an adapter's files, and put the adapter beside its maps."""
     tensors = {unprefixed(name): tensor for name, tensor in pair.tensors.items()}
     wanted = heads_of(pair, model, tensors)
+    brought = inherited(model, wanted)
     drawn = set_heads(model, wanted)
     names = named(model)
     maps = all_maps(model)
@@ -78,7 +79,7 @@ def put_on(model: Backbone, pair: Pair, adapter: str) -> None:
         else:
             saved[name] = tensor
     ours = names.read(saved)
-    kept = inherited(model, {name: head for name, head in wanted.items() if name in drawn})
+    kept = {n: t for n, t in brought.items() if n.startswith(tuple(f"heads.{name}." for name in drawn))}
     fresh = [n for n in model.state_dict() if n.startswith(tuple(f"heads.{name}." for name in drawn))]
     missing = sorted(set(fresh) - ours.keys() - kept.keys())
     if missing:

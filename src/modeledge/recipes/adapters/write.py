@@ -6,7 +6,7 @@ through `modules_to_save`: what a run has learned is in the folder, or the folde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,11 @@ from modeledge.recipes.adapters.pair import write_pair
 from modeledge.recipes.hub import find_model
 from modeledge.recipes.open import open_model
 
-WHOLE = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score")}  # peft saves these as a whole
+WHOLE = {  # what peft saves as a whole under a task_type, and wants to find in every file of it
+    "SEQ_CLS": ("classifier", "score"),
+    "TOKEN_CLS": ("classifier", "score"),
+    "QUESTION_ANS": ("qa_outputs",),
+}
 
 
 def adapters_on(model: Backbone) -> list[str]:
@@ -63,7 +67,7 @@ def write_folder(
     names = named(model, family)
     kind, made = write_adapter(model, adapter)
     task = task_type(model)
-    saved = saved_beside(names, base, made.tensors, task)
+    saved = saved_beside(names, base, made.tensors, WHOLE.get(task or "", ()))
     tensors = {f"{module}.{leaf}": t for module, leaves in made.tensors.items() for leaf, t in leaves.items()}
     said = heading(kind, task, base.source, base.revision) | made.config
     said["modules_to_save"] = modules(saved, WHOLE.get(task or "", ())) or None
@@ -71,14 +75,15 @@ def write_folder(
     write_pair(folder, said, {PREFIX + name: tensor for name, tensor in (tensors | saved).items()}, notes)
 
 
-def saved_beside(names: Named, base: Base, maps: Mapping[str, Any], task: str | None) -> dict[str, Tensor]:
-    """What is not the base's beside the adapter, by whole modules; `E-ADAPTER` where that cannot be opened again."""
+def saved_beside(names: Named, base: Base, maps: Mapping[str, Any], always: Sequence[str]) -> dict[str, Tensor]:
+    """What is not the base's beside the adapter, by whole modules, and those that are `always` written; `E-ADAPTER`
+    where that cannot be opened again."""
     moved = changed(base, names.model)
     added = [name for name in plain(names.model).keys() - base.weights.keys() if not name.startswith("heads.")]
     if added:
         what = f"the body has parts that its base has not: {listing(sorted(added))}"
         raise ModeledgeError("E-ADAPTER", what, remedy="write the whole model: merge = true")
-    whole = modules(names.write(moved), WHOLE.get(task or "", ()))
+    whole = sorted({*modules(names.write(moved), always), *always})
     if both := [module for module in whole if module in maps]:
         what = f"both an adapter and the weights below it were trained: {listing(both)}"
         raise ModeledgeError("E-ADAPTER", what, remedy="write the whole model: merge = true")

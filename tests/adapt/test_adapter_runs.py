@@ -131,8 +131,8 @@ def test_what_cannot_be_written_is_refused_before_the_first_step(base: Path, tmp
 
 def test_a_decoder_answers_with_its_adapter(tmp_path: Path) -> None:
     model = saved(tmp_path / "model", "decoder")
-    rows = [{"input": t, "output": t.split()[-1]} for t in texts(32)]
-    run(recipe(model, task="write"), tmp_path / "run", rows)
+    rows = [{"source": t, "target": t.split()[-1]} for t in texts(32)]
+    run(recipe(model, task="write", options={"max_target": 8}), tmp_path / "run", rows)
     told = Model.load(tmp_path / "run", say=quiet).predict(rows[:4], say=quiet)
     assert len(told) == 4
     assert torch.get_num_threads() >= 1

@@ -290,4 +290,4 @@ def test_a_body_with_more_than_its_base_is_refused(bases: Any, tmp_path: Path) -
     with pytest.raises(ModeledgeError) as caught:
         save_adapter(model, tmp_path, base=bases("llama"))
     assert caught.value.code in ("E-ADAPTER", "E-OUTSIDE-FAMILY")
-    assert VOCAB == model.config.table.vocab
+    assert model.config.table.vocab == VOCAB

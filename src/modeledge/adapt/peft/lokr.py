@@ -1,7 +1,7 @@
 """LoKr in files: `lokr_w1` or `lokr_w1_a` and `lokr_w1_b`, `lokr_w2` likewise, scaled by alpha / r.
 
-A Kronecker product over a part of the rows of a map is none over all of them: where one map of the checkpoint is several
-of our sites, or has its rows in another order, LoKr is refused in both directions.
+A Kronecker product over a part of the rows of a map is none over all of them: where one map of the checkpoint is
+several of our sites, or has its rows in another order, LoKr is refused in both directions.
 """
 
 from __future__ import annotations

@@ -54,7 +54,9 @@ class LoraPage(Page):
         for each, parts in maps:
             lows = [part for part in parts if isinstance(part, LowRank)]
             scale = lows[0].scale
-            a, b = stacked(each, [(p.lora_A, p.lora_B * (p.scale / scale) if p.scale != scale else p.lora_B) for p in lows])
+            a, b = stacked(
+                each, [(p.lora_A, p.lora_B * (p.scale / scale) if p.scale != scale else p.lora_B) for p in lows]
+            )
             tensors[each.name], scales[each.name] = {"lora_A.weight": a, "lora_B.weight": b}, scale
             if turned == {True}:
                 tensors[each.name][LENGTHS] = lengths(each, parts)
@@ -81,15 +83,19 @@ class LoraPage(Page):
     def check(self, said: Mapping[str, Any]) -> None:
         if said.get("bias", "none") != "none":
             raise _cannot("bias", said, "biases of the base that were trained too")
-        if not any(said.get("init_lora_weights", True) is start for start in STARTS[:3]) and said.get(
-            "init_lora_weights"
-        ) not in STARTS[3:]:
+        if (
+            not any(said.get("init_lora_weights", True) is start for start in STARTS[:3])
+            and said.get("init_lora_weights") not in STARTS[3:]
+        ):
             raise _cannot("init_lora_weights", said, "a start that changes the weights of the base")
 
     def read(self, said: Mapping[str, Any], each: Map, leaves: Leaves) -> list[Added]:
         rank, scale = rank_and_scale(said, each.name)
         dora = said.get("use_dora") is True
-        shapes: dict[str, tuple[int, ...]] = {"lora_A.weight": (rank, each.inputs), "lora_B.weight": (each.height, rank)}
+        shapes: dict[str, tuple[int, ...]] = {
+            "lora_A.weight": (rank, each.inputs),
+            "lora_B.weight": (each.height, rank),
+        }
         shaped(each.name, leaves, shapes | ({LENGTHS: (each.height,)} if dora else {}))
         dropout = number(said, "lora_dropout", 0.0)
         made: list[Added] = []

@@ -27,7 +27,9 @@ def merge(
     hold, `E-OUTPUT` where `out` is there already, `E-USAGE` where there is no adapter."""
     folder, out = model_folder(source), Path(out)
     if not is_adapter(folder):
-        raise ModeledgeError("E-USAGE", "this is a whole model", where=str(folder), remedy="there is nothing to fold in")
+        raise ModeledgeError(
+            "E-USAGE", "this is a whole model", where=str(folder), remedy="there is nothing to fold in"
+        )
     if out.exists():
         raise ModeledgeError("E-OUTPUT", "it is there already", where=str(out))
     model = open_adapted(folder, say, base=base)

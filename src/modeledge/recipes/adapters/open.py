@@ -18,7 +18,7 @@ from modeledge.families.own import inherited, own_head
 from modeledge.families.partial import named
 from modeledge.model.backbone import Backbone
 from modeledge.model.heads import Head
-from modeledge.recipes.adapters.base import base_from, check_base, find_base
+from modeledge.recipes.adapters.base import Base, base_from, check_base, find_base
 from modeledge.recipes.adapters.pair import Pair, is_adapter, read_pair
 from modeledge.recipes.hub import find_model
 from modeledge.recipes.open import open_plain
@@ -55,16 +55,20 @@ def open_adapted(
     return model
 
 
-def check(model: Backbone, pair: Pair, source: str, folder: Path, say: Callable[[str], None]) -> None:
-    """Is this model the base of the adapter, weight by weight? Another library's file does not say, and that is told."""
+def check(
+    model: Backbone, pair: Pair, source: str, folder: Path, say: Callable[[str], None], *, base: Base | None = None
+) -> None:
+    """Is this model, or the `base` that it was hashed as, the base of the adapter, weight by weight? Another library's
+    file does not say, and that is told."""
     if pair.notes:
-        check_base(base_from(model, source), pair.notes["base"], folder)
+        check_base(base or base_from(model, source), pair.notes["base"], folder)
     else:
         say(f"the adapter names its base, {source}, and no hash of its weights: it is taken by its name")
 
 
-def put_on(model: Backbone, pair: Pair, adapter: str) -> None:
-    """Give a model the heads and other weights of an adapter's files, and put the adapter beside its maps."""
+def put_on(model: Backbone, pair: Pair, adapter: str, *, still: bool = False) -> None:
+    """Give a model the heads and other weights of an adapter's files, and put the adapter beside its maps. With `still`
+    the weights of its body must stay (`E-ADAPTER`)."""
     tensors = {unprefixed(name): tensor for name, tensor in pair.tensors.items()}
     wanted = heads_of(pair, model, tensors)
     brought = inherited(model, wanted)
@@ -85,6 +89,9 @@ def put_on(model: Backbone, pair: Pair, adapter: str) -> None:
     if missing:
         why = "a head that is drawn afresh knows nothing"
         raise ModeledgeError("E-KEYS", f"there are no tensors for {listing(missing)}", why=why)
+    if still and (body := sorted(name for name in ours if not name.startswith("heads."))):
+        what = f"it changes weights of the base, {listing(body)}, which others on this model need"
+        raise ModeledgeError("E-ADAPTER", what, remedy="open it alone, with a base of its own")
     read_adapter(model, adapter, pair.said, mine)
     state = model.state_dict()
     for name, tensor in {**kept, **ours}.items():
@@ -109,7 +116,11 @@ def heads_of(pair: Pair, model: Backbone, tensors: Mapping[str, Tensor]) -> dict
     said: Any = pair.said.get("task_type")
     if said not in OWN:
         return described(model)
-    last = [t for n, t in tensors.items() if n.endswith(".weight") and n.split(".")[0] in ("classifier", "score", "qa_outputs")]
+    last = [
+        t
+        for n, t in tensors.items()
+        if n.endswith(".weight") and n.split(".")[0] in ("classifier", "score", "qa_outputs")
+    ]
     if not last:
         return described(model)
     name = "value" if said == "SEQ_CLS" and last[-1].shape[0] == 1 else OWN[said]
@@ -141,4 +152,3 @@ def _leafy(name: str, maps: Mapping[str, Any]) -> bool:
     """Is this tensor something that stands beside a map, and not the map's own weight or bias?"""
     owner = _owner(name, maps)
     return owner is not None and name.removeprefix(f"{owner}.") not in ("weight", "bias")
-

@@ -2,8 +2,8 @@
 
 The frozen weights read all tokens in one product, as they would for one adapter; what each adapter adds is computed for
 the tokens of its examples alone. So a batch of a hundred tasks costs about what a batch of one does (Chen et al. 2023,
-arXiv 2310.18547, and Sheng et al. 2023, arXiv 2311.03285, serve thousands of LoRAs so). A token belongs to an example by
-its row and segment, on both sides of a model that reads a source.
+arXiv 2310.18547, and Sheng et al. 2023, arXiv 2311.03285, serve thousands of LoRAs so). A token belongs to an example
+by its row and segment, on both sides of a model that reads a source.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Tokens:
     target: Mapping[str, Tensor]
 
     def mask(self, site: Site, adapter: str) -> Tensor:
-        """The tokens that a map reads for an adapter: those of the source in an encoder, and where a decoder reads it."""
+        """The tokens that a map reads for an adapter: those of the source in an encoder, and where it is read."""
         over = ".cross." in site.path and site.kind in ("key", "value")
         side = self.source if site.path.startswith("source_tower.") or over or not self.target else self.target
         return side[adapter]

@@ -191,7 +191,8 @@ def finetune(
 
     values: dict[str, Any] = {
         "model": model, "data": data, "task": task, "epochs": epochs, "seed": seed,
-        "allow_leak": allow_leak, "merge": merge, "train": {} if learning_rate is None else {"learning_rate": learning_rate},
+        "allow_leak": allow_leak, "merge": merge,
+        "train": {} if learning_rate is None else {"learning_rate": learning_rate},
         "strategies": [strategy_of(word) for word in strategy or ()],
     }  # fmt: skip
     more = {"text": text, "label": label, "pair": pair, "test": test, "revision": revision, "endpoint": endpoint}

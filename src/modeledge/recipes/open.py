@@ -23,7 +23,8 @@ def open_model(folder: Path, say: Callable[[str], None] = print) -> Backbone:
 
 
 def open_plain(folder: Path, say: Callable[[str], None] = print) -> Backbone:
-    """The model of a folder of weights. One without a page here is read by transformers and wrapped (docs/decisions/0008).
+    """The model of a folder of weights. One without a page here is read by transformers and wrapped
+    (docs/decisions/0008).
 
     Raises what `load_model` and `HuggingFaceModel.load` raise; without the extra `E-EXTRA`, and `E-FAMILY` for an
     architecture that neither knows.

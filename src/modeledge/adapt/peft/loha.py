@@ -39,7 +39,7 @@ class LoHaPage(Page):
             ups = [p.hada_w1_a * (p.scale / scale) for p in held]
             down, up1 = stacked(each, list(zip(downs, ups, strict=True)))
             _, up2 = stacked(each, [(d, p.hada_w2_a) for d, p in zip(downs, held, strict=True)])
-            down1, down2 = down.split([each.inputs, each.inputs], 1)
+            down1, down2 = (down[:, : each.inputs], down[:, each.inputs :])
             tensors[each.name] = {"hada_w1_a": up1, "hada_w1_b": down1, "hada_w2_a": up2, "hada_w2_b": down2}
             scales[each.name] = scale
         ranks = {name: leaves["hada_w1_b"].shape[0] for name, leaves in tensors.items()}

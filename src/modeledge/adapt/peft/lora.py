@@ -8,15 +8,15 @@ there: A's one below the other, B's in blocks,
     [      B_v] [A_v]
 
 and rows of no site are 0. Sites that share one A, as those that were read from such a file do, keep its rank. A scale
-that differs inside one map is folded into B. DoRA has beside them `lora_magnitude_vector [outputs]`: of rows that no site
-has it is their length, so that they stay.
+that differs inside one map is folded into B. DoRA has beside them `lora_magnitude_vector [outputs]`: of rows that no
+site has it is their length, so that they stay.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -30,7 +30,8 @@ from modeledge.adapt.peft.page import Leaves, Page, Written, shaped
 from modeledge.errors import ModeledgeError, printable
 
 READS = (
-    "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "fan_in_fan_out", "lora_dropout", "bias",
+    "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "fan_in_fan_out", "lora_dropout",
+    "bias",
 )  # fmt: skip
 LENGTHS = "lora_magnitude_vector"
 INERT = ("init_lora_weights", "loftq_config", "megatron_core", "ensure_weight_tying", "qalora_group_size")
@@ -40,7 +41,9 @@ STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 class LoraPage(Page):
     """`peft_type` LORA."""
 
-    peft_type, reads, inert = "LORA", READS, INERT
+    peft_type = "LORA"
+    reads: ClassVar[Sequence[str]] = READS
+    inert: ClassVar[Sequence[str]] = INERT
 
     def holds(self, added: Added) -> bool:
         return type(added) in (LowRank, Turned)

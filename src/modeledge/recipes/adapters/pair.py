@@ -44,7 +44,8 @@ def is_adapter(folder: Path) -> bool:
 
 
 def read_pair(folder: Path) -> Pair:
-    """Both files. Raises `E-NO-FILE`, `E-UNSAFE-FORMAT`, `E-UNSAFE-PATH`, `E-CONFIG-UNSAFE`, `E-SAFETENSORS`, `E-JSON`."""
+    """Both files. Raises `E-NO-FILE`, `E-UNSAFE-FORMAT`, `E-UNSAFE-PATH`, `E-CONFIG-UNSAFE`, `E-SAFETENSORS` and what is
+    wrong with a JSON file."""
     for name in (CONFIG, WEIGHTS):
         if (folder / name).exists():
             check_link(folder / name, folder)
@@ -65,9 +66,12 @@ def read_pair(folder: Path) -> Pair:
 
 
 def write_pair(folder: Path, said: Mapping[str, Any], tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-    """Write both files, each whole or not at all, the weights first."""
+    """Write both files, each whole or not at all, the weights first; the same values give the same bytes.
+
+    So the weights have one note and not two: their order in the header would be another in each process.
+    """
     text = json.dumps({"schema": SCHEMA, **notes}, sort_keys=True)
-    made = write_weights(folder / WEIGHTS, tensors, {"format": "pt", NOTE: text})
+    made = write_weights(folder / WEIGHTS, tensors, {NOTE: text})
     os.replace(made, folder / WEIGHTS)
     files.sync_folder(folder)
     files.write_json(folder / CONFIG, dict(said))

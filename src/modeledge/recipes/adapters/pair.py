@@ -44,8 +44,8 @@ def is_adapter(folder: Path) -> bool:
 
 
 def read_pair(folder: Path) -> Pair:
-    """Both files. Raises `E-NO-FILE`, `E-UNSAFE-FORMAT`, `E-UNSAFE-PATH`, `E-CONFIG-UNSAFE`, `E-SAFETENSORS` and what is
-    wrong with a JSON file."""
+    """Both files. Raises `E-NO-FILE`, `E-UNSAFE-FORMAT`, `E-UNSAFE-PATH`, `E-CONFIG-UNSAFE`, `E-SAFETENSORS`, and what
+    is wrong with a JSON file."""
     for name in (CONFIG, WEIGHTS):
         if (folder / name).exists():
             check_link(folder / name, folder)

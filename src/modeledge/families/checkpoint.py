@@ -29,13 +29,12 @@ from modeledge.families.folder import (
 )
 from modeledge.families.heads import described
 from modeledge.families.keys import INERT
+from modeledge.families.modules import module_names, module_rows
 from modeledge.families.native import BEGINS
 from modeledge.families.rules import (
     Rule,
     allowed,
     carried,
-    module_names,
-    module_rows,
     needed,
     same_bits,
     write_tensors,

@@ -274,25 +274,6 @@ def write_tensors(rules: Sequence[Rule], ours: Tensors, *, kept: Tensors, copies
     return theirs
 
 
-def module_names(rules: Sequence[Rule]) -> dict[str, tuple[str, bool]]:
-    """Our module's path → (its name in their model, transposed?): what `Site` and the PEFT format ask for."""
-    found: dict[str, tuple[str, bool]] = {}
-    for rule in rules:
-        if isinstance(rule, MOVING):
-            found |= rule.modules()
-    return found
-
-
-def module_rows(rules: Sequence[Rule]) -> dict[str, Laid]:
-    """Our module's path → where its rows lie in theirs, for those that are a part of one of theirs."""
-    found: dict[str, Laid] = {}
-    for rule in rules:
-        if isinstance(rule, Split | Interleave):
-            laid = rule.laid()
-            found |= {n.removesuffix(".weight"): laid[n] for n in rule.ours if n.endswith(".weight")}
-    return found
-
-
 def same_bits(a: Tensor, b: Tensor) -> bool:
     """Equal shape, dtype and bits: NaN equals itself, and −0 is not 0."""
     if a.shape != b.shape or a.dtype != b.dtype:

@@ -23,7 +23,7 @@ from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
 from modeledge.model.linear import Linear
 from modeledge.objectives import Step
-from modeledge.recipes.adapters.base import Base
+from modeledge.recipes.adapters.digest import Base
 from modeledge.recipes.adapters.run import Beside, base_for, check_writable, finish_adapter
 from modeledge.recipes.benchmark import stated
 from modeledge.recipes.card import Card, base_of

@@ -18,7 +18,7 @@ from modeledge.families.own import inherited, own_head
 from modeledge.families.partial import named
 from modeledge.model.backbone import Backbone
 from modeledge.model.heads import Head
-from modeledge.recipes.adapters.base import Base, base_from, check_base, find_base
+from modeledge.recipes.adapters.digest import Base, base_from, check_base, find_base
 from modeledge.recipes.adapters.pair import Pair, is_adapter, read_pair
 from modeledge.recipes.hub import find_model
 from modeledge.recipes.open import open_plain

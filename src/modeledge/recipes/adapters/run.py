@@ -12,7 +12,7 @@ from modeledge.adapt import STRATEGIES, LinearMethod
 from modeledge.adapt.peft import write_adapter
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
-from modeledge.recipes.adapters.base import Base, base_from, plain
+from modeledge.recipes.adapters.digest import Base, base_from, plain
 from modeledge.recipes.adapters.write import adapters_on, only_one, write_folder
 from modeledge.recipes.card import Card, write_card
 from modeledge.recipes.hub import Found

@@ -15,7 +15,7 @@ from modeledge.adapt.blend import blend
 from modeledge.adapt.graft import activate, prune
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.model.backbone import Backbone
-from modeledge.recipes.adapters.base import Base, base_from, changed
+from modeledge.recipes.adapters.digest import Base, base_from, changed
 from modeledge.recipes.adapters.open import check, put_on
 from modeledge.recipes.adapters.pair import read_pair
 from modeledge.recipes.folder import model_folder

@@ -20,7 +20,7 @@ from modeledge.families.heads import described, heads_as_plain
 from modeledge.families.partial import Named, modules, named
 from modeledge.model.backbone import Backbone
 from modeledge.model.heads import ClassHead, LMHead, TokenHead, ValueHead
-from modeledge.recipes.adapters.base import Base, base_from, changed, plain
+from modeledge.recipes.adapters.digest import Base, base_from, changed, plain
 from modeledge.recipes.adapters.pair import write_pair
 from modeledge.recipes.hub import find_model
 from modeledge.recipes.open import open_model

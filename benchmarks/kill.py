@@ -35,16 +35,9 @@ import torch._dynamo  # torch's optimizers want it: a second that no child shall
 from modeledge.recipes.finetune import finetune
 from modeledge.recipes.objectives import MaskedAim
 from modeledge.recipes.pretrain import pretrain
-from modeledge.recipes.recipe import (
-    CorpusRecipe,
-    FinetuneRecipe,
-    FinetuneTrain,
-    ModelRecipe,
-    PretrainRecipe,
-    StrategyRecipe,
-    TokenizerRecipe,
-)
+from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain, ModelRecipe, PretrainRecipe, StrategyRecipe
 from modeledge.recipes.resume import resume
+from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
 from modeledge.train import TrainConfig
 from modeledge.train.checkpoint import Checkpoints
 

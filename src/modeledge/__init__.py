@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
+    "Adapters": "modeledge.recipes.adapters.shelf",
     "Document": "modeledge.records",
     "HuggingFaceModel": "modeledge.families.wrapped.wrap",
     "Model": "modeledge.recipes.use",
@@ -31,11 +32,14 @@ _WHERE = {
     "load_model": "modeledge.families",
     "pretrain": "modeledge.recipes.api",
     "resume": "modeledge.recipes.api",
+    "routed": "modeledge.adapt.route",
     "save": "modeledge.recipes.models",
+    "save_adapter": "modeledge.recipes.adapters.write",
     "save_model": "modeledge.families",
     "train_tokenizer": "modeledge.tokens",
 }
 __all__ = [
+    "Adapters",
     "Document",
     "HuggingFaceModel",
     "Model",
@@ -50,16 +54,21 @@ __all__ = [
     "load_model",
     "pretrain",
     "resume",
+    "routed",
     "save",
+    "save_adapter",
     "save_model",
     "train_tokenizer",
 ]
 
 if TYPE_CHECKING:
+    from modeledge.adapt.route import routed
     from modeledge.errors import ModeledgeError
     from modeledge.families import load_model, save_model
     from modeledge.families.wrapped.wrap import HuggingFaceModel
     from modeledge.model import Transformer, TransformerConfig
+    from modeledge.recipes.adapters.shelf import Adapters
+    from modeledge.recipes.adapters.write import save_adapter
     from modeledge.recipes.api import finetune, pretrain, resume
     from modeledge.recipes.models import load, save
     from modeledge.recipes.use import Model

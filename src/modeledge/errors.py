@@ -116,6 +116,8 @@ CATALOGUE: dict[str, Entry] = {
     "E-SCHEDULE": Entry(CONFIG, "the learning rates would waste the run", "correct the rate or its schedule"),
     "E-MEMORY": Entry(CONFIG, "the run does not fit into memory", "lower train.micro_batch or train.length"),
     "E-MERGE": Entry(USAGE, "this strategy cannot be merged", "keep it as a separate file"),
+    "E-BASE": Entry(DATA, "the base model of an adapter is gone, or is another one", "bring back the base model"),
+    "E-ADAPTER": Entry(DATA, "an adapter cannot be held in this form", "write the whole model"),
     # --- runs
     "E-CHECKPOINT": Entry(DATA, "a checkpoint is damaged or incomplete", "the previous good one is used"),
     "E-NO-CHECKPOINT": Entry(NO_INPUT, "the run has no usable checkpoint", "start it again"),

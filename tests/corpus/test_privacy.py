@@ -224,7 +224,7 @@ def test_dropped_texts_are_cut_and_none_can_be_asked_for(tmp_path):
     dropped.write(tmp_path / "d.jsonl")
     (row,) = map(json.loads, (tmp_path / "d.jsonl").read_text().splitlines())
     assert (len(row["text"]), row["characters"]) == (CHARACTERS, CHARACTERS + 5)
-    none = Dropped(0)
+    none = DroppedSample(0)
     none.add(Document("x", "a"), "why")
     none.write(tmp_path / "none.jsonl")
     assert not (tmp_path / "none.jsonl").exists()

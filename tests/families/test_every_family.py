@@ -21,6 +21,7 @@ from modeledge.families.family import origin_of
 from modeledge.families.rules import Tie, same_bits, write_tensors
 from modeledge.families.table import FAMILIES
 from modeledge.model import Batch, Cache, Keep, Side, Transformer
+from modeledge.model.sites import KINDS
 
 CASES = cases()
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -192,3 +193,17 @@ def test_a_model_of_our_own_of_this_shape_is_written_in_this_format(
     out = again.eval()(**given(case, prepared), output_hidden_states=True)
     difference = answers(model, batch, case.head) - their_answers(case, out, batch.indices.tolist())
     assert difference.abs().max() <= case.states
+
+
+@each_case
+def test_every_site_is_found_in_their_file(made: Any, case: Case) -> None:
+    """A site's name, its rows and its direction lead to the same numbers in the checkpoint: adapters that are written
+    for other libraries rest on this."""
+    _, folder = made(case)
+    model, tensors = load_model(folder), load_file(folder / "model.safetensors")
+    for kind in KINDS:
+        for site in model.sites(kind):
+            theirs = tensors[f"{site.hf_name}.weight"]
+            theirs = theirs.T if site.transposed else theirs
+            assert theirs.shape[0] == site.hf_height, site.path
+            assert torch.equal(theirs[site.hf_rows], site.weight), site.path

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeledge.errors import ModeledgeError
+from modeledge.families.modules import module_names
 from modeledge.families.rules import (
     Join,
     Keep,
@@ -17,7 +18,6 @@ from modeledge.families.rules import (
     Tie,
     Transpose,
     allowed,
-    module_names,
     needed,
     read_tensors,
     same_bits,

@@ -23,14 +23,8 @@ from modeledge.preflight.leaks import NEAR, Told, jaccard, near_pairs, trigrams
 from modeledge.preflight.trial import MOST, laid_out
 from modeledge.recipes.finetune import finetune
 from modeledge.recipes.pretrain import pretrain
-from modeledge.recipes.recipe import (
-    CorpusRecipe,
-    FinetuneRecipe,
-    FinetuneTrain,
-    ModelRecipe,
-    PretrainRecipe,
-    TokenizerRecipe,
-)
+from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain, ModelRecipe, PretrainRecipe
+from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
 from modeledge.records import Example, Piece, Prepared
 from modeledge.train import TrainConfig
 

@@ -35,8 +35,9 @@ from modeledge.objectives.mixture import MODES
 from modeledge.recipes.objectives import AIMS
 from modeledge.recipes.objectives.fits import ARCHITECTURES, PREFIX, fits, markdown
 from modeledge.recipes.pretrain import prepare_corpus, pretrain, ready
-from modeledge.recipes.recipe import CorpusRecipe, PretrainRecipe
+from modeledge.recipes.recipe import PretrainRecipe
 from modeledge.recipes.start import shape
+from modeledge.recipes.texts import CorpusRecipe
 from modeledge.records import Document
 from modeledge.seed import Noise
 from modeledge.train import StepRecord

@@ -21,9 +21,10 @@ from modeledge.recipes.build import build_shards, build_tokenizer
 from modeledge.recipes.folder import run_folder
 from modeledge.recipes.held import split_stream
 from modeledge.recipes.pretrain import pretrain
-from modeledge.recipes.recipe import CorpusRecipe, FinetuneRecipe, PretrainRecipe, TokenizerRecipe, absolute
+from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe, absolute
 from modeledge.recipes.resume import resume
 from modeledge.recipes.source import read
+from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
 from modeledge.recipes.vocabulary import given_tokenizer, make_tokenizer
 from modeledge.records import Document, Ledger
 from modeledge.tokens import Tokenizer

@@ -19,8 +19,9 @@ from modeledge.families import save_model
 from modeledge.metrics import METRICS
 from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import Shape, collate
-from modeledge.recipes.finetune import described, finetune, restored
+from modeledge.recipes.finetune import finetune
 from modeledge.recipes.recipe import FinetuneRecipe
+from modeledge.recipes.task_file import described, restored
 from modeledge.recipes.use import Model
 from modeledge.seed import Noise
 from modeledge.tasks import TASKS, Asked, Task, answers

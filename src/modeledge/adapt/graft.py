@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +21,21 @@ from torch.utils.hooks import RemovableHandle
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.model.linear import Joint
-from modeledge.model.sites import Site
+from modeledge.model.sites import KINDS, Site
 from modeledge.seed import Noise
 
+ROUTES: ContextVar[Routes | None] = ContextVar("which tokens each adapter reads", default=None)
+PLACES = (*KINDS, "feedforward")  # the maps, and a feed-forward as a whole
 PLACE = "grafts"  # the name of the child module that holds what is added to a map
 THIN = 128  # low-rank parts are one product up to this rank: most of a wider block-diagonal B would be zeros
+
+
+class Routes(Protocol):
+    """Who acts on which tokens, where not all of them are one adapter's (`adapt/route.py`)."""
+
+    def before(self, grafts: Grafts, x: Tensor) -> Tensor: ...
+
+    def after(self, grafts: Grafts, x: Tensor, y: Tensor) -> Tensor: ...
 
 
 class Added(nn.Module):
@@ -72,8 +83,8 @@ class Grafts(nn.ModuleDict):
 
     def of(self, adapter: str) -> list[tuple[Added, slice]]:
         """What an adapter has here, with the rows that it acts on."""
-        found = [(self[name], rows) for name, rows in self.rows.items() if name.startswith(f"{adapter}:")]
-        return [(added, rows) for added, rows in found if isinstance(added, Added)]
+        names = [name for kind in PLACES if (name := f"{adapter}:{kind}") in self.rows]  # a hundred others cost nothing
+        return [(added, self.rows[name]) for name in names if isinstance(added := self[name], Added)]
 
     def acting(self) -> Iterator[tuple[Added, slice]]:
         """What acts now, adapter by adapter, with the rows that it acts on."""
@@ -184,7 +195,9 @@ def prune(model: Backbone, adapter: str) -> None:
 def _before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     grafts = grafts_of(module)
     assert grafts is not None
-    x = args[0]
+    x, routes = args[0], ROUTES.get()
+    if routes is not None:
+        return (routes.before(grafts, x), *args[1:])
     for added, _ in grafts.acting():
         x = added.before(x)
     return (x, *args[1:])
@@ -194,14 +207,19 @@ class _After(Joint):
     """What acts on a map's output: that of one map, or of several that read the same and are computed as one."""
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], y: Tensor) -> Tensor:
-        grafts = grafts_of(module)
+        grafts, routes = grafts_of(module), ROUTES.get()
         assert grafts is not None
+        if routes is not None:
+            return routes.after(grafts, args[0], y)
         for adapter in grafts.active:
-            y = _joined(args[0], y, grafts.of(adapter))
+            y = joined(args[0], y, grafts.of(adapter))
         return y
 
     def together(self, modules: Sequence[nn.Module], x: Tensor, y: Tensor, sizes: Sequence[int]) -> Tensor:
-        held = [grafts_of(module) for module in modules]
+        held, routes = [grafts_of(module) for module in modules], ROUTES.get()
+        if routes is not None:
+            pieces = zip(held, torch.split(y, list(sizes), -1), strict=True)
+            return torch.cat([piece if g is None else routes.after(g, x, piece) for g, piece in pieces], -1)
         for adapter in dict.fromkeys(name for grafts in held if grafts is not None for name in grafts.active):
             parts, start = [], 0
             for grafts, size in zip(held, sizes, strict=True):
@@ -209,11 +227,11 @@ class _After(Joint):
                 for added, rows in grafts.of(adapter) if grafts is not None and acts else ():
                     parts.append((added, slice(start + rows.start, start + rows.stop)))
                 start += size
-            y = _joined(x, y, parts)
+            y = joined(x, y, parts)
         return y
 
 
-def _joined(x: Tensor, y: Tensor, parts: Sequence[tuple[Added, slice]]) -> Tensor:
+def joined(x: Tensor, y: Tensor, parts: Sequence[tuple[Added, slice]]) -> Tensor:
     """What one adapter makes of a map's output: cut at its rows and put together again, copied once."""
     if len(parts) == 1 and parts[0][1] == slice(0, y.shape[-1]):
         return parts[0][0](x, y)  # type: ignore[no-any-return]

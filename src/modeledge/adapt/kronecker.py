@@ -48,7 +48,7 @@ class Kronecker(Added):
         super().__init__()
         outputs, inputs = site.weight.shape
         (self.l, self.k), (self.m, self.n) = factors(outputs, factor), factors(inputs, factor)
-        self.scale = scale
+        self.scale, self.rank, self.both, self.bound = scale, rank, both, factor
         thin = both and rank < max(self.l, self.m) / 2
         self._hold("lokr_w1", self.l, self.m, rank if thin else None)
         self._hold("lokr_w2", self.k, self.n, rank if rank < max(self.k, self.n) / 2 else None)

@@ -19,7 +19,7 @@ from modeledge.cli import features, judge, strategies, study, tuned
 from modeledge.cli.check import Allow, NoCheck, Strict, check, gate_keys, lr_range, plan
 from modeledge.cli.corpus import dedup
 from modeledge.cli.judges import classifier_app, perplexity_app
-from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, opened
+from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, merge, opened
 from modeledge.cli.terminal import columns_of, progress, say, show_scores, strategy_of, write_report
 from modeledge.errors import IO_ERROR, ModeledgeError
 from modeledge.machine import calm_threads
@@ -37,7 +37,7 @@ app.add_typer(corpus_app, name="corpus")
 corpus_app.add_typer(classifier_app, name="classifier")
 corpus_app.add_typer(perplexity_app, name="perplexity")
 app.add_typer(tokenizer_app, name="tokenizer")
-for verb in (check, plan, lr_range, convert, embed, generate):
+for verb in (check, plan, lr_range, convert, merge, embed, generate):
     app.command()(verb)
 for room in (judge, study, features, strategies, tuned):
     for verb in room.VERBS:
@@ -103,7 +103,7 @@ def corpus_build(
     """Read, filter, de-duplicate, tokenize and pack files into token shards; print the ledger."""
     from modeledge.config import load_config
     from modeledge.recipes.build import build_shards
-    from modeledge.recipes.recipe import CorpusRecipe
+    from modeledge.recipes.texts import CorpusRecipe
 
     values = {"paths": list(paths), "text": text, "encoding": encoding, "format": format}
     values |= {"on_bad_record": on_bad_record}
@@ -130,7 +130,7 @@ def tokenizer_train(
     """Train a tokenizer on raw files; the same input gives the same bytes."""
     from modeledge.config import load_config
     from modeledge.recipes.build import build_tokenizer
-    from modeledge.recipes.recipe import CorpusRecipe, TokenizerRecipe
+    from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
 
     corpus = load_config(
         CorpusRecipe,
@@ -183,6 +183,7 @@ def finetune(
     strategy: Annotated[
         list[str] | None, typer.Option(help="A row of the strategies, e.g. probe or freeze:first=2; help draws them.")
     ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Fold an adapter in, and write the whole model.")] = False,
     epochs: float = 3.0,
     learning_rate: Annotated[float | None, typer.Option(help="By the width of the model, if none is given.")] = None,
     seed: int = 0,
@@ -208,7 +209,8 @@ def finetune(
         raise ModeledgeError("E-USAGE", "there are no rows to learn from", remedy="modeledge finetune MODEL DATA")
     values: dict[str, Any] = {
         "model": model, "data": data, "task": task, "epochs": epochs, "seed": seed,
-        "allow_leak": allow_leak, "train": {} if learning_rate is None else {"learning_rate": learning_rate},
+        "allow_leak": allow_leak, "merge": merge,
+        "train": {} if learning_rate is None else {"learning_rate": learning_rate},
         "strategies": [strategy_of(word) for word in strategy or ()],
     }  # fmt: skip
     more = {"text": text, "label": label, "pair": pair, "test": test, "revision": revision, "endpoint": endpoint}

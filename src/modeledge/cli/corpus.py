@@ -29,7 +29,7 @@ def dedup(
     """Keep each text once: exact and near duplicates, repeated lines, evaluation sets; say what stands for what."""
     from modeledge.config import load_config
     from modeledge.recipes.deduplicate import deduplicate
-    from modeledge.recipes.recipe import CorpusRecipe
+    from modeledge.recipes.texts import CorpusRecipe
 
     values: dict[str, Any] = {"paths": list(paths), "text": text, "format": format, "keep": keep}
     values |= {"processes": processes, "memory": memory}

@@ -47,6 +47,17 @@ def convert(
     say(f"model: {run(source, target, Wish(to, dtype, from_pickle, revision, endpoint), say)}")
 
 
+def merge(
+    source: Annotated[str, typer.Argument(help="A run that trained an adapter, or an adapter's folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A fresh folder.")],
+    base: Annotated[str | None, typer.Option(help="Where its base lies now; as the adapter says, without.")] = None,
+) -> None:
+    """Fold an adapter into its base, and write the whole model."""
+    from modeledge.recipes.adapters.fold import merge as run
+
+    say(f"model: {run(source, out, base=base, say=say)}")
+
+
 def embed(
     model: ModelFolder,
     data: str,

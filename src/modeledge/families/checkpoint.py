@@ -29,12 +29,12 @@ from modeledge.families.folder import (
 )
 from modeledge.families.heads import described
 from modeledge.families.keys import INERT
+from modeledge.families.modules import module_names, module_rows
 from modeledge.families.native import BEGINS
 from modeledge.families.rules import (
     Rule,
     allowed,
     carried,
-    module_names,
     needed,
     same_bits,
     write_tensors,
@@ -225,11 +225,15 @@ def cast_to(
 def remember(model: Transformer, origin: Origin, family: Family, rules: Sequence[Rule]) -> None:
     """Leave on the model where it came from, and what its modules are called there (for adapters in PEFT's format)."""
     vars(model)["origin"] = origin
-    bare = "" if origin.heads else family.prefix
+    name_modules(model, family, origin.heads, rules)
+
+
+def name_modules(model: Transformer, family: Family, heads: Mapping[str, Head], rules: Sequence[Rule]) -> None:
+    """Tell a model what its modules are called in the class that these heads make, and where their rows lie there."""
+    bare = "" if heads else family.prefix
     found = module_names(rules).items()
-    model.hf_names = {
-        path: (family.called(origin.heads, name).removeprefix(bare), turned) for path, (name, turned) in found
-    }
+    model.hf_names = {path: (family.called(heads, name).removeprefix(bare), turned) for path, (name, turned) in found}
+    model.hf_laid = module_rows(rules)
 
 
 def start_of(model: Backbone) -> int | None:

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from modeledge.errors import ModeledgeError
+from modeledge.model.sites import Laid
 
 Tensors: TypeAlias = Mapping[str, Tensor]
 
@@ -83,6 +85,11 @@ class Split:
     def modules(self) -> dict[str, tuple[str, bool]]:
         return _modules(self.theirs, self.ours, transposed=self.transposed)
 
+    def laid(self) -> dict[str, Laid]:
+        """Where the rows of each of ours lie in theirs."""
+        starts = accumulate((0, *self.sizes[:-1]))
+        return {name: Laid(start, of=sum(self.sizes)) for name, start in zip(self.ours, starts, strict=True)}
+
 
 @dataclass(frozen=True)
 class Interleave:
@@ -108,6 +115,11 @@ class Interleave:
 
     def modules(self) -> dict[str, tuple[str, bool]]:
         return _modules(self.theirs, self.ours, transposed=False)
+
+    def laid(self) -> dict[str, Laid]:
+        """Where the rows of each of ours lie in theirs."""
+        pieces = len(self.ours)
+        return {name: Laid(0, self.groups, pieces, number) for number, name in enumerate(self.ours)}
 
 
 @dataclass(frozen=True)
@@ -216,6 +228,11 @@ def names_of(rule: Rule) -> tuple[str, ...]:
     return rule.theirs if isinstance(rule, Join) else (rule.theirs,)
 
 
+def ours_of(rule: Moving) -> tuple[str, ...]:
+    """Our names that a rule makes."""
+    return rule.ours if isinstance(rule.ours, tuple) else (rule.ours,)
+
+
 def allowed(rules: Sequence[Rule]) -> frozenset[str]:
     """All of their names that the rules know."""
     return frozenset(name for rule in rules for name in ((rule.copy,) if isinstance(rule, Tie) else names_of(rule)))
@@ -255,15 +272,6 @@ def write_tensors(rules: Sequence[Rule], ours: Tensors, *, kept: Tensors, copies
         elif isinstance(rule, Tie) and rule.copy in copies:
             theirs[rule.copy] = theirs[rule.theirs].clone()
     return theirs
-
-
-def module_names(rules: Sequence[Rule]) -> dict[str, tuple[str, bool]]:
-    """Our module's path → (its name in their model, transposed?): what `Site` and the PEFT format ask for."""
-    found: dict[str, tuple[str, bool]] = {}
-    for rule in rules:
-        if isinstance(rule, MOVING):
-            found |= rule.modules()
-    return found
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:

@@ -38,7 +38,8 @@ def reading_both_ways(model: Transformer) -> Transformer:
         turned = Transformer(shape_both_ways(model.config))
     heads, model.heads = model.heads, torch.nn.ModuleDict()
     turned.load_state_dict(model.state_dict(), assign=True)
-    turned.heads, turned.compute, turned.hf_names = heads, model.compute, model.hf_names
+    turned.heads, turned.compute = heads, model.compute
+    turned.hf_names, turned.hf_laid = model.hf_names, model.hf_laid
     return turned.train(model.training)
 
 

@@ -20,7 +20,7 @@ from modeledge.model.lead import Leads, Led
 from modeledge.model.linear import Linear, build_norm
 from modeledge.model.parts import Part, Parts
 from modeledge.model.pattern import Marks
-from modeledge.model.sites import Site, find_sites
+from modeledge.model.sites import Laid, Site, find_sites
 from modeledge.seed import Noise
 
 
@@ -52,6 +52,7 @@ class Transformer(Backbone):
         self.config = config
         self.compute = torch.float32
         self.hf_names: dict[str, tuple[str, bool]] = {}
+        self.hf_laid: dict[str, Laid] = {}
         stack, embed, width = config.stack, config.embed, config.width
         inner = width
         self.types = self.embed_norm = self.project = self.patches = self.target_tokens = self.target_norm = None
@@ -162,8 +163,9 @@ class Transformer(Backbone):
             return super().layers_of(batch)
         assert batch.source is not None, "an encoder reads a source"
         layers: list[Tensor] = []
-        self._below(batch.source, Draw.current(self.training).at("source"), layers)
-        return tuple(layers)
+        led = self.leads.before(batch, batch.source, first=True)
+        self._below(led, Draw.current(self.training).at("source"), layers)
+        return tuple(led.back(x) for x in layers)
 
     @property
     def cuts(self) -> bool:
@@ -226,7 +228,7 @@ class Transformer(Backbone):
 
     def sites(self, kind: str) -> Sequence[Site]:
         """Where an adapter of this kind may act: see `modeledge.model.sites`."""
-        return find_sites(self, kind, self.hf_names)
+        return find_sites(self, kind, self.hf_names, self.hf_laid)
 
     def checkpoint_blocks(self, on: bool = True) -> None:
         """Recompute each block in the backward pass instead of holding its inner states."""

@@ -9,8 +9,9 @@ from modeledge.corpus.pipeline import build_corpus
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.continued import building
-from modeledge.recipes.recipe import CorpusRecipe, PretrainRecipe, TokenizerRecipe
+from modeledge.recipes.recipe import PretrainRecipe
 from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
+from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
 from modeledge.recipes.vocabulary import make_tokenizer
 from modeledge.records import Ledger
 from modeledge.tokens import Tokenizer

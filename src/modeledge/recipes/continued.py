@@ -17,8 +17,9 @@ from modeledge.errors import ModeledgeError
 from modeledge.model.transformer import Transformer
 from modeledge.model.vocabulary import extend_vocabulary
 from modeledge.recipes.cleaning import cleaning_of
-from modeledge.recipes.recipe import CorpusRecipe, PretrainRecipe
+from modeledge.recipes.recipe import PretrainRecipe
 from modeledge.recipes.source import read, report_ledger, watch_specials
+from modeledge.recipes.texts import CorpusRecipe
 from modeledge.records import Ledger
 from modeledge.tokens import Tokenizer
 from modeledge.tokens.extend import replaced

@@ -14,8 +14,8 @@ from modeledge.errors import printable
 from modeledge.files import committed_folder, write_json
 from modeledge.recipes.build import fresh
 from modeledge.recipes.continued import building
-from modeledge.recipes.recipe import CorpusRecipe
 from modeledge.recipes.source import read, report_ledger
+from modeledge.recipes.texts import CorpusRecipe
 from modeledge.records import Document, Ledger
 
 DOCUMENTS, OVERLAP = "documents.jsonl", "overlap.json"

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from modeledge import files
+from modeledge.adapt.strategy import Strategy
 from modeledge.config import to_toml
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError, nearest
@@ -20,8 +21,9 @@ from modeledge.families import start_of
 from modeledge.families.own import inherited, own_head
 from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
-from modeledge.model.linear import Linear
 from modeledge.objectives import Step
+from modeledge.recipes.adapters.digest import Base
+from modeledge.recipes.adapters.run import Beside, base_for, check_writable, finish_adapter
 from modeledge.recipes.benchmark import stated
 from modeledge.recipes.card import Card, base_of
 from modeledge.recipes.cost import watch, write_costs
@@ -36,10 +38,10 @@ from modeledge.recipes.reshaped import reshaped, tell
 from modeledge.recipes.rows import Parts, Rows, split_rows, task_named
 from modeledge.recipes.scratch import check_preset, starting_model
 from modeledge.recipes.strategy import make_strategy, worded
+from modeledge.recipes.task_file import TASK_FILE, described
 from modeledge.records import Example
 from modeledge.seed import Noise
 from modeledge.tasks import (
-    TASKS,
     Answer,
     Asked,
     Task,
@@ -51,14 +53,14 @@ from modeledge.tokens import Tokenizer
 from modeledge.train import Judge, Session, Trainer
 from modeledge.train.session import Listener, write_environment
 
-TASK_FILE = "task.json"
 ANSWERS = "answers.json"
 
 
 @dataclass(frozen=True)
 class Opened:
     """A model with its task and the examples of all parts. `source` is where it was fetched from, `base` what a card
-    says of the model that a run starts from, `before` the heads that this came with."""
+    says of the model that a run starts from, `before` the heads that this came with; `adapts` the base, where an
+    adapter alone is written."""
 
     tokenizer: Tokenizer
     model: Backbone
@@ -69,6 +71,7 @@ class Opened:
     source: Mapping[str, str]
     base: Mapping[str, str]
     before: Mapping[str, nn.Module]
+    adapts: Base | None
 
 
 @dataclass(frozen=True)
@@ -118,9 +121,8 @@ def finetune(
         session.run(listeners)
         session.conclude()
         write_costs(trainer, folder, len(ready.examples))
-        for strategy in trainer.strategies:
-            if strategy.mergeable:
-                strategy.merge(model)
+        if ready.adapts is None:
+            merge_all(trainer.strategies, model)
         task.finish(model)
         for line in task.tune(answers(task, model, ready.chosen), ready.chosen) if ready.chosen else ():
             say(line)
@@ -137,7 +139,10 @@ def finetune(
         files.write_json(folder / ANSWERS, answered(task, told, ready.held))
         card = card_of(recipe, ready.base, results, task.card)
         words, beside = words_of(task, model), {TASK_FILE: described(task)}
-        finish(model, tokenizer, folder / "model", recipe.family, beside, card, words)
+        if ready.adapts is None:
+            finish(model, tokenizer, folder / "model", recipe.family, beside, card, words)
+        else:
+            finish_adapter(model, tokenizer, folder / "model", Beside(ready.adapts, recipe.family, beside, card))
         return results
 
 
@@ -151,6 +156,7 @@ def opened(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[st
         model = reshaped(model, bidirectional=recipe.bidirectional, decoder=recipe.decoder, seed=recipe.seed)
         tell(model, recipe.family, say)
     before = dict(model.heads)
+    adapts = base_for(recipe, model, found)
     task = make_task(recipe, parts.train, tokenizer, model, say)
     task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
     if task.needs_validation and not parts.validation:
@@ -163,7 +169,7 @@ def opened(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[st
     say(f"{len(parts.train)} training rows{windows} ({fits}){more}, {len(parts.test)} test rows")
     for remark in task.remarks(examples):
         say(f"training rows: {remark}")
-    return Opened(tokenizer, model, task, examples, chosen, held, found.source, base, before)
+    return Opened(tokenizer, model, task, examples, chosen, held, found.source, base, before, adapts)
 
 
 def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[str], None]) -> Ready:
@@ -172,7 +178,17 @@ def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable
     announce(begun.model, begun.task.objective.heads, recipe.family, say)
     trainer = build_trainer(recipe, begun.model, begun.task, begun.examples, begun.chosen)
     say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
+    if begun.adapts is not None:
+        check_writable(begun.model, begun.adapts, recipe.family)
+        say("the adapter alone will be written, and opened on its base (merge = true writes the whole model)")
     return Ready(**vars(begun), folder=found.folder, trainer=trainer, said=said_beside(found.folder / TASK_FILE))
+
+
+def merge_all(strategies: Sequence[Strategy], model: Backbone) -> None:
+    """Fold what strategies added into the plain weights; adapters in the other order than they were added."""
+    for strategy in reversed(strategies):
+        if strategy.mergeable:
+            strategy.merge(model)
 
 
 def card_of(recipe: FinetuneRecipe, base: Mapping[str, str], results: Mapping[str, Any], task: str) -> Card:
@@ -266,29 +282,3 @@ def answered(task: Task, told: Sequence[Answer], held: Sequence[Example]) -> lis
         else:
             same["metrics"].append(name)
     return found
-
-
-def described(task: Task) -> dict[str, Any]:
-    """What `predict` must know beside the weights: the row of `TASKS`, and what the task says of itself."""
-    return {"task": task.kind, **task.described()}
-
-
-def restored(said: Mapping[str, Any], tokenizer: Tokenizer, model: Backbone) -> Task:
-    """The inverse of `described`; a task that this version does not know is `E-CONFIG-VALUE`."""
-    kind = said.get("task", "label")
-    found = next((task for task in TASKS.values() if task.kind == kind), None)
-    if found is None:
-        remedy = nearest(str(kind), TASKS)
-        raise ModeledgeError("E-CONFIG-VALUE", f"there is no task {kind!r}", where=TASK_FILE, remedy=remedy)
-    length = said.get("length", 1)
-    if isinstance(length, bool) or not isinstance(length, int):
-        raise ModeledgeError("E-CONFIG-VALUE", f"length is {length!r}, not a number of tokens", where=TASK_FILE)
-    task = found.restored(said, tokenizer, model.config)
-    for name, head in task.objective.heads.items():
-        last = getattr(model.heads[name], "output", None) if name in model.heads else None
-        ours, theirs = getattr(head, "outputs", None), last.weight.shape[0] if isinstance(last, Linear) else None
-        if None not in (ours, theirs) and ours != theirs:
-            what, why = f"it names {ours} classes", f"the model's head {name!r} scores {theirs}"
-            remedy = "take the file that was written with the weights"
-            raise ModeledgeError("E-CONFIG-VALUE", what, where=TASK_FILE, why=why, remedy=remedy)
-    return task

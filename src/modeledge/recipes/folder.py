@@ -16,15 +16,16 @@ from modeledge.families.folder import check_folder
 
 RECIPE = "run.toml"
 RESUMABLE = ("pretrain", "finetune", "multitask", "stages", "study")
+SAYS = ("config.json", "adapter_config.json")  # one of them lies in every folder of a model, or of an adapter
 
 
 def model_folder(path: str | Path) -> Path:
-    """The model folder at a path, or inside the run folder at that path.
+    """The folder of a model or an adapter at a path, or inside the run folder at that path.
 
     Raises `E-NO-FILE`, and `E-UNSAFE-FORMAT` where there is only a pickle.
     """
     for folder in (Path(path) / "model", Path(path)):
-        if (folder / "config.json").is_file():
+        if any((folder / name).is_file() for name in SAYS):
             return folder
     check_folder(Path(path))
     remedy = "name a folder with config.json and model.safetensors, or a finished run"
@@ -42,7 +43,7 @@ def kind_of(folder: Path) -> str:
 
 def finished(folder: Path) -> bool:
     """Is the run done? Its model comes last, whole or not at all."""
-    return (folder / "model" / "config.json").is_file()
+    return any((folder / "model" / name).is_file() for name in SAYS)
 
 
 def _trained(folder: Path) -> bool:

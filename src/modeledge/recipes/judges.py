@@ -13,8 +13,8 @@ from modeledge.corpus.quality.classifier import Classifier, train_classifier
 from modeledge.corpus.quality.ngram import NgramModel, train_ngrams
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.build import fresh
-from modeledge.recipes.recipe import CorpusRecipe
 from modeledge.recipes.source import read, report_ledger
+from modeledge.recipes.texts import CorpusRecipe
 from modeledge.records import Ledger
 from modeledge.seed import Noise
 

@@ -36,7 +36,7 @@ from modeledge.objectives.shared import BETWEEN, Shared, seen
 from modeledge.recipes.benchmark import stated
 from modeledge.recipes.card import Card, base_of
 from modeledge.recipes.conflicts import Conflicts
-from modeledge.recipes.finetune import TASK_FILE, described, make_task, marks
+from modeledge.recipes.finetune import make_task, marks
 from modeledge.recipes.folder import run_folder
 from modeledge.recipes.heads import settle, words_of
 from modeledge.recipes.hub import find_model, remember_source
@@ -46,6 +46,7 @@ from modeledge.recipes.recipe import FinetuneRecipe, absolute
 from modeledge.recipes.rows import Parts, split_rows
 from modeledge.recipes.several import MultitaskRecipe, TaskRecipe
 from modeledge.recipes.strategy import make_strategy
+from modeledge.recipes.task_file import TASK_FILE, described
 from modeledge.records import Example
 from modeledge.seed import Noise
 from modeledge.tasks import Task, answers

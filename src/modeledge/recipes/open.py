@@ -15,7 +15,16 @@ from modeledge.model.transformer import Transformer
 
 
 def open_model(folder: Path, say: Callable[[str], None] = print) -> Backbone:
-    """The model of a folder. One without a page here is read by transformers and wrapped (docs/decisions/0008).
+    """The model of a folder (see `open_plain`), or that of an adapter: its base with the adapter on it."""
+    from modeledge.recipes.adapters.open import open_adapted
+    from modeledge.recipes.adapters.pair import is_adapter
+
+    return open_adapted(folder, say) if is_adapter(folder) else open_plain(folder, say)
+
+
+def open_plain(folder: Path, say: Callable[[str], None] = print) -> Backbone:
+    """The model of a folder of weights. One without a page here is read by transformers and wrapped
+    (docs/decisions/0008).
 
     Raises what `load_model` and `HuggingFaceModel.load` raise; without the extra `E-EXTRA`, and `E-FAMILY` for an
     architecture that neither knows.
@@ -44,7 +53,7 @@ def renewed(model: Backbone, seed: int) -> Transformer:
         what = "the weights of a wrapped model cannot be drawn anew"
         raise ModeledgeError("E-USAGE", what, where="fresh", remedy="start from a folder of one of the families here")
     fresh, origin = Transformer(model.config, seed=seed), origin_of(model)
-    fresh.hf_names = model.hf_names
+    fresh.hf_names, fresh.hf_laid = model.hf_names, model.hf_laid
     if origin is not None:
         vars(fresh)["origin"] = replace(origin, kept={}, source={})  # how it is said, without any of its weights
     return fresh

@@ -21,8 +21,9 @@ from modeledge.recipes.folder import run_folder
 from modeledge.recipes.grid import QUICK, WHOLE, classical, gains, neural
 from modeledge.recipes.objectives import CausalAim, MaskedAim
 from modeledge.recipes.pretrain import build_trainer, pretrain
-from modeledge.recipes.recipe import CorpusRecipe, ModelRecipe, PretrainRecipe, TokenizerRecipe
+from modeledge.recipes.recipe import ModelRecipe, PretrainRecipe
 from modeledge.recipes.scripture import write_documents
+from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
 from modeledge.recipes.use import held_out_loss
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer

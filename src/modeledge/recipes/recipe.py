@@ -13,49 +13,14 @@ from pydantic import Field, model_validator
 
 from modeledge.config import Settings
 from modeledge.model.reshape import Decoder
-from modeledge.recipes.cleaning import AgainstRecipe, CleaningRecipe
 from modeledge.recipes.curriculum import CurriculumRecipe
 from modeledge.recipes.features.recipe import FeaturesRecipe
 from modeledge.recipes.objectives import CausalAim, ObjectiveRecipe
-from modeledge.tokens.sentinels import sentinel_names
+from modeledge.recipes.texts import CorpusRecipe, ReplayRecipe, TokenizerRecipe, absolute_path, placed
 from modeledge.train.config import TrainConfig
 
 MEMORY = "rows from memory"  # what stands in the place of a data file where rows came as Python values
 PRESET = "preset:"  # how a `model` begins that is no folder: fresh weights of a shape by name
-
-
-class CorpusRecipe(CleaningRecipe):
-    """Raw files, or shards built before. See `ReadConfig` for the fields that say how files are read.
-
-    A `.txt` file is one document; `split` makes each paragraph or line of it one. `filters` and `stages` are rows of
-    the tables of `corpus.filter`, with their fields; of what filters drop, `dropped` documents for each reason stay
-    readable. `channels` are kept of each token beside those that the objective asks for ("words", "sentences",
-    "salient"): for shards that others will train on.
-    """
-
-    paths: tuple[str, ...] = ()
-    shards: str | None = None
-    format: Literal["auto", "txt", "jsonl", "json", "csv", "tsv", "parquet"] = "auto"
-    text: str = "text"
-    id: str | None = None
-    split: Literal["file", "paragraph", "line"] = "file"
-    encoding: str = "utf-8"
-    delimiter: str | None = None
-    on_bad_record: Literal["error", "quarantine"] = "quarantine"
-    bad_limit: float = Field(default=0.001, ge=0, le=1)
-    max_record_bytes: int = Field(default=100_000_000, ge=1)
-    max_expansion: float = Field(default=200.0, gt=0)
-    allow_partial: bool = False
-    filters: dict[str, Any] = Field(default_factory=lambda: {"empty": True})
-    stages: dict[str, Any] = Field(default_factory=lambda: {"nfc": True})
-    dropped: int = Field(default=20, ge=0)
-    channels: tuple[str, ...] = ()
-
-
-class ReplayRecipe(CorpusRecipe):
-    """General text beside the corpus: of all examples `share` come from here."""
-
-    share: float = Field(default=0.1, gt=0, lt=1)
 
 
 class SamplesRecipe(Settings):
@@ -69,32 +34,6 @@ class SamplesRecipe(Settings):
     count: int = Field(default=3, ge=1)
     tokens: int = Field(default=32, ge=1)
     temperature: float = Field(default=0.0, ge=0)
-
-
-class TokenizerRecipe(Settings):
-    """A tokenizer to be trained, or a `path` to one.
-
-    `sentinels` is how many tokens like `<extra_id_0>` it reserves; left out, as many as the objective asks for. `extra`
-    are special tokens beside those that the objective asks for: what later runs with this tokenizer will need. `extend`
-    adds so many pieces of the corpus to a given one, each seen `min_frequency` times: see `tokens/extend.py`.
-    """
-
-    path: str | None = None
-    extend: int | None = Field(default=None, ge=1)
-    kind: Literal["bpe", "wordpiece", "unigram"] = "bpe"
-    vocab_size: int = Field(default=8192, ge=2)
-    min_frequency: int = Field(default=2, ge=1)
-    lowercase: bool = False
-    sentinels: int | None = Field(default=None, ge=0, le=10_000)
-    extra: tuple[str, ...] = ()
-
-    def reserving(self, names: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """The special tokens without a role of a tokenizer to be trained: `names`, with as many sentinels among them as
-        are asked for, and `extra`."""
-        if self.sentinels is not None:
-            every = sentinel_names(max(self.sentinels, len(names)))
-            names = (*every[: self.sentinels], *(name for name in names if name not in every))
-        return tuple(dict.fromkeys((*names, *self.extra)))
 
 
 class ModelRecipe(Settings):
@@ -191,6 +130,8 @@ class FinetuneRecipe(Checked):
     model's own class has, unless options ask for another. `bidirectional` and `decoder` are as in `ModelRecipe`. The
     first `mark_train` training rows are marked at the end too: how far ahead they are is over-fitting.
     With `features` nothing is trained: a classical head is fitted on the states of the body as it is.
+    What an adapter learned is written alone, and opened on `model`; with `merge` the whole model is written, the
+    adapter folded into its weights.
     A `model` "preset:NAME" is fresh weights of that shape, with a `tokenizer` that is trained on the training rows.
     """
 
@@ -219,6 +160,7 @@ class FinetuneRecipe(Checked):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     strategies: tuple[StrategyRecipe, ...] = ()
     features: FeaturesRecipe | None = None
+    merge: bool = False
     epochs: float = Field(default=3.0, gt=0)
     train: FinetuneTrain = FinetuneTrain()
     mark_train: int = Field(default=0, ge=0)
@@ -265,54 +207,27 @@ R = TypeVar("R", PretrainRecipe, FinetuneRecipe)
 def absolute(recipe: R) -> R:
     """The recipe with its paths made absolute: what `run.toml` keeps, so that a run can go on from any folder."""
     if isinstance(recipe, FinetuneRecipe):
-        data = recipe.data if recipe.data == MEMORY else _absolute(recipe.data)
+        data = recipe.data if recipe.data == MEMORY else absolute_path(recipe.data)
         return recipe.model_copy(
             update={
                 "model": recipe.model if recipe.preset is not None else _named(recipe.model),
-                "tokenizer": recipe.tokenizer.model_copy(update={"path": _absolute(recipe.tokenizer.path)}),
+                "tokenizer": recipe.tokenizer.model_copy(update={"path": absolute_path(recipe.tokenizer.path)}),
                 "data": data,
-                "test": recipe.test if recipe.test == MEMORY else _absolute(recipe.test),
-                "validation": _absolute(recipe.validation),
+                "test": recipe.test if recipe.test == MEMORY else absolute_path(recipe.test),
+                "validation": absolute_path(recipe.validation),
                 "features": recipe.features and recipe.features.absolute(),
             }
         )
     return recipe.model_copy(
         update={
-            "corpus": _placed(recipe.corpus),
-            "replay": None if recipe.replay is None else _placed(recipe.replay),
-            "tokenizer": recipe.tokenizer.model_copy(update={"path": _absolute(recipe.tokenizer.path)}),
+            "corpus": placed(recipe.corpus),
+            "replay": None if recipe.replay is None else placed(recipe.replay),
+            "tokenizer": recipe.tokenizer.model_copy(update={"path": absolute_path(recipe.tokenizer.path)}),
             "model": recipe.model.model_copy(update={"start": _named(recipe.model.start)}),
         }
     )
 
 
-C = TypeVar("C", bound=CorpusRecipe)
-
-
-def _placed(corpus: C) -> C:
-    """A corpus with its paths made absolute."""
-    paths = tuple(os.path.abspath(path) for path in corpus.paths)
-    filters = {name: _fields_placed(value) for name, value in corpus.filters.items()}
-    update: dict[str, Any] = {"paths": paths, "shards": _absolute(corpus.shards), "filters": filters}
-    if corpus.against is not None:
-        against = tuple(os.path.abspath(path) for path in corpus.against.paths)
-        update["against"] = AgainstRecipe(**{**corpus.against.model_dump(), "paths": against})
-    return corpus.model_copy(update=update)
-
-
-def _fields_placed(value: Any) -> Any:
-    """The fields of a filter, those that name a folder or a file made absolute."""
-    if not isinstance(value, dict):
-        return value
-    named = {"model", "bad_words_file"} & value.keys()
-    return value | {name: _absolute(value[name]) for name in named if isinstance(value[name], str)}
-
-
 def _named(model: str | None) -> str | None:
     """A model's path made absolute; a name on a hub stays one."""
-    return model if model is not None and is_name(model) else _absolute(model)
-
-
-def _absolute(path: str | None) -> str | None:
-    """A path made absolute; an address on a hub stays one."""
-    return os.path.abspath(path) if path and not path.startswith("hf://") else path
+    return model if model is not None and is_name(model) else absolute_path(model)

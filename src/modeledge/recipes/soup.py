@@ -26,12 +26,12 @@ from modeledge.errors import ModeledgeError
 from modeledge.metrics import METRICS
 from modeledge.recipes.build import fresh
 from modeledge.recipes.card import Card
-from modeledge.recipes.finetune import TASK_FILE, described
 from modeledge.recipes.folder import model_folder
 from modeledge.recipes.heads import words_of
 from modeledge.recipes.mistakes import check_same
 from modeledge.recipes.open import open_model
 from modeledge.recipes.pretrain import finish
+from modeledge.recipes.task_file import TASK_FILE, described
 from modeledge.recipes.use import Model
 from modeledge.records import Example
 from modeledge.tasks import answers

@@ -9,7 +9,7 @@ from typing import Any
 
 from modeledge.corpus.read import ReadConfig, read_documents
 from modeledge.errors import ModeledgeError
-from modeledge.recipes.recipe import CorpusRecipe
+from modeledge.recipes.texts import CorpusRecipe
 from modeledge.records import Document, Ledger
 from modeledge.tokens import Tokenizer
 

@@ -22,9 +22,10 @@ from modeledge.model.backbone import Backbone
 from modeledge.model.heads import Pool, pooled
 from modeledge.objectives import Objective, Shape, Step, collate, prepared
 from modeledge.recipes.asked import GUESSED, Laid, asked_rows
-from modeledge.recipes.finetune import TASK_FILE, marks, restored
+from modeledge.recipes.finetune import marks
 from modeledge.recipes.folder import model_folder
 from modeledge.recipes.open import open_model
+from modeledge.recipes.task_file import TASK_FILE, restored
 from modeledge.recipes.writing import way_of
 from modeledge.records import Example, FloatArray, Prepared
 from modeledge.seed import Noise

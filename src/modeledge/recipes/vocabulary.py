@@ -8,8 +8,9 @@ from modeledge.corpus.pipeline import kept_documents
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.continued import building
 from modeledge.recipes.hub import find_model
-from modeledge.recipes.recipe import PretrainRecipe, TokenizerRecipe
+from modeledge.recipes.recipe import PretrainRecipe
 from modeledge.recipes.source import read
+from modeledge.recipes.texts import TokenizerRecipe
 from modeledge.records import Document, Ledger
 from modeledge.tokens import Tokenizer, train_tokenizer
 from modeledge.tokens.extend import extended

@@ -20,7 +20,7 @@ from modeledge.config.check import merged
 from modeledge.config.read import load_values
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.recipes.compare.unfold import unfolded
-from modeledge.recipes.recipe import CorpusRecipe, TokenizerRecipe
+from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
 
 PLACE = "{data}"  # in a path of a study: the folder that `data` names
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

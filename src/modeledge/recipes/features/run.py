@@ -24,12 +24,13 @@ from modeledge.recipes.features.body import Body, facts, told_of
 from modeledge.recipes.features.cache import StateCache
 from modeledge.recipes.features.recipe import FeaturesRecipe
 from modeledge.recipes.features.space import candidates, look_of
-from modeledge.recipes.finetune import ANSWERS, TASK_FILE, Opened, answered, card_of, described, marks
+from modeledge.recipes.finetune import ANSWERS, Opened, answered, card_of, marks
 from modeledge.recipes.gate import guard, view_of_rows
 from modeledge.recipes.heads import settle
 from modeledge.recipes.pretrain import finish
 from modeledge.recipes.recipe import FinetuneRecipe
 from modeledge.recipes.rows import Parts
+from modeledge.recipes.task_file import TASK_FILE, described
 from modeledge.tasks import Answer, Task
 from modeledge.tasks.featured import PRECISIONS, body_digest, labels_of
 from modeledge.tasks.states import check_task, group_keys, layers_in

@@ -1,0 +1,60 @@
+"""Several LoRAs added up into one: Σ wᵢ sᵢ Bᵢ Aᵢ is a low-rank change again.
+
+Side by side, A = [A₁; A₂; …] and B = [w₁ s₁ B₁, w₂ s₂ B₂, …], the sum is exact, and its rank the sum of the ranks. Cut
+to a rank, it is the nearest matrix of that rank (Eckart and Young 1936), by a singular value decomposition that is made
+of the thin factors alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from modeledge.adapt.graft import Added, activate, added_by, graft
+from modeledge.adapt.lora import LowRank
+from modeledge.errors import ModeledgeError
+from modeledge.model.backbone import Backbone
+
+
+def blend(model: Backbone, name: str, weights: Mapping[str, float], *, rank: int | None = None) -> None:
+    """Add the LoRAs that are on a model, each times its weight, up into a new one, `name`, which then acts alone.
+
+    Without `rank` the sum is exact; with it each map's is the nearest of that rank. Sites that one of them lacks get
+    what the others say. An adapter that is not there is `E-SITE`, one that is no LoRA `E-ADAPTER`.
+    """
+    held: dict[str, list[tuple[LowRank, float]]] = {}
+    for adapter, weight in weights.items():
+        found = list(added_by(model, adapter))
+        if not found:
+            raise ModeledgeError("E-SITE", f"there is no adapter {adapter!r}")
+        for added in found:
+            if type(added) is not LowRank:
+                what = f"{adapter!r} is a {type(added).__name__}: only LoRAs add up"
+                raise ModeledgeError("E-ADAPTER", what, remedy="merge each into the weights in its turn")
+            held.setdefault(added.site.name, []).append((added, weight))
+    made: list[Added] = []
+    for parts in held.values():
+        a = torch.cat([low.lora_A.detach() for low, _ in parts])
+        b = torch.cat([weight * low.scale * low.lora_B.detach() for low, weight in parts], 1)
+        a, b = (a, b) if rank is None else cut(a, b, rank)
+        site = parts[0][0].site
+        low = LowRank(site, len(a), 1.0)
+        low.site = site
+        with torch.no_grad():
+            low.lora_A.copy_(a)
+            low.lora_B.copy_(b)
+        made.append(low)
+    for low_ in made:
+        graft(low_.site, name, low_)
+    activate(model, [name])
+
+
+def cut(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """The best A and B of a rank for b a; the singular values are shared between the two."""
+    left, upper = torch.linalg.qr(b)
+    right, lower = torch.linalg.qr(a.T)
+    u, s, v = torch.linalg.svd(upper @ lower.T)
+    root = s[:rank].sqrt()
+    return (root[:, None] * v[:rank]) @ right.T, left @ (u[:, :rank] * root)

@@ -1,0 +1,154 @@
+"""An adapter's folder in, a model out: its base, with the heads that were saved and the adapter beside its maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from modeledge.adapt.peft import PAGES, PREFIX, read_adapter
+from modeledge.adapt.peft.config import type_of
+from modeledge.adapt.peft.maps import all_maps
+from modeledge.errors import ModeledgeError
+from modeledge.families.fill import listing
+from modeledge.families.heads import described, heads_from_plain
+from modeledge.families.own import inherited, own_head
+from modeledge.families.partial import named
+from modeledge.model.backbone import Backbone
+from modeledge.model.heads import Head
+from modeledge.recipes.adapters.digest import Base, base_from, check_base, find_base
+from modeledge.recipes.adapters.pair import Pair, is_adapter, read_pair
+from modeledge.recipes.hub import find_model
+from modeledge.recipes.open import open_plain
+from modeledge.recipes.recipe import is_name
+from modeledge.seed import Noise
+
+DEFAULT = "default"
+OWN = {"SEQ_CLS": "class", "TOKEN_CLS": "tags", "QUESTION_ANS": "span"}  # task_type → our head
+
+
+def open_adapted(
+    folder: Path, say: Callable[[str], None] = print, *, base: str | Path | None = None, adapter: str = DEFAULT
+) -> Backbone:
+    """The model of an adapter's folder. `base` says where its base lies now.
+
+    Raises `E-BASE` where the base is gone or another one, `E-ADAPTER` for a method that is not known here, `E-KEYS` for
+    tensors that are missing or left over, and what reading the files raises.
+    """
+    pair = read_pair(folder)
+    type_of(pair.said, PAGES)
+    revision = pair.said.get("revision")
+    source, there = find_base(
+        folder,
+        pair.said.get("base_model_name_or_path"),
+        base,
+        lambda name: find_model(name, revision if isinstance(revision, str) and is_name(name) else None).folder,
+    )
+    if is_adapter(there):
+        what = f"its base {source} is an adapter itself"
+        raise ModeledgeError("E-BASE", what, where=str(folder), remedy=f"modeledge merge {source} --out FOLDER first")
+    model = open_plain(there, say)
+    check(model, pair, source, folder, say)
+    put_on(model, pair, adapter)
+    return model
+
+
+def check(
+    model: Backbone, pair: Pair, source: str, folder: Path, say: Callable[[str], None], *, base: Base | None = None
+) -> None:
+    """Is this model, or the `base` that it was hashed as, the base of the adapter, weight by weight? Another library's
+    file does not say, and that is told."""
+    if pair.notes:
+        check_base(base or base_from(model, source), pair.notes["base"], folder)
+    else:
+        say(f"the adapter names its base, {source}, and no hash of its weights: it is taken by its name")
+
+
+def put_on(model: Backbone, pair: Pair, adapter: str, *, still: bool = False) -> None:
+    """Give a model the heads and other weights of an adapter's files, and put the adapter beside its maps. With `still`
+    the weights of its body must stay (`E-ADAPTER`)."""
+    tensors = {unprefixed(name): tensor for name, tensor in pair.tensors.items()}
+    wanted = heads_of(pair, model, tensors)
+    brought = inherited(model, wanted)
+    drawn = set_heads(model, wanted)
+    names = named(model)
+    maps = all_maps(model)
+    mine, saved = dict[str, Tensor](), dict[str, Tensor]()
+    for name, tensor in tensors.items():
+        near = next((n for n in spellings(name, names.prefix) if _owner(n, maps)), None)
+        if near is not None and _leafy(near, maps):
+            mine[near] = tensor
+        else:
+            saved[name] = tensor
+    ours = names.read(saved)
+    kept = {n: t for n, t in brought.items() if n.startswith(tuple(f"heads.{name}." for name in drawn))}
+    fresh = [n for n in model.state_dict() if n.startswith(tuple(f"heads.{name}." for name in drawn))]
+    missing = sorted(set(fresh) - ours.keys() - kept.keys())
+    if missing:
+        why = "a head that is drawn afresh knows nothing"
+        raise ModeledgeError("E-KEYS", f"there are no tensors for {listing(missing)}", why=why)
+    if still and (body := sorted(name for name in ours if not name.startswith("heads."))):
+        what = f"it changes weights of the base, {listing(body)}, which others on this model need"
+        raise ModeledgeError("E-ADAPTER", what, remedy="open it alone, with a base of its own")
+    read_adapter(model, adapter, pair.said, mine)
+    state = model.state_dict()
+    for name, tensor in {**kept, **ours}.items():
+        state[name].copy_(tensor)
+
+
+def set_heads(model: Backbone, wanted: Mapping[str, Head]) -> set[str]:
+    """Give a model these heads and no others; returns those that are drawn afresh."""
+    there = described(model)
+    for name in there:
+        if name not in wanted or there[name] != wanted[name]:
+            del model.heads[name]
+    fresh = {name for name in wanted if name not in model.heads}
+    model.add_heads({name: wanted[name] for name in wanted if name in fresh}, Noise(0))
+    return fresh
+
+
+def heads_of(pair: Pair, model: Backbone, tensors: Mapping[str, Tensor]) -> dict[str, Head]:
+    """The heads that an adapter was trained with: as our notes say, else those of the class that `task_type` names."""
+    if pair.notes:
+        return heads_from_plain(pair.notes.get("heads", {}))
+    said: Any = pair.said.get("task_type")
+    if said not in OWN:
+        return described(model)
+    last = [
+        t
+        for n, t in tensors.items()
+        if n.endswith(".weight") and n.split(".")[0] in ("classifier", "score", "qa_outputs")
+    ]
+    if not last:
+        return described(model)
+    name = "value" if said == "SEQ_CLS" and last[-1].shape[0] == 1 else OWN[said]
+    head = own_head(model, name, last[-1].shape[0], dropout=0.0)
+    if head is None:
+        what = f"the head of a {said} on this model is not known here"
+        raise ModeledgeError("E-ADAPTER", what, remedy="merge it with the library that wrote it")
+    return {name: head}
+
+
+def unprefixed(name: str) -> str:
+    """A tensor's name in the base; one that is not the base's is `E-KEYS`."""
+    if not name.startswith(PREFIX):
+        raise ModeledgeError("E-KEYS", f"unexpected: {listing([name])}", why=f"names begin with {PREFIX}")
+    return name.removeprefix(PREFIX)
+
+
+def spellings(name: str, prefix: str) -> tuple[str, ...]:
+    """A name as it is, with the prefix of the body and without."""
+    return name, prefix + name, name.removeprefix(prefix)
+
+
+def _owner(name: str, maps: Mapping[str, Any]) -> str | None:
+    words = name.split(".")
+    return next((o for n in range(len(words) - 1, 0, -1) if (o := ".".join(words[:n])) in maps), None)
+
+
+def _leafy(name: str, maps: Mapping[str, Any]) -> bool:
+    """Is this tensor something that stands beside a map, and not the map's own weight or bias?"""
+    owner = _owner(name, maps)
+    return owner is not None and name.removeprefix(f"{owner}.") not in ("weight", "bias")

@@ -1,0 +1,70 @@
+"""What a fine-tuning leaves where it trained an adapter: the adapter, and not a second copy of its base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modeledge import files
+from modeledge.adapt import STRATEGIES, LinearMethod
+from modeledge.adapt.peft import write_adapter
+from modeledge.errors import ModeledgeError
+from modeledge.model.backbone import Backbone
+from modeledge.recipes.adapters.digest import Base, base_from, plain
+from modeledge.recipes.adapters.write import adapters_on, only_one, write_folder
+from modeledge.recipes.card import Card, write_card
+from modeledge.recipes.hub import Found
+from modeledge.recipes.recipe import FinetuneRecipe
+from modeledge.tokens import Tokenizer
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is written with an adapter: its base, the family whose class is on it, files (name → JSON) and a card."""
+
+    base: Base
+    family: str | None
+    notes: Mapping[str, Any]
+    card: Card
+
+
+def base_for(recipe: FinetuneRecipe, model: Backbone, found: Found) -> Base | None:
+    """The model as it is before training, where an adapter alone is to be written; `None` where the whole model is.
+
+    A model that is fresh or reshaped lies in no folder that an adapter could be opened on: `E-CONFIG`.
+    """
+    if adapters_on(model):
+        what = "the model has an adapter already"
+        remedy = f"fold it in first: modeledge merge {recipe.model} --out FOLDER"
+        raise ModeledgeError("E-USAGE", what, where="model", remedy=remedy)
+    kinds = [STRATEGIES.get(strategy.kind) for strategy in recipe.strategies]
+    adds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, LinearMethod)]
+    if not adds or recipe.merge:
+        return None
+    odd = [name for name in ("fresh", "bidirectional", "decoder", "preset") if getattr(recipe, name)]
+    if odd:
+        what = f"the base of this adapter would be in no folder ({odd[0]} makes another model of it)"
+        raise ModeledgeError("E-CONFIG", what, where="merge", remedy="write the whole model: merge = true")
+    return base_from(model, recipe.model, found.source.get("revision"))
+
+
+def check_writable(model: Backbone, base: Base, family: str | None) -> None:
+    """Refuse, before the first step, what the files of an adapter cannot hold (`E-ADAPTER`)."""
+    write_adapter(model, only_one(model))
+    more = [name for name in plain(model) if name not in base.weights and not name.startswith("heads.")]
+    if more:
+        what = f"a strategy adds {more[0]} to the body, and no adapter"
+        raise ModeledgeError("E-ADAPTER", what, where="merge", remedy="write the whole model: merge = true")
+
+
+def finish_adapter(model: Backbone, tokenizer: Tokenizer, folder: Path, beside: Beside) -> Path:
+    """Write an adapter's folder with tokenizer, card and what the task says; it appears whole or not at all."""
+    with files.committed_folder(folder, {"schema": 1}) as temporary:
+        write_folder(model, temporary, beside.base, family=beside.family)
+        tokenizer.save(temporary)
+        write_card(temporary, beside.card, model)
+        for name, value in beside.notes.items():
+            files.write_json(temporary / name, value)
+    return folder

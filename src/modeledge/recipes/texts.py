@@ -1,0 +1,99 @@
+"""What a recipe says of texts: the files of a corpus, and the tokenizer that makes ids of them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field
+
+from modeledge.config import Settings
+from modeledge.recipes.cleaning import AgainstRecipe, CleaningRecipe
+from modeledge.tokens.sentinels import sentinel_names
+
+
+class CorpusRecipe(CleaningRecipe):
+    """Raw files, or shards built before. See `ReadConfig` for the fields that say how files are read.
+
+    A `.txt` file is one document; `split` makes each paragraph or line of it one. `filters` and `stages` are rows of
+    the tables of `corpus.filter`, with their fields; of what filters drop, `dropped` documents for each reason stay
+    readable. `channels` are kept of each token beside those that the objective asks for ("words", "sentences",
+    "salient"): for shards that others will train on.
+    """
+
+    paths: tuple[str, ...] = ()
+    shards: str | None = None
+    format: Literal["auto", "txt", "jsonl", "json", "csv", "tsv", "parquet"] = "auto"
+    text: str = "text"
+    id: str | None = None
+    split: Literal["file", "paragraph", "line"] = "file"
+    encoding: str = "utf-8"
+    delimiter: str | None = None
+    on_bad_record: Literal["error", "quarantine"] = "quarantine"
+    bad_limit: float = Field(default=0.001, ge=0, le=1)
+    max_record_bytes: int = Field(default=100_000_000, ge=1)
+    max_expansion: float = Field(default=200.0, gt=0)
+    allow_partial: bool = False
+    filters: dict[str, Any] = Field(default_factory=lambda: {"empty": True})
+    stages: dict[str, Any] = Field(default_factory=lambda: {"nfc": True})
+    dropped: int = Field(default=20, ge=0)
+    channels: tuple[str, ...] = ()
+
+
+class ReplayRecipe(CorpusRecipe):
+    """General text beside the corpus: of all examples `share` come from here."""
+
+    share: float = Field(default=0.1, gt=0, lt=1)
+
+
+class TokenizerRecipe(Settings):
+    """A tokenizer to be trained, or a `path` to one.
+
+    `sentinels` is how many tokens like `<extra_id_0>` it reserves; left out, as many as the objective asks for. `extra`
+    are special tokens beside those that the objective asks for: what later runs with this tokenizer will need. `extend`
+    adds so many pieces of the corpus to a given one, each seen `min_frequency` times: see `tokens/extend.py`.
+    """
+
+    path: str | None = None
+    extend: int | None = Field(default=None, ge=1)
+    kind: Literal["bpe", "wordpiece", "unigram"] = "bpe"
+    vocab_size: int = Field(default=8192, ge=2)
+    min_frequency: int = Field(default=2, ge=1)
+    lowercase: bool = False
+    sentinels: int | None = Field(default=None, ge=0, le=10_000)
+    extra: tuple[str, ...] = ()
+
+    def reserving(self, names: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """The special tokens without a role of a tokenizer to be trained: `names`, with as many sentinels among them as
+        are asked for, and `extra`."""
+        if self.sentinels is not None:
+            every = sentinel_names(max(self.sentinels, len(names)))
+            names = (*every[: self.sentinels], *(name for name in names if name not in every))
+        return tuple(dict.fromkeys((*names, *self.extra)))
+
+
+C = TypeVar("C", bound=CorpusRecipe)
+
+
+def placed(corpus: C) -> C:
+    """A corpus with its paths made absolute."""
+    paths = tuple(os.path.abspath(path) for path in corpus.paths)
+    filters = {name: _fields_placed(value) for name, value in corpus.filters.items()}
+    update: dict[str, Any] = {"paths": paths, "shards": absolute_path(corpus.shards), "filters": filters}
+    if corpus.against is not None:
+        against = tuple(os.path.abspath(path) for path in corpus.against.paths)
+        update["against"] = AgainstRecipe(**{**corpus.against.model_dump(), "paths": against})
+    return corpus.model_copy(update=update)
+
+
+def _fields_placed(value: Any) -> Any:
+    """The fields of a filter, those that name a folder or a file made absolute."""
+    if not isinstance(value, dict):
+        return value
+    named = {"model", "bad_words_file"} & value.keys()
+    return value | {name: absolute_path(value[name]) for name in named if isinstance(value[name], str)}
+
+
+def absolute_path(path: str | None) -> str | None:
+    """A path made absolute; an address on a hub stays one."""
+    return os.path.abspath(path) if path and not path.startswith("hf://") else path

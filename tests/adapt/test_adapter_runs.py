@@ -1,0 +1,138 @@
+"""Runs that train an adapter: what they leave opens on its base, says what is missing, and folds into a model."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from adapt_small import refusal
+
+from modeledge.families import save_model
+from modeledge.model import Attention, FeedForward, Learned, Norm, Rotary, Stack, Tokens, Transformer, TransformerConfig
+from modeledge.recipes.adapters.fold import merge
+from modeledge.recipes.finetune import finetune
+from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain, StrategyRecipe
+from modeledge.recipes.use import Model
+from modeledge.tokens import train_tokenizer
+from modeledge.train.session import Session
+
+WORDS = "red green blue one two three four five old new big small".split()  # noqa: SIM905
+
+
+def quiet(line: str) -> None:
+    """Nobody listens."""
+
+
+def texts(count: int) -> list[str]:
+    lots = random.Random(0)
+    return [f"number {n} " + " ".join(lots.choices(WORDS, k=5)) for n in range(count)]
+
+
+def saved(folder: Path, shape: str) -> Path:
+    tokenizer = train_tokenizer(texts(200), kind="wordpiece" if shape == "encoder" else "bpe", vocab_size=320)
+    attention, forward = Attention(heads=2, qkv="fused" if shape == "decoder" else "split"), FeedForward(width=32)
+    if shape == "encoder":
+        stack = Stack(
+            layers=2, attention=attention, feedforward=forward, norm=Norm(place="post"), position=Learned(length=64)
+        )
+        embed = Tokens(vocab=tokenizer.vocab_size, types=2, norm=True)
+        model = Transformer(TransformerConfig(width=16, embed=embed, encoder=stack))
+    else:
+        stack = Stack(layers=2, attention=attention, feedforward=forward, position=Rotary())
+        model = Transformer(TransformerConfig(width=16, embed=Tokens(vocab=tokenizer.vocab_size), decoder=stack))
+    save_model(model, folder)
+    tokenizer.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tmp_path_factory.mktemp("base") / "model", "encoder")
+
+
+ROWS = [{"text": t, "label": "ab"[n % 2]} for n, t in enumerate(texts(48))]
+
+
+def recipe(model: Path, kind: str = "lora", train: dict[str, Any] | None = None, **fields: Any) -> FinetuneRecipe:
+    numbers = {"batch": 8, "length": 32, "threads": 1, "precision": "fp32", "learning_rate": 3e-2, **(train or {})}
+    options = {"lora": {"rank": 2}, "dora": {"rank": 2}, "vera": {"rank": 2}}.get(kind, {})
+    strategies = (StrategyRecipe(kind=kind, options=options),)
+    numbers_ = FinetuneTrain(**numbers)
+    return FinetuneRecipe(
+        model=str(model), data="rows from memory", train=numbers_, strategies=strategies, epochs=2.0, **fields
+    )
+
+
+def run(asked: FinetuneRecipe, folder: Path, rows: Any = ROWS, **more: Any) -> dict[str, Any]:
+    return finetune(asked, folder, rows=rows, say=quiet, **more)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "ia3"])
+def test_a_run_leaves_the_adapter_alone_and_it_answers(base: Path, tmp_path: Path, kind: str) -> None:
+    results = run(recipe(base, kind), tmp_path / "run")
+    there = {path.name for path in (tmp_path / "run" / "model").iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "task.json"} <= there
+    assert not {"config.json", "model.safetensors"} & there
+    model = Model.load(tmp_path / "run", say=quiet)
+    told = model.evaluate(ROWS, say=quiet)["scores"]
+    assert set(told) == set(results["scores"])
+    merged = Model.load(merge(tmp_path / "run", tmp_path / "whole", say=quiet), say=quiet)
+    ours, folded = model.predict(ROWS, say=quiet), merged.predict(ROWS, say=quiet)
+    assert [r["prediction"] for r in ours] == [r["prediction"] for r in folded]
+
+
+def test_merged_at_once_is_the_same_model(base: Path, tmp_path: Path) -> None:
+    run(recipe(base), tmp_path / "apart")
+    run(recipe(base, merge=True), tmp_path / "whole")
+    one, two = Model.load(tmp_path / "apart", say=quiet), Model.load(tmp_path / "whole", say=quiet)
+    assert (tmp_path / "whole" / "model" / "model.safetensors").is_file()
+    assert [r["prediction"] for r in one.predict(ROWS, say=quiet)] == [
+        r["prediction"] for r in two.predict(ROWS, say=quiet)
+    ]
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = recipe(base, train={"save_every": 3})
+    run(asked, tmp_path / "whole")
+    real = Session.run
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "run", lambda self, listeners=(): (real(self, listeners, until=5), 1 / 0))
+        with pytest.raises(ZeroDivisionError):
+            run(asked, tmp_path / "cut")
+    run(asked, tmp_path / "cut", resume=True)
+    name = "model/adapter_model.safetensors"
+    assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+
+
+def test_a_base_that_is_gone_or_changed_is_said(base: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(base, tmp_path / "here"))
+    run(recipe(moved), tmp_path / "run")
+    moved.rename(tmp_path / "there")
+    assert "base=" in refusal("E-BASE", Model.load, tmp_path / "run", say=quiet)
+    merge(tmp_path / "run", tmp_path / "whole", base=tmp_path / "there", say=quiet)
+    other = saved(tmp_path / "here", "decoder")
+    assert other == moved
+    refusal("E-BASE", Model.load, tmp_path / "run", say=quiet)
+
+
+def test_what_cannot_be_written_is_refused_before_the_first_step(base: Path, tmp_path: Path) -> None:
+    refusal("E-ADAPTER", run, recipe(base, "vera"), tmp_path / "vera")
+    refusal("E-CONFIG", run, recipe(base, fresh=True), tmp_path / "fresh")
+    assert not (tmp_path / "vera" / "checkpoints").exists()
+    run(recipe(base), tmp_path / "run")
+    assert "merge" in refusal("E-USAGE", run, recipe(tmp_path / "run"), tmp_path / "again")
+    refusal("E-USAGE", merge, base, tmp_path / "x", say=quiet)
+    refusal("E-OUTPUT", merge, tmp_path / "run", tmp_path / "run", say=quiet)
+
+
+def test_a_decoder_answers_with_its_adapter(tmp_path: Path) -> None:
+    model = saved(tmp_path / "model", "decoder")
+    rows = [{"source": t, "target": t.split()[-1]} for t in texts(32)]
+    run(recipe(model, task="write", options={"max_target": 8}), tmp_path / "run", rows)
+    told = Model.load(tmp_path / "run", say=quiet).predict(rows[:4], say=quiet)
+    assert len(told) == 4
+    assert torch.get_num_threads() >= 1

@@ -89,20 +89,26 @@ def committed_folder(final: Path, manifest: Mapping[str, Any]) -> Iterator[Path]
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        listing = {}
-        for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
-            sync_file(path)
-            name = path.relative_to(temporary).as_posix()
-            listing[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        write_json(temporary / MANIFEST, {**manifest, "files": listing})
-        if final.exists():
-            raise ModeledgeError("E-OUTPUT", "the folder exists already", where=str(final))
-        os.rename(temporary, final)
-        sync_folder(final.parent)
+        commit_folder(temporary, final, manifest)
     except OSError as error:
         raise disk_error(final, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def commit_folder(folder: Path, final: Path, manifest: Mapping[str, Any]) -> None:
+    """Make a folder durable, list its files in its `MANIFEST.json` (beside the keys of `manifest`), and give it the
+    name `final`, on the same disk. Raises `E-OUTPUT` where that is taken."""
+    listing = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        sync_file(path)
+        name = path.relative_to(folder).as_posix()
+        listing[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    write_json(folder / MANIFEST, {**manifest, "files": listing})
+    if final.exists():
+        raise ModeledgeError("E-OUTPUT", "the folder exists already", where=str(final))
+    os.rename(folder, final)
+    sync_folder(final.parent)
 
 
 def verify_folder(folder: Path) -> dict[str, Any]:

@@ -122,6 +122,13 @@ class Ledger:
         bytes = sum(c.bytes for c in (*out, *self.cut.values()))
         return self.read.records == sum(c.records for c in out) and self.read.bytes == bytes
 
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become the ledger that `as_dict` gave."""
+        self.read, self.kept = Count(**state["read"]), Count(**state["kept"])
+        self.notes = list(state["notes"])
+        for name in ("filtered", "quarantined", "rewritten", "cut"):
+            setattr(self, name, {reason: Count(**count) for reason, count in state.get(name, {}).items()})
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values for `ledger.json`."""
 

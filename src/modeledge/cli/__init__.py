@@ -98,6 +98,7 @@ def corpus_build(
     encoding: str = "utf-8",
     format: str = "auto",
     on_bad_record: Annotated[str, typer.Option(help="error or quarantine")] = "quarantine",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a build that was killed.")] = False,
     keys: CorpusKeys = None,
 ) -> None:
     """Read, filter, de-duplicate, tokenize and pack files into token shards; print the ledger."""
@@ -107,7 +108,7 @@ def corpus_build(
 
     values = {"paths": list(paths), "text": text, "encoding": encoding, "format": format}
     values |= {"on_bad_record": on_bad_record}
-    build_shards(load_config(CorpusRecipe, None, keys or (), values=values), tokenizer, out, say)
+    build_shards(load_config(CorpusRecipe, None, keys or (), values=values), tokenizer, out, say, resume=resume)
 
 
 corpus_app.command("dedup")(dedup)

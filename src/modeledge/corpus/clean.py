@@ -17,19 +17,25 @@ from modeledge.corpus.decontaminate import CUT, Contaminated, Decontamination, E
 from modeledge.corpus.dedup import Dedup, Drop, deduplicated
 from modeledge.corpus.dropped import Dropped
 from modeledge.corpus.repeats import Repeats, without_repeats
-from modeledge.corpus.workers import workers
+from modeledge.corpus.workers import Engine, Ordered, engine
 from modeledge.records import Document, Ledger
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cleaning:
-    """Which of the steps are taken, and with how many processes. The default keeps each text once."""
+    """Which of the steps are taken, and with how many processes, of which kind. The default keeps each text once."""
 
     dedup: Dedup = field(default_factory=Dedup)
     repeats: Repeats | None = None
     decontamination: Decontamination | None = None
     evaluation: tuple[tuple[str, tuple[str, ...]], ...] = ()  # name and examples of each set
     processes: int = 1
+    engine: Engine | None = None
+
+    @property
+    def ordered(self) -> Ordered:
+        """Who does the work."""
+        return engine(self.engine, self.processes)
 
 
 def cleaned(
@@ -50,7 +56,7 @@ def cleaned(
         if dropped is not None:
             dropped.add(drop.document, drop.reason, drop.stays)
 
-    memory, ordered = cleaning.dedup.memory, workers(cleaning.processes)
+    memory, ordered = cleaning.dedup.memory, cleaning.ordered
     left = deduplicated(documents, cleaning.dedup, ledger=ledger, folder=folder, dropped=told, ordered=ordered)
     if cleaning.repeats is not None:
         emptied = None if dropped is None else dropped.add

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,6 +56,14 @@ class DroppedSample:
         for _, heap in sorted(self._heaps.items()):
             for _, _, row in sorted(heap, key=lambda entry: (-entry[0], entry[1])):
                 yield json.loads(row)
+
+    def state(self) -> dict[str, list[list[Any]]]:
+        """What is held, as plain values."""
+        return {reason: [list(entry) for entry in heap] for reason, heap in self._heaps.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Hold what a state says, and nothing else."""
+        self._heaps = {reason: [(int(a), str(b), str(c)) for a, b, c in heap] for reason, heap in state.items()}
 
     def write(self, path: Path) -> None:
         """One JSON object a line; no file where nothing was dropped."""

@@ -7,25 +7,32 @@ stages that rewrite text (`stages` of a `Build`) run last, after the counting.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
-from modeledge.corpus.channels import Coded, check_channels, make_channels
+from modeledge.corpus import restart
+from modeledge.corpus.channels import check_channels
 from modeledge.corpus.clean import Cleaning, cleaned
 from modeledge.corpus.dedup import Dedup
 from modeledge.corpus.dropped import DROPPED, Dropped, DroppedSample
-from modeledge.corpus.filter import Filter, Stage, make_filters, make_stages, size
-from modeledge.corpus.shard import Shards, ShardWriter, TokenDocument
+from modeledge.corpus.filter import Filter, Stage, size
+from modeledge.corpus.shard import Shards, ShardWriter, TokenBatch, TokenDocument
+from modeledge.corpus.work import Encoding, Judges, Judging, Rewritten, Tidying, add_rewritten
+from modeledge.corpus.workers import Ordered, batches_of, in_this_process
 from modeledge.errors import ModeledgeError
-from modeledge.files import committed_folder, write_json
+from modeledge.files import commit_folder, committed_folder, write_json
 from modeledge.records import Count, Document, IntArray, Ledger
+from modeledge.tokens.coders import Backend, choose_coder
+from modeledge.tokens.flat import LibraryCoder
 
 LEDGER = "ledger.json"
-BATCH_CHARACTERS = 4_000_000  # of text that a tokenizer gets at once
+BATCH_CHARACTERS = 1 << 20  # of text that a tokenizer gets at once
+SAMPLE = 200  # documents on which a quick way to tokenize is tried before it is used
 
 
 class Specials(Protocol):
@@ -50,7 +57,7 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """How a corpus is made. All fields but `batch` and `shard_tokens` can change what it holds.
+    """How a corpus is made. All fields but `batch`, `backend` and `shard_tokens` can change what it holds.
 
     `channels` are what is kept of each token beside its id, as an objective's `Prepare.channels` asks: "words",
     "sentences", "salient" (see `corpus.channels`).
@@ -65,6 +72,12 @@ class Build:
     end: bool = True  # an end-of-text token after each document, where the tokenizer has one
     shard_tokens: int = 2**26
     batch: int = 1000
+    backend: Backend = "auto"  # who makes the ids, see `tokens.coders`
+
+    @property
+    def whole(self) -> Cleaning:
+        """What is done to the corpus as a whole, and by whom."""
+        return self.cleaning or Cleaning(dedup=Dedup(exact=self.deduplicate))
 
 
 def run_pipeline(
@@ -82,12 +95,10 @@ def run_pipeline(
     exhausted and whoever made the documents filled `ledger.read`, the ledger balances. `dropped` is shown what the
     filters drop.
     """
-    passing = _passing(documents, filters, ledger, dropped)
+    passing: Iterable[Document] = _passing(documents, Judging(filters), ledger, dropped)
     for stage in stages:
         passing = stage(passing)
-    for document in passing:
-        ledger.kept.add(bytes=size(document))
-        yield document
+    return _counted(passing, ledger)
 
 
 def reading(documents: Iterable[Document], *, ledger: Ledger) -> Iterator[Document]:
@@ -111,42 +122,59 @@ def kept_documents(
     `dropped` is shown what leaves.
     Raises `E-CONFIG-KEY` and `E-CONFIG-VALUE` at once, `E-DUP-ID` while iterating.
     """
-    filters, tidying = make_filters(config.filters), make_stages(config.stages, ledger)
-
-    def canonical(passing: Iterable[Document]) -> Iterator[Document]:
-        cleaning = config.cleaning or Cleaning(dedup=Dedup(exact=config.deduplicate))
-        return cleaned(passing, cleaning, ledger=ledger, folder=folder, dropped=dropped)
-
-    kept = run_pipeline(documents, filters, ledger=ledger, stages=[canonical], dropped=dropped)
-    for stage in tidying:
-        kept = stage(kept)
-    return kept
+    judges, tidy, ordered = Judges(config.filters), Tidying(config.stages), config.whole.ordered
+    passing = _passing(documents, judges, ledger, dropped, ordered)
+    kept = _counted(cleaned(passing, config.whole, ledger=ledger, folder=folder, dropped=dropped), ledger)
+    return _tidied(kept, tidy, ordered, ledger) if config.stages else kept
 
 
 def build_corpus(
-    documents: Iterable[Document], tokenizer: Encoder, folder: Path, *, config: Build | None = None, ledger: Ledger
+    documents: Iterable[Document],
+    tokenizer: Encoder,
+    folder: Path,
+    *,
+    config: Build | None = None,
+    ledger: Ledger,
+    key: str | None = None,
+    resume: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> Shards:
     """Write the token shards of a corpus and its `ledger.json` to `folder`, which appears whole or not at all.
 
-    The bytes depend on the set of documents, the tokenizer and `config`, not on the order of the inputs. Fills
-    `ledger`, tokens included. Raises `E-OUTPUT` at once when `folder` exists, `E-NO-RECORDS` when nothing is kept,
-    `E-DUP-ID` when two records share an id, `E-VOCAB-SIZE` for an id outside the vocabulary, `E-CONFIG-VALUE` for a
-    channel that is not known.
+    The bytes depend on the set of documents, the tokenizer and `config`, not on the order of the inputs, nor on the
+    engine. Fills `ledger`, tokens included. With a `key`, a name of the inputs and of what is done to them, a build that
+    is killed can go on: the next one with the same key and `resume` (see `corpus.restart`). `say` is told how texts are
+    tokenized.
+
+    Raises `E-OUTPUT` at once when `folder` exists, `E-NO-RECORDS` when nothing is kept, `E-DUP-ID` when two records
+    share an id, `E-VOCAB-SIZE` for an id outside the vocabulary, `E-CONFIG-VALUE` for a channel that is not known,
+    `E-RESUME` for a build that was begun with another key.
     """
     config = config or Build()
     channels = check_channels(config.channels)
     if folder.exists():
         raise ModeledgeError("E-OUTPUT", "the folder exists already", where=str(folder))
+    dropped = DroppedSample(config.dropped)
+    judges, tidy = Judges(config.filters), Tidying(config.stages)
     manifest: dict[str, Any] = {}
-    with committed_folder(folder, manifest) as temporary:
-        dropped = DroppedSample(config.dropped)
-        kept = kept_documents(documents, config, ledger=ledger, folder=temporary, dropped=dropped)
+    with _placed(folder, manifest, key, resume) as (temporary, place):
+
+        def read() -> Iterable[Document]:
+            return _passing(documents, judges, ledger, dropped, config.whole.ordered)
+
+        def clean() -> Iterable[Document]:
+            passing = restart.staged(place, "read", read, ledger, dropped)
+            return _counted(cleaned(passing, config.whole, ledger=ledger, folder=temporary, dropped=dropped), ledger)
+
+        sample, kept = _sampled(restart.staged(place, "clean", clean, ledger, dropped))
+        work = _encoding(tokenizer, config, tidy, channels, sample, say)
+        done = restart.progress_of(place)
         kinds, cut = dict.fromkeys(channels, "uint8"), config.shard_tokens
-        writer = ShardWriter(temporary, tokenizer.vocab_size, tokenizer.fingerprint, channels=kinds, shard_tokens=cut)
-        with writer:
-            for document in tokenized(kept, tokenizer, batch=config.batch, end=config.end, channels=channels):
-                writer.add(document)
-                ledger.kept.tokens += len(document.ids)
+        names = (tokenizer.vocab_size, tokenizer.fingerprint)
+        with ShardWriter(temporary, *names, channels=kinds, shard_tokens=cut, state=done.get("writer", {})) as writer:
+            add_rewritten(ledger, {reason: Count(**count) for reason, count in done.get("rewritten", {}).items()})
+            rest = restart.beyond(kept, writer.documents)
+            _write(writer, config.whole.ordered(work, batches(rest, config.batch)), ledger, place)
             assert ledger.balanced(), f"the source did not fill ledger.read: {ledger.as_dict()}"
             manifest.update(writer.finish())
         write_json(temporary / LEDGER, ledger.as_dict())
@@ -168,19 +196,9 @@ def tokenized(
     A batch also ends where it reaches `BATCH_CHARACTERS`: a document may be a whole book, and what a tokenizer keeps
     of a text while it works is many times the text.
     """
-    eos = tokenizer.specials.eos if end else None
+    work = Encoding(None, tokenizer, LibraryCoder(tokenizer), channels, tokenizer.specials.eos if end else None)
     for held in batches(documents, batch):
-        texts = [document.text for document in held]
-        coded: list[tuple[IntArray, Coded | None]]
-        if channels:
-            pairs = zip(texts, tokenizer.encode_spans_batch(texts), strict=True)
-            coded = [(ids, Coded(text, spans)) for text, (ids, spans) in pairs]
-        else:
-            coded = [(ids, None) for ids in tokenizer.encode_batch(texts)]
-        for document, (ids, told) in zip(held, coded, strict=True):
-            beside = {} if told is None else make_channels(channels, told, end=eos is not None)
-            whole = np.append(ids, eos) if eos is not None else np.asarray(ids)
-            yield TokenDocument(whole, document.id, beside)
+        yield from work(held)[0]
 
 
 def batches(documents: Iterable[Document], count: int) -> Iterator[list[Document]]:
@@ -197,16 +215,95 @@ def batches(documents: Iterable[Document], count: int) -> Iterator[list[Document
         yield held
 
 
-def _passing(
-    documents: Iterable[Document], filters: Sequence[Filter], ledger: Ledger, dropped: Dropped | None
-) -> Iterator[Document]:
+@contextmanager
+def _placed(
+    folder: Path, manifest: Mapping[str, Any], key: str | None, resume: bool
+) -> Iterator[tuple[Path, Path | None]]:
+    """Where the files of a corpus are written before it is committed, and where a build keeps what it has done."""
+    if key is None:
+        with committed_folder(folder, manifest) as temporary:
+            yield temporary, None
+        return
+    with restart.begun(folder, key, resume=resume) as place:
+        temporary = restart.tape_folder(place)
+        yield temporary, place
+        commit_folder(temporary, folder, manifest)
+
+
+def _encoding(
+    tokenizer: Encoder,
+    config: Build,
+    tidy: Tidying,
+    channels: Sequence[str],
+    sample: Sequence[str],
+    say: Callable[[str], None] | None,
+) -> Encoding:
+    """The work that makes ids. Channels need to know where tokens stand in a text, which only the library says."""
+    coder = LibraryCoder(tokenizer) if channels else choose_coder(tokenizer, sample, backend=config.backend, say=say)
+    eos = tokenizer.specials.eos if config.end else None
+    return Encoding(tidy if config.stages else None, tokenizer, coder, channels, eos)
+
+
+def _write(
+    writer: ShardWriter, results: Iterable[tuple[TokenBatch, Rewritten]], ledger: Ledger, place: Path | None
+) -> None:
+    """Write what was tokenized, with a checkpoint now and then where there is a place for it."""
+    last = writer.tokens
+    for tokens, gone in results:
+        writer.add_batch(tokens)
+        add_rewritten(ledger, gone)
+        if place is not None and writer.tokens - last >= restart.CHECKPOINT:
+            last = writer.tokens
+            rewritten = ledger.as_dict().get("rewritten", {})
+            restart.write_progress(place, {"writer": writer.checkpoint(), "rewritten": rewritten})
+    ledger.kept.tokens = writer.tokens
+
+
+def _sampled(documents: Iterable[Document]) -> tuple[list[str], Iterable[Document]]:
+    """The first texts, and all documents."""
+    rest = iter(documents)
+    first = list(islice(rest, SAMPLE))
+    return [document.text[:2000] for document in first], chain(first, rest)
+
+
+def _tidied(documents: Iterable[Document], tidy: Tidying, ordered: Ordered, ledger: Ledger) -> Iterator[Document]:
+    for held, gone in ordered(tidy, _pieces(documents)):
+        add_rewritten(ledger, gone)
+        yield from held
+
+
+def _counted(documents: Iterable[Document], ledger: Ledger) -> Iterator[Document]:
     for document in documents:
-        for filter in filters:
-            reason = filter(document)
-            if reason is not None:
-                ledger.filtered.setdefault(reason, Count()).add(bytes=size(document))
-                if dropped is not None:
-                    dropped.add(document, reason)
-                break
-        else:
-            yield document
+        ledger.kept.add(bytes=size(document))
+        yield document
+
+
+def _pieces(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    return batches_of(documents, len_of=lambda document: len(document.text))
+
+
+def _passing(
+    documents: Iterable[Document],
+    judging: Judging,
+    ledger: Ledger,
+    dropped: Dropped | None,
+    ordered: Ordered = in_this_process,
+) -> Iterator[Document]:
+    if not judging.filters:
+        yield from documents
+        return
+    waiting: deque[list[Document]] = deque()
+
+    def sent() -> Iterator[list[Document]]:
+        for held in _pieces(documents):
+            waiting.append(held)
+            yield held
+
+    for reasons in ordered(judging, sent()):
+        for document, reason in zip(waiting.popleft(), reasons, strict=True):
+            if reason is None:
+                yield document
+                continue
+            ledger.filtered.setdefault(reason, Count()).add(bytes=size(document))
+            if dropped is not None:
+                dropped.add(document, reason)

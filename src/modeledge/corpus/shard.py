@@ -14,26 +14,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
+from types import MappingProxyType, TracebackType
+from typing import Any
 
 import numpy as np
 
+from modeledge.corpus.tape import REBUILD, Tape, TapeWriter, damaged, mapped, reopened
 from modeledge.errors import ModeledgeError
 from modeledge.files import MANIFEST, committed_folder, read_json, sha256, verify_folder
-from modeledge.records import AnyArray, IntArray
+from modeledge.records import IntArray
 
 SCHEMA = 1
 TOKENS, OFFSETS, NAMES = "tokens", "documents.bin", "documents.jsonl"
 CHANNEL_NAME = re.compile(r"(?!tokens$|documents$)[a-z][a-z_]{0,30}")
 CHANNEL_TYPES = ("uint8", "uint16")
-REBUILD = "build the corpus again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,26 @@ class TokenDocument:
     ids: IntArray
     id: str
     channels: Mapping[str, IntArray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Documents in ids, one after another `[n]`, with the length and the id of each; channels are `[n]` too."""
+
+    ids: IntArray
+    lengths: IntArray
+    names: Sequence[str]
+    channels: Mapping[str, IntArray] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[TokenDocument]:
+        stop = 0
+        for name, length in zip(self.names, self.lengths.tolist(), strict=True):
+            start, stop = stop, stop + length
+            yield TokenDocument(self.ids[start:stop], name, {k: v[start:stop] for k, v in self.channels.items()})
+
+    def name_at(self, place: int) -> str:
+        """The id of the document that a token belongs to."""
+        return self.names[int(np.searchsorted(np.cumsum(self.lengths), place, side="right"))]
 
 
 def token_type(vocab_size: int) -> str:
@@ -73,7 +93,11 @@ def write_shards(
 
 
 class ShardWriter:
-    """Writes shards into a folder that someone else commits; `finish` gives what its manifest must say."""
+    """Writes shards into a folder that someone else commits; `finish` gives what its manifest must say.
+
+    `checkpoint` makes durable what was added and gives a state; a writer that is given one in a folder where another
+    was killed goes on after it, whatever the other wrote later.
+    """
 
     def __init__(
         self,
@@ -83,6 +107,7 @@ class ShardWriter:
         *,
         channels: Mapping[str, str] | None = None,
         shard_tokens: int = 2**26,
+        state: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         if shard_tokens < 1:
             raise ModeledgeError("E-CONFIG-VALUE", f"shard_tokens is {shard_tokens}; a file holds at least one token")
@@ -94,40 +119,56 @@ class ShardWriter:
                 what = f"channel {name!r} of type {kind!r}"
                 raise ModeledgeError("E-CONFIG-VALUE", what, remedy="use a lower-case word, and uint8 or uint16")
         kinds = {TOKENS: token_type(vocab_size), **self._channels}
-        self._tapes = {name: _TapeWriter(folder, name, kind, shard_tokens) for name, kind in kinds.items()}
-        self._offsets = array("q", [0])
-        self._names = (folder / NAMES).open("w", encoding="utf-8", newline="\n")
+        self.tokens, self.documents = state.get("tokens", 0), state.get("documents", 0)
+        self._tapes = {name: TapeWriter(folder, name, kind, shard_tokens, self.tokens) for name, kind in kinds.items()}
+        self._offsets = reopened(folder / OFFSETS, (self.documents + 1) * 8 if state else 0)
+        self._names = reopened(folder / NAMES, state.get("names", 0))
+        if not state:
+            self._offsets.write(bytes(8))
 
     def __enter__(self) -> ShardWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._names.close()
-        for tape in self._tapes.values():
-            tape.close()
+        for file in (self._names, self._offsets, *self._tapes.values()):
+            file.close()
 
     def add(self, document: TokenDocument) -> None:
         """Append one document. Raises `E-VOCAB-SIZE`, or `E-LENGTH-MISMATCH`, `E-MISSING-FIELD`, `E-FIELD-TYPE`
         for channels that do not fit."""
         ids = np.asarray(document.ids)
+        self.add_batch(TokenBatch(ids, np.array([len(ids)]), [document.id], document.channels))
+
+    def add_batch(self, batch: TokenBatch) -> None:
+        """Append documents; raises what `add` does, naming the document, and then has taken none of them."""
+        ids = np.asarray(batch.ids)
         if ids.size and not (ids.min() >= 0 and ids.max() < self._vocab_size):
-            wrong = int(ids.max()) if ids.max() >= self._vocab_size else int(ids.min())
-            what = f"token id {wrong} is outside a vocabulary of {self._vocab_size}"
-            raise ModeledgeError("E-VOCAB-SIZE", what, where=document.id)
-        channels = {name: self._channel(document, name) for name in self._channels}
-        if extra := sorted(set(document.channels) - set(self._channels)):
-            raise ModeledgeError("E-FIELD-TYPE", f"channel {extra[0]!r} was not declared", where=document.id)
+            place = int(ids.argmax()) if ids.max() >= self._vocab_size else int(ids.argmin())
+            what = f"token id {ids[place]} is outside a vocabulary of {self._vocab_size}"
+            raise ModeledgeError("E-VOCAB-SIZE", what, where=batch.name_at(place))
+        channels = {name: self._channel(batch, name) for name in self._channels}
+        if extra := sorted(set(batch.channels) - set(self._channels)):
+            raise ModeledgeError("E-FIELD-TYPE", f"channel {extra[0]!r} was not declared", where=batch.names[0])
         self._tapes[TOKENS].write(ids)
         for name, values in channels.items():
             self._tapes[name].write(values)
-        self._offsets.append(self._offsets[-1] + len(ids))
-        self._names.write(json.dumps(document.id) + "\n")
+        self._offsets.write((self.tokens + np.cumsum(batch.lengths)).astype("<i8").tobytes())
+        self._names.write("".join(json.dumps(name) + "\n" for name in batch.names).encode())
+        self.tokens, self.documents = self.tokens + len(ids), self.documents + len(batch.names)
+
+    def checkpoint(self) -> dict[str, int]:
+        """Make durable what was added; the state from which another writer goes on."""
+        for file in (self._names, self._offsets):
+            file.flush()
+            os.fsync(file.fileno())
+        for tape in self._tapes.values():
+            tape.sync()
+        return {"tokens": self.tokens, "documents": self.documents, "names": self._names.tell()}
 
     def finish(self) -> dict[str, Any]:
         """Close the files and give the manifest. Raises `E-NO-RECORDS` when there is no token at all."""
-        if not self._offsets[-1]:
+        if not self.tokens:
             raise ModeledgeError("E-NO-RECORDS", "no document with a token in it was kept")
-        (self._folder / OFFSETS).write_bytes(np.array(self._offsets, "<i8").tobytes())
         self.__exit__(None, None, None)
         manifest = {
             "schema": SCHEMA,
@@ -135,23 +176,24 @@ class ShardWriter:
             "vocab_size": self._vocab_size,
             "tokenizer": self._tokenizer,
             "dtype": token_type(self._vocab_size),
-            "tokens": self._offsets[-1],
-            "documents": len(self._offsets) - 1,
+            "tokens": self.tokens,
+            "documents": self.documents,
             "channels": self._channels,
             "content": {name: tape.digest.hexdigest() for name, tape in self._tapes.items()}
             | {name: sha256(self._folder / name) for name in (OFFSETS, NAMES)},
         }
         return manifest | {"fingerprint": _fingerprint(manifest), "shard_tokens": self._shard_tokens}
 
-    def _channel(self, document: TokenDocument, name: str) -> IntArray:
-        if name not in document.channels:
-            raise ModeledgeError("E-MISSING-FIELD", f"channel {name!r} is missing", where=document.id)
-        values, kind = np.asarray(document.channels[name]), self._channels[name]
-        if values.shape != (len(document.ids),):
-            what = f"channel {name!r} has {values.size} values for {len(document.ids)} tokens"
-            raise ModeledgeError("E-LENGTH-MISMATCH", what, where=document.id)
+    def _channel(self, batch: TokenBatch, name: str) -> IntArray:
+        if name not in batch.channels:
+            raise ModeledgeError("E-MISSING-FIELD", f"channel {name!r} is missing", where=batch.names[0])
+        values, kind = np.asarray(batch.channels[name]), self._channels[name]
+        if values.shape != (len(batch.ids),):
+            what = f"channel {name!r} has {values.size} values for {len(batch.ids)} tokens"
+            raise ModeledgeError("E-LENGTH-MISMATCH", what, where=batch.names[0])
         if values.size and not (values.min() >= 0 and values.max() <= np.iinfo(kind).max):
-            raise ModeledgeError("E-FIELD-TYPE", f"channel {name!r} does not fit {kind}", where=document.id)
+            place = int(values.argmin() if values.min() < 0 else values.argmax())
+            raise ModeledgeError("E-FIELD-TYPE", f"channel {name!r} does not fit {kind}", where=batch.name_at(place))
         return values
 
 
@@ -165,10 +207,10 @@ class Shards:
         self.channels: dict[str, str] = dict(manifest["channels"])
         self._total, cut = int(manifest["tokens"]), int(manifest["shard_tokens"])
         kinds = {TOKENS: str(manifest["dtype"]), **self.channels}
-        self._tapes = {name: _Tape(folder, name, kind, self._total, cut) for name, kind in kinds.items()}
-        self.documents: IntArray = _mapped(folder / OFFSETS, "int64", int(manifest["documents"]) + 1)
+        self._tapes = {name: Tape(folder, name, kind, self._total, cut) for name, kind in kinds.items()}
+        self.documents: IntArray = mapped(folder / OFFSETS, "int64", int(manifest["documents"]) + 1)
         if self.documents[0] != 0 or self.documents[-1] != self._total:
-            raise _damaged(folder, f"{OFFSETS} does not span the {self._total} tokens")
+            raise damaged(folder, f"{OFFSETS} does not span the {self._total} tokens")
 
     @classmethod
     def open(cls, folder: Path, verify: bool = True) -> Shards:
@@ -181,20 +223,20 @@ class Shards:
         try:
             manifest = verify_folder(folder) if verify else read_json(folder / MANIFEST)
             if manifest["schema"] != SCHEMA:
-                raise _damaged(folder, f"{MANIFEST} has schema {manifest['schema']!r}, this version reads {SCHEMA}")
+                raise damaged(folder, f"{MANIFEST} has schema {manifest['schema']!r}, this version reads {SCHEMA}")
             if _fingerprint(manifest) != manifest["fingerprint"]:
-                raise _damaged(folder, f"{MANIFEST} was altered: its fingerprint does not fit")
+                raise damaged(folder, f"{MANIFEST} was altered: its fingerprint does not fit")
             if not all(CHANNEL_NAME.fullmatch(name) for name in manifest["channels"]):
                 raise ModeledgeError("E-UNSAFE-PATH", f"{MANIFEST} names an unsafe channel", where=str(folder))
             return cls(folder, manifest)
         except FileNotFoundError as error:
-            raise _damaged(folder, f"{Path(error.filename).name} is missing") from error
+            raise damaged(folder, f"{Path(error.filename).name} is missing") from error
         except ModeledgeError as error:
             if error.code != "E-CHECKPOINT":
                 raise
             raise ModeledgeError(error.code, error.what, where=error.where, remedy=REBUILD) from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise _damaged(folder, f"{MANIFEST} cannot be read ({type(error).__name__})") from error
+            raise damaged(folder, f"{MANIFEST} cannot be read ({type(error).__name__})") from error
 
     def __len__(self) -> int:
         return self._total
@@ -230,70 +272,7 @@ class Shards:
         return self.ids[int(np.searchsorted(self.documents, token, side="right")) - 1]
 
 
-class _TapeWriter:
-    """Numbers of one kind, written over as many files as they need."""
-
-    def __init__(self, folder: Path, name: str, kind: str, cut: int) -> None:
-        self._folder, self._name, self._type, self._cut = folder, name, np.dtype(kind).newbyteorder("<"), cut
-        self._written = 0
-        self._file: BinaryIO | None = None
-        self.digest = hashlib.sha256()
-
-    def write(self, values: IntArray) -> None:
-        data = values.astype(self._type)
-        self.digest.update(data.tobytes())
-        while len(data):
-            place = self._written % self._cut
-            if place == 0:
-                self.close()
-                self._file = _file(self._folder, self._name, self._written // self._cut).open("xb")
-            assert self._file is not None
-            part, data = data[: self._cut - place], data[self._cut - place :]
-            self._file.write(part.tobytes())
-            self._written += len(part)
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-
-class _Tape:
-    """The same numbers, memory-mapped."""
-
-    def __init__(self, folder: Path, name: str, kind: str, total: int, cut: int) -> None:
-        self._cut, self._total = cut, total
-        sizes = [min(cut, total - start) for start in range(0, total, cut)]
-        self._files = [_mapped(_file(folder, name, i), kind, size) for i, size in enumerate(sizes)]
-
-    def read(self, start: int, stop: int) -> IntArray:
-        if not 0 <= start <= stop <= self._total:
-            raise IndexError(f"{start}:{stop} is not inside the {self._total} tokens")
-        first, last = start // self._cut, max(stop - 1, start) // self._cut
-        parts = [
-            self._files[i][max(start - i * self._cut, 0) : stop - i * self._cut]
-            for i in range(first, min(last + 1, len(self._files)))
-        ]
-        return np.concatenate(parts) if parts else self._files[-1][:0].copy()
-
-
-def _file(folder: Path, name: str, number: int) -> Path:
-    return folder / f"{name}-{number:05d}.bin"
-
-
-def _mapped(path: Path, kind: str, count: int) -> AnyArray:
-    """A file of `count` numbers as a read-only array; `E-CHECKPOINT` when its size is another."""
-    wanted = np.dtype(kind).newbyteorder("<")
-    found = path.stat().st_size
-    if found != count * wanted.itemsize:
-        raise _damaged(path.parent, f"{path.name} has {found} bytes instead of {count * wanted.itemsize}")
-    return np.memmap(path, dtype=wanted, mode="r", shape=(count,)).view(np.ndarray)
-
-
 def _fingerprint(manifest: Mapping[str, Any]) -> str:
     """Names the content: all of the manifest but the cut into files."""
     kept = {key: value for key, value in manifest.items() if key not in ("fingerprint", "shard_tokens", "files")}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _damaged(folder: Path, what: str) -> ModeledgeError:
-    return ModeledgeError("E-CHECKPOINT", what, where=str(folder), remedy=REBUILD)

@@ -16,6 +16,7 @@ import struct
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
@@ -125,22 +126,39 @@ class Spool:
         return self._waiting
 
     def _record(self, document: Document) -> bytes:
-        fields = b""
-        if document.fields:
-            if _is_plain(document.fields):
-                fields = json.dumps(dict(document.fields)).encode()
-            else:
-                self._odd[document.id, document.where] = document.fields
-        id, where, text = (s.encode("utf-8", "surrogatepass") for s in (document.id, document.where, document.text))
-        return b"".join((HEAD.pack(len(id), len(where), len(fields), len(text)), id, where, fields, text))
+        if document.fields and not _is_plain(document.fields):
+            self._odd[document.id, document.where] = document.fields
+            document = replace(document, fields={})
+        return packed(document)
 
     def _document(self, record: bytes) -> Document:
-        first, second, third, _ = HEAD.unpack_from(record)
-        a, b, c = HEAD.size + first, HEAD.size + first + second, HEAD.size + first + second + third
-        parts = (record[HEAD.size : a], record[a:b], record[c:])
-        id, where, text = (part.decode("utf-8", "surrogatepass") for part in parts)
-        fields = json.loads(record[b:c]) if third else self._odd.get((id, where), {}) if self._odd else {}
-        return Document(text, id, where, fields)
+        document = _unpacked(record)
+        odd = self._odd.get((document.id, document.where)) if self._odd else None
+        return document if odd is None else replace(document, fields=odd)
+
+
+def packed(document: Document) -> bytes:
+    """A document as bytes that say their own length; of its fields those that JSON gives back as they are."""
+    fields = b""
+    if document.fields:
+        kept = {name: value for name, value in document.fields.items() if _is_plain({name: value})}
+        fields = json.dumps(kept).encode()
+    id, where, text = (s.encode("utf-8", "surrogatepass") for s in (document.id, document.where, document.text))
+    return b"".join((HEAD.pack(len(id), len(where), len(fields), len(text)), id, where, fields, text))
+
+
+def unpacked(file: IO[bytes]) -> Iterator[Document]:
+    """The documents of a file of `packed` ones."""
+    while head := file.read(HEAD.size):
+        yield _unpacked(head + file.read(sum(HEAD.unpack(head))))
+
+
+def _unpacked(record: bytes) -> Document:
+    first, second, third, _ = HEAD.unpack_from(record)
+    a, b, c = HEAD.size + first, HEAD.size + first + second, HEAD.size + first + second + third
+    parts = (record[HEAD.size : a], record[a:b], record[c:])
+    id, where, text = (part.decode("utf-8", "surrogatepass") for part in parts)
+    return Document(text, id, where, json.loads(record[b:c]) if third else {})
 
 
 def _read_run(file: IO[bytes]) -> Iterator[tuple[tuple[str, str], bytes]]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import glob
+import hashlib
+import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from modeledge.corpus.pipeline import build_corpus
+from modeledge.corpus.restart import work_folder
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
-from modeledge.recipes.continued import building
+from modeledge.files import MANIFEST
+from modeledge.recipes.continued import building, opened
 from modeledge.recipes.recipe import PretrainRecipe
 from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
 from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
@@ -27,15 +32,41 @@ def build_tokenizer(corpus: CorpusRecipe, recipe: TokenizerRecipe, out: Path, sa
     return tokenizer
 
 
-def build_shards(corpus: CorpusRecipe, tokenizer: Path, out: Path, say: Callable[[str], None]) -> Shards:
-    """Filter, de-duplicate, tokenize and pack the corpus's files into the folder `out`."""
+def build_shards(
+    corpus: CorpusRecipe, tokenizer: Path, out: Path, say: Callable[[str], None], *, resume: bool = False
+) -> Shards:
+    """Filter, de-duplicate, tokenize and pack the corpus's files into the folder `out`.
+
+    With `resume` a build that was killed goes on (see `corpus.restart`), and one that was finished is opened.
+    """
+    loaded = Tokenizer.load(tokenizer)
+    if resume and (out / MANIFEST).exists():
+        say(f"the corpus is finished: {out}")
+        return opened(out, loaded)
     fresh(out)
     ledger = Ledger()
-    loaded = Tokenizer.load(tokenizer)
     documents = watch_specials(read(corpus, ledger), loaded, ledger)
-    shards = build_corpus(documents, loaded, out, config=building(corpus), ledger=ledger)
+    begun, key = work_folder(out).exists(), key_of(corpus, loaded)
+    if begun:
+        say("going on with a build that was begun" if resume else "note: a build that was begun here is begun anew")
+    config = building(corpus)
+    shards = build_corpus(documents, loaded, out, config=config, ledger=ledger, key=key, resume=resume, say=say)
     report_ledger(ledger, say)
     return shards
+
+
+def key_of(corpus: CorpusRecipe, tokenizer: Tokenizer) -> str:
+    """Names what is built: the recipe but for who does the work, the tokenizer, and the size and time of each file."""
+    recipe = corpus.model_dump(mode="json", exclude={"engine", "processes", "backend", "memory"})
+    places = [*corpus.paths, *(corpus.against.paths if corpus.against else ())]
+    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in _files(places)]
+    return hashlib.sha256(json.dumps([recipe, tokenizer.fingerprint, files], sort_keys=True).encode()).hexdigest()
+
+
+def _files(places: Iterable[str]) -> list[Path]:
+    """The files at some paths, in folders and under globs, as far as they are there."""
+    found = [Path(name) for place in places for name in (glob.glob(place, recursive=True) or [place])]
+    return sorted({p for path in found for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file()})
 
 
 def fresh(out: Path) -> None:

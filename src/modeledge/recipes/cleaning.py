@@ -16,6 +16,7 @@ from modeledge.corpus.intake import ReadConfig
 from modeledge.corpus.minhash import make_near
 from modeledge.corpus.read import read_records
 from modeledge.corpus.repeats import Repeats
+from modeledge.corpus.workers import Engine
 from modeledge.errors import ModeledgeError
 from modeledge.records import Ledger
 
@@ -55,7 +56,11 @@ class AgainstRecipe(Settings):
 
 
 class CleaningRecipe(Settings):
-    """The keys of a corpus that look at it as a whole. `memory` is in MB; `processes` changes nothing but the time."""
+    """The keys of a corpus that look at it as a whole. `memory` is in MB.
+
+    `engine` says who does the work: "none" is this process, "processes" are `processes` of this machine, "ray" are as
+    many actors of a Ray cluster; left out, more than one process means "processes". None of it changes a byte.
+    """
 
     deduplicate: bool = True
     keep: Literal["first", "longest", "score"] = "first"
@@ -64,6 +69,7 @@ class CleaningRecipe(Settings):
     repeats: RepeatsRecipe | None = None
     against: AgainstRecipe | None = None
     memory: int = Field(default=256, ge=1)
+    engine: Engine | None = None
     processes: int = Field(default=1, ge=1)
 
 
@@ -82,6 +88,7 @@ def cleaning_of(recipe: CleaningRecipe) -> Cleaning:
         decontamination=None if against is None else Decontamination(**against.model_dump(exclude={"paths"})),
         evaluation=() if against is None else tuple((os.path.basename(p), _examples(p)) for p in against.paths),
         processes=recipe.processes,
+        engine=recipe.engine,
     )
 
 

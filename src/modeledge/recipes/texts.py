@@ -9,6 +9,7 @@ from pydantic import Field
 
 from modeledge.config import Settings
 from modeledge.recipes.cleaning import AgainstRecipe, CleaningRecipe
+from modeledge.tokens.coders import Backend
 from modeledge.tokens.sentinels import sentinel_names
 
 
@@ -18,7 +19,8 @@ class CorpusRecipe(CleaningRecipe):
     A `.txt` file is one document; `split` makes each paragraph or line of it one. `filters` and `stages` are rows of
     the tables of `corpus.filter`, with their fields; of what filters drop, `dropped` documents for each reason stay
     readable. `channels` are kept of each token beside those that the objective asks for ("words", "sentences",
-    "salient"): for shards that others will train on.
+    "salient"): for shards that others will train on. `backend` makes the ids: "gigatoken", "tokenizers", or the faster
+    one that is installed and proven to agree; it cannot change them.
     """
 
     paths: tuple[str, ...] = ()
@@ -38,6 +40,7 @@ class CorpusRecipe(CleaningRecipe):
     stages: dict[str, Any] = Field(default_factory=lambda: {"nfc": True})
     dropped: int = Field(default=20, ge=0)
     channels: tuple[str, ...] = ()
+    backend: Backend = "auto"
 
 
 class ReplayRecipe(CorpusRecipe):

@@ -37,12 +37,16 @@ def renamed(core: tokenizers.Tokenizer) -> tuple[tokenizers.Tokenizer, dict[str,
     """A copy whose special tokens, with their old ids, have names that no text holds; and the new name of each."""
     mark = uuid4().hex
     names = {t.content: f"\U0010ffff{mark}{id};" for id, t in core.get_added_tokens_decoder().items() if t.special}
-    tree = _renamed(json.loads(core.to_str()), names)
-    copy, model = tokenizers.Tokenizer.from_str(json.dumps(tree)), tree["model"]
-    if isinstance(model["vocab"], list):  # the library reads the last digit of a score inexactly, and ties show it
+    return read_back(_renamed(json.loads(core.to_str()), names)), names
+
+
+def read_back(tree: dict[str, Any]) -> tokenizers.Tokenizer:
+    """A pipeline out of its JSON, exactly: the library reads the last digit of a score inexactly, and ties show it."""
+    core, model = tokenizers.Tokenizer.from_str(json.dumps(tree)), tree["model"]
+    if isinstance(model["vocab"], list):
         scores = [(piece, score) for piece, score in model["vocab"]]
-        copy.model = models.Unigram(scores, unk_id=model["unk_id"], byte_fallback=model.get("byte_fallback", False))
-    return copy, names
+        core.model = models.Unigram(scores, unk_id=model["unk_id"], byte_fallback=model.get("byte_fallback", False))
+    return core
 
 
 def _reached(core: tokenizers.Tokenizer, text: str, id: int) -> bool:

@@ -25,7 +25,7 @@ from modeledge.records import IntArray
 from modeledge.tokens.chat import CLOCK, Chat, ChatEncoder, Message, render
 from modeledge.tokens.frame import Frame, frame_of
 from modeledge.tokens.load import ADDED, FILES, ROLES, Reading, guess_names, read_tokenizer
-from modeledge.tokens.plain import plain_text_only
+from modeledge.tokens.plain import plain_text_only, read_back
 from modeledge.tokens.sentinels import SPELLED
 
 REPLACEMENT = "\ufffd"  # Unicode's own sign for what cannot be shown
@@ -81,6 +81,9 @@ class Tokenizer:
         added = core.get_added_tokens_decoder().values()
         self._literals = sorted({token.content for token in added if token.special} | set(self.names.values()))
         self.fingerprint = hashlib.sha256(self._json().encode()).hexdigest()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _sent, (self._json(), self.names, self.notes, self.templates, self._kept)
 
     @staticmethod
     def load(path: str | Path) -> Tokenizer:
@@ -258,6 +261,17 @@ class Tokenizer:
     def _json(self) -> str:
         """The pipeline as canonical JSON."""
         return json.dumps(json.loads(self._core.to_str()), indent=1, ensure_ascii=False) + "\n"
+
+
+def _sent(
+    pipeline: str,
+    names: Mapping[str, str],
+    notes: Sequence[str],
+    templates: Mapping[str, str],
+    kept: Mapping[str, bytes],
+) -> Tokenizer:
+    """A tokenizer as it arrives in another process: the same ids for every text."""
+    return Tokenizer(read_back(json.loads(pipeline)), names, notes, templates=templates, kept=kept)
 
 
 def check_text(text: object, number: int) -> None:

@@ -139,7 +139,9 @@ def _keyed(spool: Spool, config: Dedup, place: Path, ordered: Ordered) -> tuple[
             yield [document.text for document in held], config.near
 
     for digests, keys, empty in ordered(keys_of, texts()):
-        keys[:, empty] = names.count + empty  # no shingle, no neighbour: a key of its own
+        if len(empty):  # no shingle, no neighbour: a key of its own
+            keys = keys.copy()  # what comes from a cluster may be read-only
+            keys[:, empty] = names.count + empty
         names.add(digests)
         for band, row in zip(bands, keys, strict=True):
             band.add(row)

@@ -164,7 +164,8 @@ def build_corpus(
 
         def clean() -> Iterable[Document]:
             passing = restart.staged(place, "read", read, ledger, dropped)
-            return _counted(cleaned(passing, config.whole, ledger=ledger, folder=temporary, dropped=dropped), ledger)
+            scratch = temporary if place is None else restart.scratch_folder(place)
+            return _counted(cleaned(passing, config.whole, ledger=ledger, folder=scratch, dropped=dropped), ledger)
 
         sample, kept = _sampled(restart.staged(place, "clean", clean, ledger, dropped))
         work = _encoding(tokenizer, config, tidy, channels, sample, say)

@@ -111,6 +111,14 @@ def tape_folder(place: Path) -> Path:
     return folder
 
 
+def scratch_folder(place: Path) -> Path:
+    """For temporary files, without those of a build that was killed."""
+    folder = place / "scratch"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
 def beyond(documents: Iterable[Document], count: int) -> Iterator[Document]:
     """The documents after the first `count`."""
     return islice(iter(documents), count, None)

@@ -18,10 +18,13 @@ from modeledge.errors import ModeledgeError
 from modeledge.tokens.flat import Coder
 from modeledge.tokens.tokenizer import Tokenizer
 
-WORDS = (
-    "the The THE don't DON'T we'll I'M it's 's 'S '' ' Don’t naïve nai\u0308ve \u0308 Ångström ﬁnance İstanbul straße ΑΣ ﷽ ½ Ⅷ ٣٤ "
-    "3.14 1,000,000 2024-01-02 $5 #tag @me foo_bar() snake_case CamelCase https://a.b/?q=1&r=%20 C++ --- ... !?. ``x'' "
-    "हिन्दी ไทย日本語 한국어 العربية עברית 👨‍👩‍👧‍👦 🏳️‍🌈 👍🏽 🇩🇪 1️⃣ ❤️ \u200b \ufeff \u00ad \u202e a\u0301\u0323 \x00 \x7f \ue000 \U0010ffff"
+WORDS = " ".join(
+    [
+        "the The THE don't DON'T we'll I'M it's 's 'S '' ' Don’t naïve nai\u0308ve \u0308 Ångström ﬁnance İstanbul straße",
+        "ΑΣ ﷽ ½ Ⅷ ٣٤ 3.14 1,000,000 2024-01-02 $5 #tag @me foo_bar() snake_case CamelCase https://a.b/?q=1&r=%20 C++",
+        "--- ... !?. ``x'' हिन्दी ไทย日本語 한국어 العربية עברית 👨‍👩‍👧‍👦 🏳️‍🌈 👍🏽 🇩🇪 1️⃣ ❤️ \u200b \ufeff \u00ad",
+        "\u202e a\u0301\u0323 \x00 \x7f \ue000 \U0010ffff",
+    ]
 )
 SPACES = [chr(c) for c in range(0x3001) if chr(c).isspace()]
 PLANES = ((0x20, 0x7F), (0, 0x2FF), (0x300, 0x2FFF), (0x3000, 0xD7FF), (0xE000, 0xFFFF), (0x10000, 0x10FFFF))

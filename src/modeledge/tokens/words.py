@@ -2,8 +2,8 @@
 
 Where a pipeline looks at words alone (GPT-2's byte-level expression, BERT's words), the ids of a text are those of its
 pieces, cut before each run of white space, and between a letter of ASCII and a mark of punctuation: ` the` means the
-same everywhere. So a text is cut by one regular expression, pieces that were met before are looked up, and the library is asked about the others, all at once. The ids
-of all pieces lie in one array, from which those of the texts are gathered without a loop over tokens.
+same everywhere. So a text is cut by one regular expression, pieces that were met before are looked up, and the library
+is asked about the others, all at once. The ids of all pieces lie in one array, from which those of the texts are gathered without a loop over tokens.
 
 What is white space to Python but not to the library (separators U+001C–1F, vertical tab, NEL, U+2028) could move a cut
 into what the library takes for a word: such a text is one piece. So is a text of a pipeline's added tokens. The table
@@ -61,7 +61,11 @@ class WordCoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._forget()
+        self._seen: dict[str, int] = {}
+        self._ids: IntArray = np.zeros(0, np.uint32)
+        self._starts: IntArray = np.zeros(0, np.int64)
+        self._lengths: IntArray = np.zeros(0, np.int64)
+        self._characters = 0
 
     @staticmethod
     def unfit(tokenizer: Tokenizer) -> str:
@@ -73,7 +77,7 @@ class WordCoder:
 
     def __call__(self, texts: Sequence[str]) -> Flat:
         if len(self._seen) > MOST or self._characters > LONG:
-            self._forget()
+            self.__init__(self._tokenizer)  # type: ignore[misc]  # the table is emptied
         try:
             cut = [pieces_of(text) for text in texts]
             self._learn(set(chain.from_iterable(cut)).difference(self._seen))
@@ -96,14 +100,7 @@ class WordCoder:
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         first = len(self._ids)
         self._seen.update(zip(pieces, range(len(self._seen), len(self._seen) + len(pieces)), strict=True))
-        self._ids = np.concatenate([self._ids, *rows], dtype=np.uint32, casting="unsafe")
+        self._ids = np.concatenate([self._ids, *(row.astype(np.uint32) for row in rows)])
         self._starts = np.concatenate([self._starts, first + np.cumsum(lengths) - lengths])
         self._lengths = np.concatenate([self._lengths, lengths])
         self._characters += sum(map(len, pieces))
-
-    def _forget(self) -> None:
-        self._seen: dict[str, int] = {}
-        self._ids: IntArray = np.zeros(0, np.uint32)
-        self._starts: IntArray = np.zeros(0, np.int64)
-        self._lengths: IntArray = np.zeros(0, np.int64)
-        self._characters = 0

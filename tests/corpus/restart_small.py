@@ -59,14 +59,14 @@ def child(texts: Path, tokenizer: Path, out: Path, crash_at: int, sabotage: str)
             if seen == crash_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    if crash_at:
-        sys.addaudithook(watch)
+    sys.addaudithook(watch)
     if sabotage == "doubled":
         restart.beyond = lambda documents, count: iter(list(documents)[max(count - 1, 0) :])
     if sabotage == "lost":
         restart.beyond = lambda documents, count: iter(list(documents)[count + (count > 0) :])
     if not out.exists():
         build(texts, tokenizer, out)
+    print("touches", seen)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ has no effect but its result.
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import cycle
@@ -73,7 +74,8 @@ class Ray:
             self._ray.init(address=address, log_to_driver=False)
         else:  # enough cores on paper for all actors, or one would wait for ever
             cores = max(self.count, os.cpu_count() or 1)
-            self._ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False)
+            here = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}  # actors find what we found
+            self._ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, runtime_env=here)
 
     def _got(self, reference: Any) -> Any:
         """A result; an error of ours comes back as itself."""

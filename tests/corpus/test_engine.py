@@ -18,7 +18,9 @@ from modeledge.errors import ModeledgeError
 from modeledge.records import Document, Ledger
 from modeledge.tokens import train_tokenizer
 
-WORDS = "the a quick brown fox dog jumps over lazy and then sleeps near old red house while it rains joe@mail.org".split()  # noqa: SIM905
+WORDS = (
+    "the a quick brown fox dog jumps over lazy and then sleeps near old red house while it rains joe@mail.org".split()
+)  # noqa: SIM905
 
 
 def documents(count: int = 60) -> list[Document]:

@@ -41,7 +41,9 @@ def rows(coded: Flat) -> list[list[int]]:
     return [part.tolist() for part in np.split(coded.ids, np.cumsum(coded.lengths)[:-1])]
 
 
-PARTS = st.sampled_from([" ", "\n", "\t", "\r\n", "\x0b", "\x1c", "\x85", "\u00a0", "\u2028", "a", "The", "'s", ",", "."])
+PARTS = st.sampled_from(
+    [" ", "\n", "\t", "\r\n", "\x0b", "\x1c", "\x85", "\u00a0", "\u2028", "a", "The", "'s", ",", "."]
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -55,7 +57,9 @@ def test_words_once_are_the_librarys_ids(trained: dict[str, Tokenizer], kind: st
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_odd_strings_and_a_full_table(trained: dict[str, Tokenizer], kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_odd_strings_and_a_full_table(
+    trained: dict[str, Tokenizer], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(words_module, "MOST", 50)
     texts = list(strings(3, 400))
     coder = pickle.loads(pickle.dumps(WordCoder(trained[kind])))  # noqa: S301

@@ -142,8 +142,8 @@ def build_corpus(
     """Write the token shards of a corpus and its `ledger.json` to `folder`, which appears whole or not at all.
 
     The bytes depend on the set of documents, the tokenizer and `config`, not on the order of the inputs, nor on the
-    engine. Fills `ledger`, tokens included. With a `key`, a name of the inputs and of what is done to them, a build that
-    is killed can go on: the next one with the same key and `resume` (see `corpus.restart`). `say` is told how texts are
+    engine. Fills `ledger`, tokens included. With a `key`, a name of the inputs and of what is done to them, a build
+    that is killed can go on: the next one with the same key and `resume` (see `corpus.restart`). `say` is told how texts are
     tokenized.
 
     Raises `E-OUTPUT` at once when `folder` exists, `E-NO-RECORDS` when nothing is kept, `E-DUP-ID` when two records

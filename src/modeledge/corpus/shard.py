@@ -130,8 +130,10 @@ class ShardWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for file in (self._names, self._offsets, *self._tapes.values()):
-            file.close()
+        self._names.close()
+        self._offsets.close()
+        for tape in self._tapes.values():
+            tape.close()
 
     def add(self, document: TokenDocument) -> None:
         """Append one document. Raises `E-VOCAB-SIZE`, or `E-LENGTH-MISMATCH`, `E-MISSING-FIELD`, `E-FIELD-TYPE`

@@ -54,7 +54,8 @@ class TokenizerRecipe(Settings):
 
     `sentinels` is how many tokens like `<extra_id_0>` it reserves; left out, as many as the objective asks for. `extra`
     are special tokens beside those that the objective asks for: what later runs with this tokenizer will need. `extend`
-    adds so many pieces of the corpus to a given one, each seen `min_frequency` times: see `tokens/extend.py`.
+    adds so many pieces of the corpus to a given one, each seen `min_frequency` times: see `tokens/extend.py`. `memory`, in MB, bounds what training
+    holds of the corpus: its words are counted, on disk where they are many.
     """
 
     path: str | None = None
@@ -65,6 +66,7 @@ class TokenizerRecipe(Settings):
     lowercase: bool = False
     sentinels: int | None = Field(default=None, ge=0, le=10_000)
     extra: tuple[str, ...] = ()
+    memory: int | None = Field(default=None, ge=1)
 
     def reserving(self, names: tuple[str, ...] = ()) -> tuple[str, ...]:
         """The special tokens without a role of a tokenizer to be trained: `names`, with as many sentinels among them as

@@ -37,6 +37,7 @@ def trained(wanted: TokenizerRecipe, texts: Iterable[str], extra: Sequence[str] 
         min_frequency=wanted.min_frequency,
         lowercase=wanted.lowercase,
         extra=extra,
+        memory=None if wanted.memory is None else wanted.memory << 20,
     )
 
 

@@ -20,6 +20,8 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from modeledge.errors import ModeledgeError, nearest
+from modeledge.tokens.counts import WordCounts
+from modeledge.tokens.counts import counted as counted_words
 from modeledge.tokens.load import ROLES
 from modeledge.tokens.tokenizer import Tokenizer, check_text
 from modeledge.tokens.vocabulary import wordpiece_parts
@@ -59,6 +61,7 @@ def train_tokenizer(
     lowercase: bool = False,
     specials: Mapping[str, str] | None = None,
     extra: Sequence[str] = (),
+    memory: int | None = None,
 ) -> Tokenizer:
     """A tokenizer of at most `vocab_size` ids; `notes` of the result say where it is smaller.
 
@@ -70,6 +73,9 @@ def train_tokenizer(
     `specials` maps roles (`pad, unk, cls, sep, mask, bos, eos`) to spellings, by default `SPECIALS`, without `unk`
     for bpe; they have the first ids, in this order, and behind them the `extra` special tokens that an objective asks
     for. WordPiece reads its texts twice, so it keeps an iterator's texts.
+
+    With `memory`, a number of bytes, texts pass once and only the counts of their words are kept, on disk where they
+    are too many (see `tokens.counts`): the same tokenizer, unless `notes` say that the rarest words were left out.
 
     Raises `E-VOCAB-CONFIG` where the size cannot hold the alphabet and the special tokens, or `min_frequency` removes
     every piece; `E-NO-RECORDS` without text; `E-SURROGATE`, `E-FIELD-TYPE` for what is no text.
@@ -84,7 +90,14 @@ def train_tokenizer(
         _check_name(name, f"extra[{number}]")
     names = list(dict.fromkeys((*roles.values(), *extra)))
     _check_numbers(kind, vocab_size, min_frequency, method.alphabet, len(names))
-    kept = list(texts) if kind == "wordpiece" and not isinstance(texts, Sequence) else texts
+    if memory is not None:
+        with counted_words(_Counted(texts), memory) as words:
+            least = words.least()
+            again = _Again(words, least)
+            told = {"vocab_size": vocab_size, "min_frequency": min_frequency, "lowercase": lowercase}
+            found = train_tokenizer(again, kind=kind, specials=specials, extra=extra, **told)  # type: ignore[arg-type]
+        return Tokenizer(found._core, found.names, (*words.notes, *found.notes))
+    kept = list(texts) if kind == "wordpiece" and not isinstance(texts, Sequence | _Again) else texts
     counted = _Counted(kept)
     core = _trained(method, roles, names, counted, vocab_size, min_frequency, lowercase)
     if kind == "wordpiece":
@@ -165,6 +178,16 @@ def _check_pieces(
         what = f"nothing longer than a character occurs {min_frequency} times in {characters:,} characters of text"
         raise ModeledgeError("E-VOCAB-CONFIG", what, where="min_frequency", remedy="lower it, or add text")
     return [f"the corpus yields {size:,} of the {vocab_size:,} ids asked for"] if size < vocab_size else []
+
+
+class _Again:
+    """The words of a corpus, as often as it is asked for them."""
+
+    def __init__(self, words: WordCounts, least: int) -> None:
+        self.words, self.least = words, least
+
+    def __iter__(self) -> Iterator[str]:
+        return self.words.repeated(self.least)
 
 
 class _Counted:

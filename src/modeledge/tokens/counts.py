@@ -1,0 +1,119 @@
+"""Words and how often they occur, in bounded memory: all that the training of a tokenizer needs of a corpus.
+
+A trainer sees a text as its words (the pieces of `tokens.words`), so a corpus of any size is a table of counts. The table
+is held in memory up to `memory` bytes; beyond, it is sorted, written to a temporary file and begun afresh, and the files
+are merged at the end (external sorting, Knuth 1973, section 5.4). The trainer's own memory grows with the number of
+*distinct* words, which also has a bound: where there are more, the rarest go, all of one count together, and that is
+said. Nothing is sampled: counts are exact, and below the bounds the result is that of the texts themselves.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
+from typing import IO
+
+from modeledge.tokens.words import pieces_of
+
+A_PIECE = 130  # bytes of a piece in a table of counts, beside its characters
+A_WORD = 1500  # bytes of a distinct word in a trainer, about: its symbols, its pairs and where they are
+TOGETHER = 1 << 16  # characters of a word repeated that a trainer is given at once
+
+
+class WordCounts:
+    """Counts of pieces; `add` all texts, then iterate over `repeated()`, which may be done again."""
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self._counts: Counter[str] = Counter()
+        self._held = 0
+        self._runs: list[IO[bytes]] = []
+        self.notes: list[str] = []
+
+    def __enter__(self) -> WordCounts:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for run in self._runs:
+            run.close()
+
+    def add(self, text: str) -> None:
+        """Count the pieces of a text."""
+        before = len(self._counts)
+        pieces = pieces_of(text)
+        self._counts.update(pieces)
+        grown = len(self._counts) - before
+        self._held += grown * A_PIECE + (len(text) * grown // max(len(pieces), 1))
+        if self._held > self._memory // 2:
+            self._spill()
+
+    def merged(self) -> Iterator[tuple[str, int]]:
+        """Each piece once, in the order of code points, with its count."""
+        rest = sorted(self._counts.items())
+        streams = [*map(_read, self._runs), iter(rest)]
+        for piece, entries in groupby(heapq.merge(*streams), key=itemgetter(0)):
+            yield piece, sum(count for _, count in entries)
+
+    def least(self) -> int:
+        """The smallest count that is kept, so that the trainer stays within half of the memory."""
+        sizes: Counter[int] = Counter()
+        for _, count in self.merged():
+            sizes[min(count, 1 << 20)] += 1
+        room, least = max(self._memory // 2 // A_WORD, 1), 1
+        left = sum(sizes.values())
+        for count in sorted(sizes):
+            if left <= room:
+                break
+            left, least = left - sizes[count], count + 1
+        if least > 1:
+            gone = sum(number for count, number in sizes.items() if count < least)
+            what = f"{gone:,} words that occur less than {least} times were left out of the training"
+            self.notes.append(f"{what}, as memory is {self._memory >> 20:,} MB")
+        return least
+
+    def repeated(self, least: int = 1) -> Iterator[str]:
+        """Texts in which each piece with enough occurrences stands as often as it was counted."""
+        for piece, count in self.merged():
+            if count < least:
+                continue
+            together = max(TOGETHER // len(piece), 1) if piece[0].isspace() and not piece.isspace() else 1
+            whole, rest = divmod(count, together)
+            yield from (piece * together for _ in range(whole))
+            if rest:
+                yield piece * rest
+
+    def _spill(self) -> None:
+        """Write the table, sorted, and begin another."""
+        run = tempfile.TemporaryFile()  # noqa: SIM115
+        run.writelines(json.dumps(entry).encode() + b"\n" for entry in sorted(self._counts.items()))
+        self._runs.append(run)
+        self._counts, self._held = Counter(), 0
+
+
+def _read(run: IO[bytes]) -> Iterator[tuple[str, int]]:
+    """A run from its beginning. Runs are merged, so each is read by itself."""
+    run.seek(0)
+    place = run.tell()
+    while lines := _lines(run, place):
+        for line in lines:
+            piece, count = json.loads(line)
+            yield piece, count
+        place = run.tell()
+
+
+def _lines(run: IO[bytes], place: int) -> list[bytes]:
+    run.seek(place)
+    return run.readlines(1 << 20)
+
+
+def counted(texts: Iterable[str], memory: int) -> WordCounts:
+    """The counts of some texts."""
+    counts = WordCounts(memory)
+    for text in texts:
+        counts.add(text)
+    return counts

@@ -2,8 +2,8 @@
 
     python benchmarks/tokenize_text.py --pairs 5 --kind bpe --data FOLDER_OF_TXT --only "datasets.map"
 
-Each side reads the same documents from memory and leaves ids on disk; a block's value is a digest of all ids, which must
-agree. A side whose package is not installed is left out, and that is said. Peers run with their own best options:
+Each side reads the same documents from memory and leaves ids on disk; a value is a digest of all ids:
+they agree. A side whose package is not installed is left out, and that is said. Peers run with their own best options:
 batched, and as many processes as threads.
 """
 

@@ -1,4 +1,4 @@
-"""A small build for the tests that kill it: a child process that may die at its n-th touch of a file, or at any time."""
+"""A small build for the tests that kill it: a child that may die at its n-th touch of a file, or at any time."""
 
 from __future__ import annotations
 

@@ -18,9 +18,8 @@ from modeledge.errors import ModeledgeError
 from modeledge.records import Document, Ledger
 from modeledge.tokens import train_tokenizer
 
-WORDS = (
-    "the a quick brown fox dog jumps over lazy and then sleeps near old red house while it rains joe@mail.org".split()
-)  # noqa: SIM905
+TEXT = "the a quick brown fox dog jumps over lazy and then sleeps near old red house while it rains joe@mail.org"
+WORDS = TEXT.split()
 
 
 def documents(count: int = 60) -> list[Document]:

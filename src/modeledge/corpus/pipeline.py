@@ -7,7 +7,6 @@ stages that rewrite text (`stages` of a `Build`) run last, after the counting.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,9 +20,9 @@ from modeledge.corpus.clean import Cleaning, cleaned
 from modeledge.corpus.dedup import Dedup
 from modeledge.corpus.dropped import DROPPED, Dropped, DroppedSample
 from modeledge.corpus.filter import Filter, Stage, size
+from modeledge.corpus.passing import passing_documents, tidied
 from modeledge.corpus.shard import Shards, ShardWriter, TokenBatch, TokenDocument
 from modeledge.corpus.work import Encoding, Judges, Judging, Rewritten, Tidying, add_rewritten
-from modeledge.corpus.workers import Ordered, batches_of, in_this_process
 from modeledge.errors import ModeledgeError
 from modeledge.files import commit_folder, committed_folder, write_json
 from modeledge.records import Count, Document, IntArray, Ledger
@@ -95,7 +94,7 @@ def run_pipeline(
     exhausted and whoever made the documents filled `ledger.read`, the ledger balances. `dropped` is shown what the
     filters drop.
     """
-    passing: Iterable[Document] = _passing(documents, Judging(filters), ledger, dropped)
+    passing: Iterable[Document] = passing_documents(documents, Judging(filters), ledger, dropped)
     for stage in stages:
         passing = stage(passing)
     return _counted(passing, ledger)
@@ -123,9 +122,9 @@ def kept_documents(
     Raises `E-CONFIG-KEY` and `E-CONFIG-VALUE` at once, `E-DUP-ID` while iterating.
     """
     judges, tidy, ordered = Judges(config.filters), Tidying(config.stages), config.whole.ordered
-    passing = _passing(documents, judges, ledger, dropped, ordered)
+    passing = passing_documents(documents, judges, ledger, dropped, ordered)
     kept = _counted(cleaned(passing, config.whole, ledger=ledger, folder=folder, dropped=dropped), ledger)
-    return _tidied(kept, tidy, ordered, ledger) if config.stages else kept
+    return tidied(kept, tidy, ordered, ledger) if config.stages else kept
 
 
 def build_corpus(
@@ -143,8 +142,8 @@ def build_corpus(
 
     The bytes depend on the set of documents, the tokenizer and `config`, not on the order of the inputs, nor on the
     engine. Fills `ledger`, tokens included. With a `key`, a name of the inputs and of what is done to them, a build
-    that is killed can go on: the next one with the same key and `resume` (see `corpus.restart`). `say` is told how texts are
-    tokenized.
+    that is killed can go on: the next one with the same key and `resume` (see `corpus.restart`). `say` is told how
+    texts are tokenized.
 
     Raises `E-OUTPUT` at once when `folder` exists, `E-NO-RECORDS` when nothing is kept, `E-DUP-ID` when two records
     share an id, `E-VOCAB-SIZE` for an id outside the vocabulary, `E-CONFIG-VALUE` for a channel that is not known,
@@ -160,7 +159,7 @@ def build_corpus(
     with _placed(folder, manifest, key, resume) as (temporary, place):
 
         def read() -> Iterable[Document]:
-            return _passing(documents, judges, ledger, dropped, config.whole.ordered)
+            return passing_documents(documents, judges, ledger, dropped, config.whole.ordered)
 
         def clean() -> Iterable[Document]:
             passing = restart.staged(place, "read", read, ledger, dropped)
@@ -267,44 +266,7 @@ def _sampled(documents: Iterable[Document]) -> tuple[list[str], Iterable[Documen
     return [document.text[:2000] for document in first], chain(first, rest)
 
 
-def _tidied(documents: Iterable[Document], tidy: Tidying, ordered: Ordered, ledger: Ledger) -> Iterator[Document]:
-    for held, gone in ordered(tidy, _pieces(documents)):
-        add_rewritten(ledger, gone)
-        yield from held
-
-
 def _counted(documents: Iterable[Document], ledger: Ledger) -> Iterator[Document]:
     for document in documents:
         ledger.kept.add(bytes=size(document))
         yield document
-
-
-def _pieces(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    return batches_of(documents, len_of=lambda document: len(document.text))
-
-
-def _passing(
-    documents: Iterable[Document],
-    judging: Judging,
-    ledger: Ledger,
-    dropped: Dropped | None,
-    ordered: Ordered = in_this_process,
-) -> Iterator[Document]:
-    if not judging.filters:
-        yield from documents
-        return
-    waiting: deque[list[Document]] = deque()
-
-    def sent() -> Iterator[list[Document]]:
-        for held in _pieces(documents):
-            waiting.append(held)
-            yield held
-
-    for reasons in ordered(judging, sent()):
-        for document, reason in zip(waiting.popleft(), reasons, strict=True):
-            if reason is None:
-                yield document
-                continue
-            ledger.filtered.setdefault(reason, Count()).add(bytes=size(document))
-            if dropped is not None:
-                dropped.add(document, reason)

@@ -54,7 +54,8 @@ class TokenizerRecipe(Settings):
 
     `sentinels` is how many tokens like `<extra_id_0>` it reserves; left out, as many as the objective asks for. `extra`
     are special tokens beside those that the objective asks for: what later runs with this tokenizer will need. `extend`
-    adds so many pieces of the corpus to a given one, each seen `min_frequency` times: see `tokens/extend.py`. `memory`, in MB, bounds what training
+    adds so many pieces of the corpus to a given one, each seen `min_frequency` times: see `tokens/extend.py`.
+    `memory`, in MB, bounds what training
     holds of the corpus: its words are counted, on disk where they are many.
     """
 

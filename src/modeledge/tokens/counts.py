@@ -1,8 +1,8 @@
 """Words and how often they occur, in bounded memory: all that the training of a tokenizer needs of a corpus.
 
-A trainer sees a text as its words (the pieces of `tokens.words`), so a corpus of any size is a table of counts. The table
-is held in memory up to `memory` bytes; beyond, it is sorted, written to a temporary file and begun afresh, and the files
-are merged at the end (external sorting, Knuth 1973, section 5.4). The trainer's own memory grows with the number of
+A trainer sees a text as its words (the pieces of `tokens.words`), so a corpus of any size is a table of counts. It is
+held in memory up to `memory` bytes; beyond, it is sorted, written to a temporary file and begun afresh, and files are
+merged at the end (external sorting, Knuth 1973, section 5.4). The trainer's own memory grows with the number of
 *distinct* words, which also has a bound: where there are more, the rarest go, all of one count together, and that is
 said. Nothing is sampled: counts are exact, and below the bounds the result is that of the texts themselves.
 """

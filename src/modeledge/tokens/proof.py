@@ -20,8 +20,8 @@ from modeledge.tokens.tokenizer import Tokenizer
 
 WORDS = " ".join(
     [
-        "the The THE don't DON'T we'll I'M it's 's 'S '' ' Don’t naïve nai\u0308ve \u0308 Ångström ﬁnance İstanbul straße",
-        "ΑΣ ﷽ ½ Ⅷ ٣٤ 3.14 1,000,000 2024-01-02 $5 #tag @me foo_bar() snake_case CamelCase https://a.b/?q=1&r=%20 C++",
+        "the The THE don't DON'T we'll I'M it's 's 'S '' ' Don’t naïve nai\u0308ve \u0308 Ångström ﬁnance İstanbul",
+        "straße ΑΣ ﷽ ½ Ⅷ ٣٤ 3.14 1,000,000 2024-01-02 $5 #tag @me foo_bar() snake_case CamelCase https://a.b/?q=1&r=%20",
         "--- ... !?. ``x'' हिन्दी ไทย日本語 한국어 العربية עברית 👨‍👩‍👧‍👦 🏳️‍🌈 👍🏽 🇩🇪 1️⃣ ❤️ \u200b \ufeff \u00ad",
         "\u202e a\u0301\u0323 \x00 \x7f \ue000 \U0010ffff",
     ]

@@ -3,7 +3,8 @@
 Where a pipeline looks at words alone (GPT-2's byte-level expression, BERT's words), the ids of a text are those of its
 pieces, cut before each run of white space, and between a letter of ASCII and a mark of punctuation: ` the` means the
 same everywhere. So a text is cut by one regular expression, pieces that were met before are looked up, and the library
-is asked about the others, all at once. The ids of all pieces lie in one array, from which those of the texts are gathered without a loop over tokens.
+is asked about the others, all at once. The ids of all
+pieces lie in one array, from which those of the texts are gathered without a loop over tokens.
 
 What is white space to Python but not to the library (separators U+001C–1F, vertical tab, NEL, U+2028) could move a cut
 into what the library takes for a word: such a text is one piece. So is a text of a pipeline's added tokens. The table

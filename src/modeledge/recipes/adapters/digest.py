@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from modeledge.adapt.graft import PLACE
+from modeledge.adapt.leading import PLACE as BEFORE
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 
@@ -42,7 +43,8 @@ def base_from(model: Backbone, source: str, revision: str | None = None) -> Base
 
 def plain(model: Backbone) -> dict[str, Tensor]:
     """The weights of a model by name, without what adapters added."""
-    return {name: tensor.detach() for name, tensor in model.state_dict().items() if f".{PLACE}." not in name}
+    state = model.state_dict().items()
+    return {n: t.detach() for n, t in state if f".{PLACE}." not in n and not n.startswith(f"{BEFORE}.")}
 
 
 def hashed(tensor: Tensor) -> str:

@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from modeledge import files
-from modeledge.adapt import STRATEGIES, LinearMethod
+from modeledge.adapt import STRATEGIES, BottleneckAdapter, LinearMethod
+from modeledge.adapt.graft import adapters_on
+from modeledge.adapt.leading import Leading
 from modeledge.adapt.peft import write_adapter
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.recipes.adapters.digest import Base, base_from, plain
-from modeledge.recipes.adapters.write import adapters_on, only_one, write_folder
+from modeledge.recipes.adapters.write import only_one, task_type, write_folder
 from modeledge.recipes.card import Card, write_card
 from modeledge.recipes.hub import Found
 from modeledge.recipes.recipe import FinetuneRecipe
 from modeledge.tokens import Tokenizer
+
+
+ADDING = (LinearMethod, BottleneckAdapter, Leading)  # strategies that leave the body as it is, and put more beside it
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,10 @@ def base_for(recipe: FinetuneRecipe, model: Backbone, found: Found) -> Base | No
         remedy = f"fold it in first: modeledge merge {recipe.model} --out FOLDER"
         raise ModeledgeError("E-USAGE", what, where="model", remedy=remedy)
     kinds = [STRATEGIES.get(strategy.kind) for strategy in recipe.strategies]
-    adds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, LinearMethod)]
+    adds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, ADDING)]
+    if stay := [kind for kind in adds if recipe.merge and not kind.mergeable]:
+        what = f"{stay[0].kind} cannot be folded into the weights"
+        raise ModeledgeError("E-MERGE", what, where="merge", remedy="leave merge out: the adapter is written")
     if not adds or recipe.merge:
         return None
     odd = [name for name in ("fresh", "bidirectional", "decoder", "preset") if getattr(recipe, name)]
@@ -52,7 +60,7 @@ def base_for(recipe: FinetuneRecipe, model: Backbone, found: Found) -> Base | No
 
 def check_writable(model: Backbone, base: Base, family: str | None) -> None:
     """Refuse, before the first step, what the files of an adapter cannot hold (`E-ADAPTER`)."""
-    write_adapter(model, only_one(model))
+    write_adapter(model, only_one(model), task_type(model), trained=True)
     more = [name for name in plain(model) if name not in base.weights and not name.startswith("heads.")]
     if more:
         what = f"a strategy adds {more[0]} to the body, and no adapter"

@@ -40,7 +40,6 @@ THEIRS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("PrefixTuningConfig", {"prefix_projection": True, "encoder_hidden_size": 6}),
     ("MultitaskPromptTuningConfig", {"num_tasks": 3, "num_ranks": 2}),
 )
-STATES = {"prefix", "PrefixTuningConfig"}
 
 
 def quiet(line: str) -> None:
@@ -117,6 +116,9 @@ def test_ours_opens_pefts(bases: Any, tmp_path: Path, base: str, config: str, fi
     reference = peft.get_peft_model(theirs(base, folder), made).eval()
     shaken((n, p) for n, p in reference.named_parameters() if p.requires_grad)
     reference.save_pretrained(tmp_path)
+    if base == "t5" and config == "PrefixTuningConfig":
+        assert "one an attention" in refusal("E-ADAPTER", open_model, tmp_path, quiet)
+        return
     model = open_model(tmp_path, quiet)
     if config == "MultitaskPromptTuningConfig":
         model.leads["default"].task = 1

@@ -8,7 +8,7 @@ network away: what is read back is a plain table, and training it goes on with t
     PREFIX_TUNING               prompt_embeddings [length, layers · 2 · kv_heads · head_width]
 
 PEFT would compute something else in three cases, which are written under a type of our own, so that it refuses them:
-a prefix that has sets for an encoder–decoder's three attentions (theirs acts on the decoder over itself alone), a head
+a prefix of an encoder–decoder, which has a set for each of its three attentions (theirs acts on one of them alone), a head
 that reads the first token where PEFT's reads the first vector, and tables whose embeddings are scaled.
 """
 
@@ -136,9 +136,9 @@ class PrefixPage(LeadPage):
     def read(self, said: Mapping[str, Any], model: Transformer, held: Mapping[str, Tensor]) -> Lead:
         length = length_of(said)
         lead = fresh(lambda: Prefix(length, model, None))
-        if TABLE in held:  # one set alone: PEFT's of an encoder–decoder are the decoder's over itself
-            for place in [p for p in lead.sets if p != ("encoder" if model.config.decoder is None else "decoder")]:
-                del lead.sets[place]
+        if model.config.both and TABLE in held:
+            what = "on an encoder–decoder PEFT's prefix acts on the decoder over itself alone, which is not as published"
+            raise ModeledgeError("E-ADAPTER", what, where=CONFIG, remedy="train it here: three sets, one an attention")
         names = {place: TABLE if len(lead.sets) == 1 else f"{TABLE}.{place}" for place in lead.sets}
         tables = {f"sets.{place}.embedding.weight": names[place] for place in names}
         shapes = {name: tuple(parameter.shape) for name, parameter in lead.named_parameters()}
@@ -170,7 +170,6 @@ def write_lead(model: Transformer, adapter: str, task: str | None) -> Filed:
     if isinstance(lead, Prefix):
         heads = attention.kv_heads or attention.heads
         said |= {"num_attention_heads": heads, "token_dim": table.shape[1] // (2 * config.stack.layers)}
-        said |= {"num_transformer_submodules": 2 if config.both else 1}
     kind = page.peft_type if as_peft(lead, model, task, pools_of(model)) else OWN + page.peft_type
     notes = {"pooled": lead.leads, "task": lead.task if isinstance(lead, TaskPrompt) else None}
     return Filed(kind, said | own, tensors, BODY, (), {"lead": notes})
@@ -179,7 +178,7 @@ def write_lead(model: Transformer, adapter: str, task: str | None) -> Filed:
 def as_peft(lead: Lead, model: Transformer, task: str | None, pools: Sequence[str]) -> bool:
     """Does PEFT compute the same with it, under a class of this `task` whose heads read `pools`?"""
     if isinstance(lead, Prefix):
-        return len(lead.sets) == 1
+        return not model.config.both
     if model.config.embed.scale != 1:  # type: ignore[union-attr]
         return False
     if model.config.both:

@@ -42,9 +42,7 @@ SIDE = Side.of(torch.randint(2, VOCAB, (3, 9), generator=torch.Generator().manua
 def adapted(kind: str, fields: dict[str, Any], feedforward: str = "gelu") -> tuple[Transformer, Transformer]:
     """A decoder, and one with an adapter whose numbers are all drawn."""
     attention = Attention(heads=2, qkv="split")
-    stack = Stack(
-        layers=2, attention=attention, feedforward=FeedForward(width=48, kind=feedforward), position=Rotary()
-    )
+    stack = Stack(layers=2, attention=attention, feedforward=FeedForward(width=48, kind=feedforward), position=Rotary())
     plain = Transformer(TransformerConfig(width=32, embed=Tokens(vocab=VOCAB), decoder=stack, init=0.3), seed=1)
     plain.add_heads({"lm": LMHead()}, Noise(1))
     model = copy.deepcopy(plain)
@@ -85,9 +83,7 @@ def test_what_is_written_is_the_best_token_of_one_reading(
     """Teacher forcing over prompt and answer: no other token is better than what was chosen, but for rounding."""
     model = ready(adapted(kind, fields)[1], dtype)
     prompts = [np.array([3, 4, 5, 6]), np.array([7, 8])]
-    for prompt, answer in zip(
-        prompts, generate(model, prompts, max_new_tokens=6, sampling=Sampling(0.0)), strict=True
-    ):
+    for prompt, answer in zip(prompts, generate(model, prompts, max_new_tokens=6, sampling=Sampling(0.0)), strict=True):
         whole = torch.tensor([*prompt, *answer])
         told = scores(model, Side.of(whole[None]))[0, len(prompt) - 1 : -1]
         chosen = told.gather(1, torch.tensor(answer)[:, None])[:, 0]

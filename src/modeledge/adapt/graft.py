@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -131,7 +131,8 @@ def graft(site: Site, adapter: str, added: Added) -> None:
     if name in grafts:
         raise ModeledgeError("E-CONFIG", f"there is an adapter {adapter!r} at {site.path} already")
     added.site = site
-    grafts[name] = added.to(next(site.module.parameters()).device).train(site.module.training)
+    held = next(chain(site.module.parameters(), site.module.buffers()))
+    grafts[name] = added.to(held.device).train(site.module.training)
     grafts.rows[name] = site.rows
     if adapter not in grafts.active:
         grafts.active = (*grafts.active, adapter)

@@ -23,7 +23,7 @@ from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
 from modeledge.objectives import Step
 from modeledge.recipes.adapters.digest import Base
-from modeledge.recipes.adapters.run import Beside, base_for, check_writable, finish_adapter
+from modeledge.recipes.adapters.run import Beside, base_for, check_writable, finish_adapter, lightened
 from modeledge.recipes.benchmark import stated
 from modeledge.recipes.card import Card, base_of
 from modeledge.recipes.cost import watch, write_costs
@@ -157,6 +157,8 @@ def opened(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[st
         tell(model, recipe.family, say)
     before = dict(model.heads)
     adapts = base_for(recipe, model, found)
+    if (light := lightened(recipe, model, adapts)) is not None:
+        say(light.told())
     task = make_task(recipe, parts.train, tokenizer, model, say)
     task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
     if task.needs_validation and not parts.validation:

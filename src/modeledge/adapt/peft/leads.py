@@ -137,7 +137,9 @@ class PrefixPage(LeadPage):
         length = length_of(said)
         lead = fresh(lambda: Prefix(length, model, None))
         if model.config.both and TABLE in held:
-            what = "on an encoder–decoder PEFT's prefix acts on the decoder over itself alone, which is not as published"
+            what = (
+                "on an encoder–decoder PEFT's prefix acts on the decoder over itself alone, which is not as published"
+            )
             raise ModeledgeError("E-ADAPTER", what, where=CONFIG, remedy="train it here: three sets, one an attention")
         names = {place: TABLE if len(lead.sets) == 1 else f"{TABLE}.{place}" for place in lead.sets}
         tables = {f"sets.{place}.embedding.weight": names[place] for place in names}

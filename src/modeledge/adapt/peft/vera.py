@@ -63,7 +63,12 @@ class VeraPage(Page):
         for each, parts in maps:
             rows = [(s, p.vera_lambda_b) for s, p in zip(each.sites, parts, strict=True) if isinstance(p, Shared)]
             tensors[each.name]["vera_lambda_b"] = each.spread(rows, 0.0)
-        said: dict[str, Any] = {"r": rank, "projection_prng_key": 0, "save_projection": True, "vera_dropout": first.dropout}
+        said: dict[str, Any] = {
+            "r": rank,
+            "projection_prng_key": 0,
+            "save_projection": True,
+            "vera_dropout": first.dropout,
+        }
         said |= {"fan_in_fan_out": maps[0][0].transposed, "bias": "none", "d_initial": 0.1, "init_weights": True}
         return Written(said, tensors, dict(zip(PAIR, (a, b), strict=True)))
 

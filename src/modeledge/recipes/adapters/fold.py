@@ -32,7 +32,7 @@ def merge(
         )
     if out.exists():
         raise ModeledgeError("E-OUTPUT", "it is there already", where=str(out))
-    model = open_adapted(folder, say, base=base)
+    model = open_adapted(folder, say, base=base, whole=True)
     for name in adapters_on(model):
         if name in leads_of(model):
             what = f"{name!r} stands before the examples: no weight of the base can hold it"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from modeledge.adapt.peft import TYPES, cut, read_adapter
 from modeledge.adapt.peft.config import type_of
+from modeledge.adapt.quantize import quantize
 from modeledge.errors import ModeledgeError
 from modeledge.families.fill import listing
 from modeledge.families.heads import described, heads_from_plain
@@ -29,9 +30,15 @@ OWN = {"SEQ_CLS": "class", "TOKEN_CLS": "tags", "QUESTION_ANS": "span"}  # task_
 
 
 def open_adapted(
-    folder: Path, say: Callable[[str], None] = print, *, base: str | Path | None = None, adapter: str = DEFAULT
+    folder: Path,
+    say: Callable[[str], None] = print,
+    *,
+    base: str | Path | None = None,
+    adapter: str = DEFAULT,
+    whole: bool = False,
 ) -> Backbone:
-    """The model of an adapter's folder. `base` says where its base lies now.
+    """The model of an adapter's folder. `base` says where its base lies now. A base that was in int8 while it was
+    trained is put into int8 again, unless it is wanted `whole`; both are said.
 
     Raises `E-BASE` where the base is gone or another one, `E-ADAPTER` for a method that is not known here, `E-KEYS` for
     tensors that are missing or left over, and what reading the files raises.
@@ -50,6 +57,11 @@ def open_adapted(
         raise ModeledgeError("E-BASE", what, where=str(folder), remedy=f"modeledge merge {source} --out FOLDER first")
     model = open_plain(there, say)
     check(model, pair, source, folder, say)
+    if pair.notes.get("quantize") == "int8":
+        if whole:
+            say("it was trained over int8 weights, and is put on the weights as they are: answers may differ a little")
+        else:
+            say(quantize(model).told())
     put_on(model, pair, adapter)
     return model
 

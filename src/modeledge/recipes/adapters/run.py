@@ -12,6 +12,7 @@ from modeledge.adapt import STRATEGIES, BottleneckAdapter, LinearMethod
 from modeledge.adapt.graft import adapters_on
 from modeledge.adapt.leading import Leading
 from modeledge.adapt.peft import write_adapter
+from modeledge.adapt.quantize import Quantized, quantize
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.recipes.adapters.digest import Base, base_from, plain
@@ -56,6 +57,23 @@ def base_for(recipe: FinetuneRecipe, model: Backbone, found: Found) -> Base | No
         what = f"the base of this adapter would be in no folder ({odd[0]} makes another model of it)"
         raise ModeledgeError("E-CONFIG", what, where="merge", remedy="write the whole model: merge = true")
     return base_from(model, recipe.model, found.source.get("revision"))
+
+
+def lightened(recipe: FinetuneRecipe, model: Backbone, adapts: Base | None) -> Quantized | None:
+    """Put the frozen body into fewer bits, where the recipe asks for it.
+
+    `E-CONFIG` where not an adapter alone is trained, `E-EXTRA` for 4 bits, which other libraries make.
+    """
+    if recipe.quantize is None:
+        return None
+    if recipe.quantize == "nf4":
+        what = "4-bit weights are made by bitsandbytes, on CUDA, and there is no bridge to it here"
+        raise ModeledgeError("E-EXTRA", what, where="quantize", remedy='set quantize = "int8", which needs nothing')
+    if adapts is None:
+        what = "weights in int8 cannot move, nor take an adapter in"
+        remedy = "train an adapter (strategies), without merge"
+        raise ModeledgeError("E-CONFIG", what, where="quantize", remedy=remedy)
+    return quantize(model)
 
 
 def check_writable(model: Backbone, base: Base, family: str | None) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from adapt_small import refusal
-
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -87,7 +86,8 @@ def test_a_run_of_what_cannot_be_merged_leaves_an_adapter_too(base: Path, tmp_pa
     asked = recipe(base, kind).model_copy(update={"strategies": (StrategyRecipe(kind=kind, options=BEFORE[kind]),)})
     results = run(asked, tmp_path / "run")
     there = {path.name for path in (tmp_path / "run" / "model").iterdir()}
-    assert "adapter_model.safetensors" in there and not {"config.json", "model.safetensors"} & there
+    assert "adapter_model.safetensors" in there
+    assert not {"config.json", "model.safetensors"} & there
     model = Model.load(tmp_path / "run", say=quiet)
     assert set(model.evaluate(ROWS, say=quiet)["scores"]) == set(results["scores"])
     assert told_by(model) != told_by(Model.load(run_without(tmp_path / "run"), say=quiet))

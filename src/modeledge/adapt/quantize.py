@@ -45,7 +45,7 @@ class _Product(torch.autograd.Function):
 
 
 class Int8Linear(Linear):
-    """A linear map that never moves: `codes [outputs, inputs]` int8 and `scale [outputs]` in the place of its weight."""
+    """A linear map that never moves: `codes [outputs, inputs]` int8 and `scale [outputs]` in place of its weight."""
 
     codes: Tensor
     scale: Tensor

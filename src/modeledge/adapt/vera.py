@@ -42,8 +42,8 @@ class Shared(Added):
         self.dropout = dropout
 
     def share(self, first: Tensor, second: Tensor, site: Site) -> None:
-        """Use the part of A `[rank, most inputs]` and B `[most outputs, rank]` that belongs to a site of this size; of B
-        the rows that the site has in the checkpoint's map, so that files can hold it."""
+        """Use the part of A `[rank, most inputs]` and B `[most outputs, rank]` that belongs to a site of this size: of
+        B the rows that the site has in the checkpoint's map, so that files can hold it."""
         rows = site.hf_rows
         run = slice(int(rows[0]), int(rows[0]) + len(rows))
         whole = torch.equal(rows, torch.arange(run.start, run.stop))

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from modeledge.adapt.adapter import Bottleneck
-from modeledge.adapt.graft import Added, added_by, graft, leads_of
+from modeledge.adapt.graft import Added, added_by, graft
 from modeledge.adapt.peft.adalora import AdaLoraPage
 from modeledge.adapt.peft.bottleneck import BOTTLENECK, MARK, read_bottleneck, write_bottleneck
 from modeledge.adapt.peft.config import CONFIG, PREFIX, aimed, check_keys, heading, type_of

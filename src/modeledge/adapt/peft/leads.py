@@ -3,13 +3,13 @@
 PEFT saves the vectors that an encoder of prompts makes, or the keys and values that a projection makes, and throws the
 network away: what is read back is a plain table, and training it goes on with the table itself.
 
-    PROMPT_TUNING, P_TUNING     prompt_embeddings [length, width of the table]
-    MULTITASK_PROMPT_TUNING     the same, prefix_task_cols [tasks, length, ranks], prefix_task_rows [tasks, ranks, width]
-    PREFIX_TUNING               prompt_embeddings [length, layers · 2 · kv_heads · head_width]
+    PROMPT_TUNING, P_TUNING   prompt_embeddings [length, width of the table]
+    MULTITASK_PROMPT_TUNING   the same, prefix_task_cols [tasks, length, ranks], prefix_task_rows [tasks, ranks, width]
+    PREFIX_TUNING             prompt_embeddings [length, layers · 2 · kv_heads · head_width]
 
 PEFT would compute something else in three cases, which are written under a type of our own, so that it refuses them:
-a prefix of an encoder–decoder, which has a set for each of its three attentions (theirs acts on one of them alone), a head
-that reads the first token where PEFT's reads the first vector, and tables whose embeddings are scaled.
+a prefix of an encoder–decoder, which has a set for each of its three attentions (theirs acts on one of them alone), a
+head that reads the first token where PEFT's reads the first vector, and tables whose embeddings are scaled.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""VeRA in files: `vera_lambda_b [outputs]` and `vera_lambda_d [r]` beside each map, and the pair A, B of all of them once.
+"""VeRA in files: `vera_lambda_b [outputs]` and `vera_lambda_d [r]` beside each map, and the pair A, B of all once.
 
 PEFT draws the pair again from `projection_prng_key` where a file has `save_projection` false, and warns that this need
 not give the same numbers everywhere; ours is always written. A pair that is not there is drawn as PEFT does: A, then B,
@@ -87,7 +87,7 @@ class VeraPage(Page):
         key = said.get("projection_prng_key", 0)
         if type(key) is not int or key < 0:
             raise ModeledgeError("E-CONFIG-VALUE", f"a key of {key!r}", where=f"{CONFIG}: projection_prng_key")
-        return {name: drawn for name, drawn in zip(PAIR, draw_pair(key, list(shapes.values())), strict=True)}
+        return dict(zip(PAIR, draw_pair(key, list(shapes.values())), strict=True))
 
     def read(self, said: Mapping[str, Any], each: Map, leaves: Leaves) -> list[Added]:
         rank = int(number(said, "r", 256, least=1))

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from modeledge.adapt.peft import TYPES, cut, read_adapter
 from modeledge.adapt.peft.config import type_of
 from modeledge.adapt.quantize import quantize

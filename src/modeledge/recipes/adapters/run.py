@@ -22,7 +22,6 @@ from modeledge.recipes.hub import Found
 from modeledge.recipes.recipe import FinetuneRecipe
 from modeledge.tokens import Tokenizer
 
-
 ADDING = (LinearMethod, BottleneckAdapter, Leading)  # strategies that leave the body as it is, and put more beside it
 
 

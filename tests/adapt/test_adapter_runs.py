@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from pathlib import Path
@@ -167,7 +168,8 @@ def test_what_cannot_be_written_is_refused_before_the_first_step(base: Path, tmp
     assert not (tmp_path / "vera" / "checkpoints").exists()
     refusal("E-MERGE", run, recipe(base, "prefix", merge=True), tmp_path / "merged")
     run(recipe(base), tmp_path / "run")
-    assert "merge" in refusal("E-USAGE", run, recipe(tmp_path / "run"), tmp_path / "again")
+    for kind in ("lora", "ia3"):  # with options, and of another method
+        assert "merge" in refusal("E-USAGE", run, recipe(tmp_path / "run", kind), tmp_path / kind) or kind == "lora"
     refusal("E-USAGE", merge, base, tmp_path / "x", say=quiet)
     refusal("E-OUTPUT", merge, tmp_path / "run", tmp_path / "run", say=quiet)
 
@@ -179,3 +181,22 @@ def test_a_decoder_answers_with_its_adapter(tmp_path: Path) -> None:
     told = Model.load(tmp_path / "run", say=quiet).predict(rows[:4], say=quiet)
     assert len(told) == 4
     assert torch.get_num_threads() >= 1
+
+
+@pytest.mark.parametrize("kind", ["lora", "prompt", "prefix", "adapter"])
+def test_an_adapter_goes_on_from_its_numbers(base: Path, tmp_path: Path, kind: str) -> None:
+    options = {"lora": {"rank": 2}, **BEFORE}[kind]
+    asked = recipe(base, kind).model_copy(update={"strategies": (StrategyRecipe(kind=kind, options=options),)})
+    run(asked, tmp_path / "one")
+    again = recipe(tmp_path / "one", train={"learning_rate": 1e-9})
+    again = again.model_copy(update={"strategies": (StrategyRecipe(kind=kind),)})
+    run(again, tmp_path / "two")
+    first, second = (load_file(tmp_path / n / "model" / "adapter_model.safetensors") for n in ("one", "two"))
+    assert first.keys() == second.keys()
+    assert all(torch.allclose(first[n], second[n], atol=1e-6) for n in first), "it began anew"
+    run(again.model_copy(update={"train": asked.train}), tmp_path / "three")
+    third = load_file(tmp_path / "three" / "model" / "adapter_model.safetensors")
+    assert any(not torch.allclose(first[n], third[n], atol=1e-3) for n in first)
+    said = json.loads((tmp_path / "two" / "model" / "adapter_config.json").read_text())
+    assert said["base_model_name_or_path"] == str(base)
+    Model.load(tmp_path / "three", say=quiet).predict(ROWS[:4], say=quiet)

@@ -12,10 +12,11 @@ from modeledge.adapt import STRATEGIES, BottleneckAdapter, LinearMethod
 from modeledge.adapt.graft import adapters_on
 from modeledge.adapt.leading import Leading
 from modeledge.adapt.peft import write_adapter
-from modeledge.adapt.quantize import Quantized, quantize
+from modeledge.adapt.quantize import Quantized, quantize, quantized_names
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.recipes.adapters.digest import Base, base_from, plain
+from modeledge.recipes.adapters.go_on import base_below, check_going_on
 from modeledge.recipes.adapters.write import only_one, task_type, write_folder
 from modeledge.recipes.card import Card, write_card
 from modeledge.recipes.hub import Found
@@ -38,12 +39,12 @@ class Beside:
 def base_for(recipe: FinetuneRecipe, model: Backbone, found: Found) -> Base | None:
     """The model as it is before training, where an adapter alone is to be written; `None` where the whole model is.
 
-    A model that is fresh or reshaped lies in no folder that an adapter could be opened on: `E-CONFIG`.
+    A model that comes with an adapter goes on with it. One that is fresh or reshaped lies in no folder that an adapter
+    could be opened on: `E-CONFIG`.
     """
     if adapters_on(model):
-        what = "the model has an adapter already"
-        remedy = f"fold it in first: modeledge merge {recipe.model} --out FOLDER"
-        raise ModeledgeError("E-USAGE", what, where="model", remedy=remedy)
+        check_going_on(recipe, model)
+        return base_below(found.folder, lambda line: None)
     kinds = [STRATEGIES.get(strategy.kind) for strategy in recipe.strategies]
     adds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, ADDING)]
     if stay := [kind for kind in adds if recipe.merge and not kind.mergeable]:
@@ -68,6 +69,8 @@ def lightened(recipe: FinetuneRecipe, model: Backbone, adapts: Base | None) -> Q
     if recipe.quantize == "nf4":
         what = "4-bit weights are made by bitsandbytes, on CUDA, and there is no bridge to it here"
         raise ModeledgeError("E-EXTRA", what, where="quantize", remedy='set quantize = "int8", which needs nothing')
+    if quantized_names(model):
+        return None  # an adapter that was trained over int8 goes on so
     if adapts is None:
         what = "weights in int8 cannot move, nor take an adapter in"
         remedy = "train an adapter (strategies), without merge"

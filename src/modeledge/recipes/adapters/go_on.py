@@ -122,4 +122,4 @@ def heads_going_on(model: Backbone, objective: Objective, same: bool) -> frozens
 def replaced(head: Head) -> Head:
     """A head without its rates of dropout, which are a run's and not a shape's."""
     rates = {name: 0.0 for name in ("dropout", "first_dropout") if hasattr(head, name)}
-    return replace(head, **rates) if rates and is_dataclass(head) else head
+    return replace(head, **rates) if rates and is_dataclass(head) else head  # type: ignore[arg-type]

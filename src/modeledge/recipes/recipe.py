@@ -131,7 +131,7 @@ class FinetuneRecipe(Checked):
     first `mark_train` training rows are marked at the end too: how far ahead they are is over-fitting.
     With `features` nothing is trained: a classical head is fitted on the states of the body as it is.
     What an adapter learned is written alone, and opened on `model`; with `merge` the whole model is written, the
-    adapter folded into its weights.
+    adapter folded into its weights. `quantize` holds the frozen body in fewer bits while adapters are trained on it.
     A `model` "preset:NAME" is fresh weights of that shape, with a `tokenizer` that is trained on the training rows.
     """
 
@@ -161,6 +161,7 @@ class FinetuneRecipe(Checked):
     strategies: tuple[StrategyRecipe, ...] = ()
     features: FeaturesRecipe | None = None
     merge: bool = False
+    quantize: Literal["int8", "nf4"] | None = None
     epochs: float = Field(default=3.0, gt=0)
     train: FinetuneTrain = FinetuneTrain()
     mark_train: int = Field(default=0, ge=0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_pretrain import STACK, quiet, recipe, sentences
+from test_pretrain import STACK, TRAIN, quiet, recipe, sentences
 from typer.testing import CliRunner
 
 from modeledge.cli import app
@@ -96,7 +96,8 @@ def test_every_kind_runs_and_its_model_opens(name: str, text: Path, tmp_path: Pa
 def test_samples_of_a_reader_of_both_sides_are_written_as_it_writes(text: Path, tmp_path: Path) -> None:
     """Those after the last step are what the finished model guesses behind the same prompts."""
     prompts = ("the quick", "a dog")
-    made = asked("unilm", text, samples={"every": 4, "prompts": prompts, "tokens": 5, "temperature": 1.0})
+    samples = {"every": 4, "prompts": prompts, "tokens": 5, "temperature": 1.0}
+    made = asked("unilm", text, samples=samples, train={**TRAIN, "precision": "fp32"})  # as the model is opened
     pretrain(made, tmp_path / "run", say=quiet)
     lines = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
     last = [line for line in lines if line["step"] == made.train.steps]

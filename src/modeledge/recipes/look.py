@@ -22,6 +22,7 @@ from modeledge.recipes.continued import check_continuing, replay_shards
 from modeledge.recipes.finetune import make_ready
 from modeledge.recipes.gate import guard, view_of_training, view_of_tuning
 from modeledge.recipes.held import check_judging
+from modeledge.recipes.multitask import MultitaskRecipe, check_tasks
 from modeledge.recipes.pretrain import prepare_corpus, ready
 from modeledge.recipes.recipe import MEMORY, FinetuneRecipe, PretrainRecipe, absolute
 from modeledge.recipes.rows import split_rows
@@ -37,6 +38,11 @@ TEXTS, CHARACTERS = 20_000, 20_000_000
 
 def check_recipe(path: Path, overrides: Sequence[str], values: Mapping[str, Any], say: Say) -> str:
     """Run the pre-flight of a recipe and nothing else; one line where all is well, else what `guard` raises."""
+    if "tasks" in read_toml(path):
+        several = load_config(MultitaskRecipe, path, overrides, values={**values, "check": True})
+        with TemporaryDirectory(prefix="modeledge-") as name:
+            verdicts = check_tasks(several, Path(name), say)
+        return "\n".join(f"{task}: {verdict}" for task, verdict in verdicts.items())
     recipe = load_any(path, overrides, {**values, "check": True})
     with looked_at(recipe, say) as view:
         verdict = guard(recipe, view, lambda line: say(line) if not line.startswith("checked ") else None)

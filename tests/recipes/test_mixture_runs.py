@@ -152,10 +152,11 @@ def test_epochs_are_limited(texts: Path, tmp_path: Path) -> None:
     assert any(f"talk is read {share.epochs:.2f} times" in note for note in told.plan.notes)
     with pytest.raises(ModeledgeError, match=rf"E-EPOCHS: .*talk is read {share.epochs:.2f} times"):
         mixed(asked.model_copy(update={"beyond": "refuse"}), streams, 100, 4)
-    shared = asked.model_copy(update={"beyond": "share", "max_epochs": 0.2})
+    heavy = {**asked.sources, "talk": asked.sources["talk"].model_copy(update={"weight": 5.0})}
+    shared = asked.model_copy(update={"beyond": "share", "max_epochs": 1.5, "sources": heavy})
     within = mixed(shared, streams, 20, 4)
-    assert within.plan.sources[2].epochs == pytest.approx(0.2)
-    assert any("talk is limited to 0.2 epochs" in note for note in within.plan.notes)
+    assert within.plan.sources[2].epochs == pytest.approx(1.5)
+    assert any("talk is limited to 1.5 epochs" in note for note in within.plan.notes)
     with pytest.raises(ModeledgeError, match="E-CONFIG: the sources give"):
         mixed(asked.model_copy(update={"beyond": "share"}), streams, 1000, 4)
 

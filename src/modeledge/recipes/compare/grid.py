@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from modeledge import files
 from modeledge.config import load_config
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.recipes.compare.corpora import Texts, cell_texts, is_own, placed_in
+from modeledge.recipes.compare.corpora import Texts, cell_texts, is_own, placed_in, with_mixture
 from modeledge.recipes.compare.rows import SEARCH_TEST, SEARCH_TRAIN, table_of
 from modeledge.recipes.compare.study import PRETRAIN, SEARCH, SUPERVISED, SearchRecipe, StudyRecipe
 from modeledge.recipes.folder import finished
@@ -152,7 +152,7 @@ def corpus_recipe(study: StudyRecipe, folder: Path) -> PretrainRecipe:
     """What builds the corpus and the tokenizer that all cells share: with every channel and every reserved token that
     one of them asks for. Raises `E-CONFIG` where no corpus is named.
     """
-    if study.corpus is None and study.mixture is None:
+    if study.corpus is None and not study.mixture:
         raise ModeledgeError("E-CONFIG", "cells are pre-trained, and no corpus is named", where="corpus.paths")
     asked = study.corpus or CorpusRecipe()
     bodies = [loaded_body(study, unit, {"corpus": {}}) for unit in units(study) if unit.task is None]
@@ -162,7 +162,8 @@ def corpus_recipe(study: StudyRecipe, folder: Path) -> PretrainRecipe:
     if tokenizer.path is None:
         extra = dict.fromkeys(name for recipe in bodies for name in recipe.reserved)
         tokenizer = tokenizer.model_copy(update={"extra": tuple(dict.fromkeys((*extra, *tokenizer.extra)))})
-    return placed_in(study, PretrainRecipe(corpus=corpus, mixture=study.mixture, tokenizer=tokenizer))
+    whole = PretrainRecipe(corpus=corpus, tokenizer=tokenizer)
+    return placed_in(study, whole if not study.mixture else with_mixture(whole, study.mixture))
 
 
 def texts_of(study: StudyRecipe, cell: str, folder: Path) -> Texts:
@@ -175,7 +176,7 @@ def pretrain_recipe(study: StudyRecipe, unit: Unit, folder: Path) -> PretrainRec
     """The recipe of a pre-training: the study's table, the cell's over it, its corpus and tokenizer, ready."""
     shared: dict[str, Any] = {"corpus": {"shards": str(folder / "corpus")}}
     shared |= {"tokenizer": {"path": str(folder / "tokenizer")}}
-    if is_own(study, unit.cell) or study.mixture is not None:
+    if is_own(study, unit.cell) or study.mixture:
         shared = texts_of(study, unit.cell, folder).values()
     return loaded_body(study, unit, shared)
 

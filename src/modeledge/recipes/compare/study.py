@@ -21,7 +21,6 @@ from modeledge.config.read import load_values
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.recipes.compare.marks import MarkRecipe
 from modeledge.recipes.compare.unfold import unfolded
-from modeledge.recipes.mixture import MixtureRecipe
 from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
 
 PLACE = "{data}"  # in a path of a study: the folder that `data` names
@@ -166,7 +165,7 @@ class StudyRecipe(Settings):
     against: str | None = None
     model: str | None = None
     corpus: CorpusRecipe | None = None
-    mixture: MixtureRecipe | None = None
+    mixture: dict[str, Any] = Field(default_factory=dict)
     tokenizer: TokenizerRecipe = TokenizerRecipe()
     pretrain: dict[str, Any] = Field(default_factory=dict)
     finetune: dict[str, Any] = Field(default_factory=dict)

@@ -35,7 +35,7 @@ from modeledge.recipes.compare.grid import (
     units,
 )
 from modeledge.recipes.compare.jobs import run_side_by_side
-from modeledge.recipes.compare.marks import check_marks, write_marks
+from modeledge.recipes.compare.marks import check_marks, mark_texts, write_marks
 from modeledge.recipes.compare.rows import write_rows
 from modeledge.recipes.compare.search import run_search
 from modeledge.recipes.compare.study import SUPERVISED, StudyRecipe
@@ -86,6 +86,9 @@ def compare(
             with placed(f"cells.{unit.cell}.pretrain"):
                 check_body(recipe)
                 check_marks(study.marks, recipe)
+    for name, mark in study.marks.items():
+        with placed(f"marks.{name}"):
+            mark_texts(mark, study.place)
     with study_folder(folder, study, resume=resume):
         write_environment(folder, study.seeds[0])
         for name in dict.fromkeys(rows_named(study, u) for u in chosen if u.task is not None):

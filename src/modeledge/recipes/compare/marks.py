@@ -83,7 +83,7 @@ def write_marks(
     model.eval()
     told = {}
     for name, mark in marks.items():
-        texts = read_texts(mark, place) if mark.paths else []
+        texts = mark_texts(mark, place)
         predictions: Sequence[Any]
         if mark.kind == "text":
             objective = recipe.objective.build(tokenizer, model.config, recipe.train.length)
@@ -111,8 +111,11 @@ def check_marks(marks: Mapping[str, MarkRecipe], recipe: PretrainRecipe) -> None
             raise ModeledgeError("E-CONFIG", what, where=f"marks.{name}", remedy=remedy)
 
 
-def read_texts(mark: MarkRecipe, place: Callable[[str], str]) -> list[str]:
-    """The texts of a column, in the order of their files. `E-NO-RECORDS` where none is long enough."""
+def mark_texts(mark: MarkRecipe, place: Callable[[str], str]) -> list[str]:
+    """The texts of a column, in the order of their files; none of a column that reads none. `E-NO-RECORDS` where none
+    is long enough."""
+    if not mark.paths:
+        return []
     config = ReadConfig(format=mark.format, text=mark.text, split=mark.split)
     found = []
     for document in read_documents([place(path) for path in mark.paths], config, Ledger()):

@@ -98,6 +98,9 @@ CATALOGUE: dict[str, Entry] = {
     "E-CONFIG-KEY": Entry(CONFIG, "the configuration has an unknown key", "use the nearest right name"),
     "E-CONFIG-VALUE": Entry(CONFIG, "a configuration value is not allowed", "correct the value"),
     "E-CONFIG-SYNTAX": Entry(CONFIG, "the configuration file is not TOML", "repair the file"),
+    "E-EPOCHS": Entry(
+        CONFIG, "a corpus would be read more often than it may be", "read less of it, or raise the limit"
+    ),
     "E-CONFIG-UNSAFE": Entry(CONFIG, "the file could run code or exhaust memory", "write the recipe as TOML"),
     "E-UNSAFE-FORMAT": Entry(DATA, "the format can run code when it is read", "convert it to safetensors"),
     "E-UNSAFE-PATH": Entry(DATA, "a file names a path outside its folder", "do not use this artifact"),

@@ -158,7 +158,7 @@ def objective(kind: str, architecture: str) -> dict[str, Any]:
 
 def trained(ground: Ground, kind: str, architecture: str, start: Path) -> dict[str, tuple[float, float]]:
     """What each term costs over the last steps, and what it costs the blind."""
-    trainer, stream = ready(ground.recipe(kind, architecture, start), ground.tokenizer, ground.shards)
+    trainer, (stream,) = ready(ground.recipe(kind, architecture, start), ground.tokenizer, ground.shards)
     answers: dict[str, Counter[int]] = defaultdict(Counter)
     for number in range(200):
         item = prepared(trainer.module.objective, stream.example(number), Noise(number))

@@ -91,9 +91,12 @@ def root(
 
 @corpus_app.command("build")
 def corpus_build(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs.")],
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs; or a recipe (TOML) of a corpus.")],
     out: Out,
-    tokenizer: Annotated[Path, typer.Option(help="The tokenizer to encode with.")],
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="The tokenizer to encode with; a recipe may train one.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Of a recipe: the folder that {data} stands for.")] = None,
     text: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
     encoding: str = "utf-8",
     format: str = "auto",
@@ -105,6 +108,16 @@ def corpus_build(
     from modeledge.recipes.build import build_shards
     from modeledge.recipes.texts import CorpusRecipe
 
+    if paths[0].endswith(".toml"):
+        from modeledge.recipes.corpus_file import build_file
+
+        given: dict[str, Any] = {} if data is None else {"data": data}
+        given |= {} if tokenizer is None else {"tokenizer": {"path": str(tokenizer)}}
+        build_file(Path(paths[0]), out, say, [*(keys or ()), *paths[1:]], given)
+        return
+    if tokenizer is None:
+        what, remedy = "files are encoded with a tokenizer, and none is named", "--tokenizer FOLDER, or a recipe"
+        raise ModeledgeError("E-USAGE", what, where="--tokenizer", remedy=remedy)
     values = {"paths": list(paths), "text": text, "encoding": encoding, "format": format}
     values |= {"on_bad_record": on_bad_record}
     build_shards(load_config(CorpusRecipe, None, keys or (), values=values), tokenizer, out, say)

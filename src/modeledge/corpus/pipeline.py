@@ -18,6 +18,7 @@ from modeledge.corpus.channels import Coded, check_channels, make_channels
 from modeledge.corpus.clean import Cleaning, cleaned
 from modeledge.corpus.dedup import Dedup
 from modeledge.corpus.dropped import DROPPED, Dropped, DroppedSample
+from modeledge.corpus.duplicate import Duplicate, duplicated
 from modeledge.corpus.filter import Filter, Stage, make_filters, make_stages, size
 from modeledge.corpus.shard import Shards, ShardWriter, TokenDocument
 from modeledge.errors import ModeledgeError
@@ -60,6 +61,7 @@ class Build:
     deduplicate: bool = True
     cleaning: Cleaning | None = None  # instead of `deduplicate`: what is done to the corpus as a whole
     stages: Sequence[str] | Mapping[str, Any] = ("nfc",)
+    duplicate: Duplicate | None = None  # after all else, documents that stand several times
     channels: Iterable[str] = ()
     dropped: int = 20  # documents kept to be read for each reason to drop one, in `dropped.jsonl`
     end: bool = True  # an end-of-text token after each document, where the tokenizer has one
@@ -120,7 +122,7 @@ def kept_documents(
     kept = run_pipeline(documents, filters, ledger=ledger, stages=[canonical], dropped=dropped)
     for stage in tidying:
         kept = stage(kept)
-    return kept
+    return kept if config.duplicate is None else duplicated(kept, config.duplicate, ledger)
 
 
 def build_corpus(

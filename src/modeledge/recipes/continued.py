@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from modeledge import files
+from modeledge.corpus.duplicate import Duplicate
 from modeledge.corpus.pipeline import LEDGER, Build, build_corpus
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
@@ -46,6 +47,7 @@ def building(corpus: CorpusRecipe, channels: Iterable[str] = ()) -> Build:
         filters=corpus.filters,
         cleaning=cleaning_of(corpus),
         stages=corpus.stages,
+        duplicate=None if corpus.duplicate is None else Duplicate(**corpus.duplicate.model_dump()),
         channels=sorted(wanted),
         dropped=corpus.dropped,
     )

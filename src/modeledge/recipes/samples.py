@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,13 +41,13 @@ HIDDEN = 0.15
 
 @contextmanager
 def sampling(
-    recipe: PretrainRecipe, trainer: Trainer, tokenizer: Tokenizer, stream: ShardStream, folder: Path
+    recipe: PretrainRecipe, trainer: Trainer, tokenizer: Tokenizer, streams: Sequence[ShardStream], folder: Path
 ) -> Iterator[list[Listener]]:
     """The listener that writes samples, where the recipe asks for them."""
     if recipe.samples is None:
         yield []
         return
-    sampler = Sampler(recipe.samples, trainer, tokenizer, chosen(recipe, stream), recipe.objective.writes)
+    sampler = Sampler(recipe.samples, trainer, tokenizer, chosen(recipe, streams), recipe.objective.writes)
     file = reopened(folder / SAMPLES, trainer.done)
     try:
         yield [lambda record: sampler.listen(record, file)]
@@ -54,12 +55,17 @@ def sampling(
         file.close()
 
 
-def chosen(recipe: PretrainRecipe, stream: ShardStream) -> list[Example]:
-    """The examples that are begun where no prompt is given: held out, where anything is."""
+def chosen(recipe: PretrainRecipe, streams: Sequence[ShardStream]) -> list[Example]:
+    """The examples that are begun where no prompt is given: held out, where anything is; of each corpus in turn."""
     assert recipe.samples is not None
-    if recipe.held_out:
-        return split_stream(stream, recipe.held_out, recipe.seed)[1][: recipe.samples.count]
-    return [stream.example(i) for i in range(min(recipe.samples.count, len(stream)))]
+    count, found = recipe.samples.count, list[list[Example]]()
+    for stream in streams:
+        if recipe.held_out:
+            found.append(split_stream(stream, recipe.held_out, recipe.seed)[1][:count])
+        else:
+            found.append([stream.example(i) for i in range(min(count, len(stream)))])
+    turns = (one for turn in zip_longest(*found) for one in turn if one is not None)
+    return list(islice(turns, count))
 
 
 @dataclass

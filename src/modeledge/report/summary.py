@@ -34,6 +34,7 @@ from modeledge.report.blocks import (
     Table,
 )
 from modeledge.report.markup import DASH, number, together
+from modeledge.report.mixture import mixture_blocks
 from modeledge.report.page import write_report
 from modeledge.report.plots import BUCKETS, loss_curves, progress_panels
 from modeledge.report.read import Run, broken, is_number, ledgers, read_run
@@ -73,6 +74,7 @@ def run_page(run: Run) -> Page:
         Section("Scores", score_blocks(run)),
         Section("Where it is wrong", wrong_blocks(run)),
         Section("Samples", sample_blocks(run)),
+        Section("Mixture", mixture_blocks(run)),
         Section("Data", ledger_blocks(run)),
         Section("Reproduce", reproduce_blocks(run)),
     ]

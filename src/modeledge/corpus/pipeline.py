@@ -22,7 +22,7 @@ from modeledge.corpus.filter import Filter, Stage, make_filters, make_stages, si
 from modeledge.corpus.shard import Shards, ShardWriter, TokenDocument
 from modeledge.errors import ModeledgeError
 from modeledge.files import committed_folder, write_json
-from modeledge.records import Count, Document, IntArray, Ledger
+from modeledge.records import Document, IntArray, Ledger
 
 LEDGER = "ledger.json"
 BATCH_CHARACTERS = 4_000_000  # of text that a tokenizer gets at once
@@ -86,14 +86,14 @@ def run_pipeline(
     for stage in stages:
         passing = stage(passing)
     for document in passing:
-        ledger.kept.add(bytes=size(document))
+        ledger.add("kept", source=document.source, bytes=size(document))
         yield document
 
 
 def reading(documents: Iterable[Document], *, ledger: Ledger) -> Iterator[Document]:
     """Count as read what comes from memory; files are counted by their readers."""
     for document in documents:
-        ledger.read.add(bytes=size(document))
+        ledger.add("read", source=document.source, bytes=size(document))
         yield document
 
 
@@ -204,7 +204,7 @@ def _passing(
         for filter in filters:
             reason = filter(document)
             if reason is not None:
-                ledger.filtered.setdefault(reason, Count()).add(bytes=size(document))
+                ledger.add("filtered", reason, source=document.source, bytes=size(document))
                 if dropped is not None:
                     dropped.add(document, reason)
                 break

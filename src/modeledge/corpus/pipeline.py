@@ -7,7 +7,8 @@ stages that rewrite text (`stages` of a `Build`) run last, after the counting.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,10 +17,12 @@ import numpy as np
 
 from modeledge.corpus.channels import Coded, check_channels, make_channels
 from modeledge.corpus.clean import Cleaning, cleaned
+from modeledge.corpus.counting import DroppedTokens
 from modeledge.corpus.dedup import Dedup
 from modeledge.corpus.dropped import DROPPED, Dropped, DroppedSample
 from modeledge.corpus.filter import Filter, Stage, make_filters, make_stages, size
 from modeledge.corpus.shard import Shards, ShardWriter, TokenDocument
+from modeledge.corpus.survey import SURVEY, Survey
 from modeledge.errors import ModeledgeError
 from modeledge.files import committed_folder, write_json
 from modeledge.records import Document, IntArray, Ledger
@@ -62,6 +65,7 @@ class Build:
     stages: Sequence[str] | Mapping[str, Any] = ("nfc",)
     channels: Iterable[str] = ()
     dropped: int = 20  # documents kept to be read for each reason to drop one, in `dropped.jsonl`
+    count_dropped: bool = True  # tokenize what is filtered too, so that the ledger balances in tokens
     end: bool = True  # an end-of-text token after each document, where the tokenizer has one
     shard_tokens: int = 2**26
     batch: int = 1000
@@ -124,9 +128,16 @@ def kept_documents(
 
 
 def build_corpus(
-    documents: Iterable[Document], tokenizer: Encoder, folder: Path, *, config: Build | None = None, ledger: Ledger
+    documents: Iterable[Document],
+    tokenizer: Encoder,
+    folder: Path,
+    *,
+    config: Build | None = None,
+    ledger: Ledger,
+    finish: Callable[[Path], None] | None = None,
 ) -> Shards:
-    """Write the token shards of a corpus and its `ledger.json` to `folder`, which appears whole or not at all.
+    """Write the token shards of a corpus, its `ledger.json` and its `survey.json` to `folder`, which appears whole or
+    not at all. `finish` may write more, into the folder that it is given.
 
     The bytes depend on the set of documents, the tokenizer and `config`, not on the order of the inputs. Fills
     `ledger`, tokens included. Raises `E-OUTPUT` at once when `folder` exists, `E-NO-RECORDS` when nothing is kept,
@@ -139,19 +150,36 @@ def build_corpus(
         raise ModeledgeError("E-OUTPUT", "the folder exists already", where=str(folder))
     manifest: dict[str, Any] = {}
     with committed_folder(folder, manifest) as temporary:
-        dropped = DroppedSample(config.dropped)
-        kept = kept_documents(documents, config, ledger=ledger, folder=temporary, dropped=dropped)
+        sample, survey, waiting = DroppedSample(config.dropped), Survey(), deque[Document]()
+        ends = int(config.end and tokenizer.specials.eos is not None)
+        dropped = DroppedTokens(sample, tokenizer, ledger, ends) if config.count_dropped else None
+        kept = kept_documents(documents, config, ledger=ledger, folder=temporary, dropped=dropped or sample)
         kinds, cut = dict.fromkeys(channels, "uint8"), config.shard_tokens
         writer = ShardWriter(temporary, tokenizer.vocab_size, tokenizer.fingerprint, channels=kinds, shard_tokens=cut)
         with writer:
-            for document in tokenized(kept, tokenizer, batch=config.batch, end=config.end, channels=channels):
+            tapped = _tapped(kept, waiting)
+            for document in tokenized(tapped, tokenizer, batch=config.batch, end=config.end, channels=channels):
                 writer.add(document)
-                ledger.kept.tokens += len(document.ids)
+                original, tokens = waiting.popleft(), len(document.ids)
+                ledger.add("kept", source=original.source, records=0, tokens=tokens)
+                survey.add(original, tokens)
+            if dropped is not None:
+                dropped.finish()
             assert ledger.balanced(), f"the source did not fill ledger.read: {ledger.as_dict()}"
             manifest.update(writer.finish())
         write_json(temporary / LEDGER, ledger.as_dict())
-        dropped.write(temporary / DROPPED)
+        write_json(temporary / SURVEY, survey.as_dict())
+        sample.write(temporary / DROPPED)
+        if finish is not None:
+            finish(temporary)
     return Shards.open(folder, verify=False)
+
+
+def _tapped(documents: Iterable[Document], waiting: deque[Document]) -> Iterator[Document]:
+    """The documents, each kept in `waiting` too until its tokens come out."""
+    for document in documents:
+        waiting.append(document)
+        yield document
 
 
 def tokenized(

@@ -48,6 +48,7 @@ def building(corpus: CorpusRecipe, channels: Iterable[str] = ()) -> Build:
         stages=corpus.stages,
         channels=sorted(wanted),
         dropped=corpus.dropped,
+        count_dropped=corpus.count_dropped,
     )
 
 

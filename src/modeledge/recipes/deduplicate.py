@@ -43,8 +43,6 @@ def deduplicate(corpus: CorpusRecipe, out: Path, say: Say) -> Ledger:
         if len(corpus.paths) > 1:
             _write_overlap(corpus, folder / OVERLAP, say)
     report_ledger(ledger, say)
-    for reason, count in sorted(ledger.cut.items()):
-        say(f"cut {count.records:,} × {reason}, {count.bytes:,} bytes")
     return ledger
 
 

@@ -216,7 +216,7 @@ def card_of(recipe: PretrainRecipe, trainer: Trainer, folder: Path) -> Card:
     """What the card of a pre-trained model says."""
     corpus, judge, start = recipe.corpus, trainer.judge, recipe.model.start
     given = [f"{files.read_json(folder / TEXTS)['texts']:,} texts from memory"] if (folder / TEXTS).exists() else []
-    paths = (*corpus.paths, *([corpus.shards] if corpus.shards else []))
+    paths = (*corpus.files, *([corpus.shards] if corpus.shards else []))
     scores = {}
     if judge is not None and judge.best is not None:
         scores = {f"{judge.metric} on held-out examples": {"value": judge.best}}

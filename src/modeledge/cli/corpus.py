@@ -1,4 +1,4 @@
-"""The verb that cleans files without a tokenizer: `modeledge corpus dedup`."""
+"""The verbs that write a corpus: `modeledge corpus build`, and `corpus dedup`, which needs no tokenizer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,27 @@ from typing import Annotated, Any
 import typer
 
 from modeledge.cli.terminal import say
+
+
+def build(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs; or a recipe (TOML).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A fresh folder for the shards.")],
+    tokenizer: Annotated[Path, typer.Option(help="The tokenizer to encode with.")],
+    text: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
+    encoding: str = "utf-8",
+    format: str = "auto",
+    on_bad_record: Annotated[str, typer.Option(help="error or quarantine")] = "quarantine",
+    keys: Annotated[list[str] | None, typer.Option("--set", help="Any key of the corpus recipe, e.g. split=line")] = None,
+) -> None:
+    """Read, filter, de-duplicate, tokenize and pack files into token shards with a data card; print the ledger."""
+    from modeledge.config import load_config
+    from modeledge.recipes.build import build_shards
+    from modeledge.recipes.texts import CorpusRecipe
+
+    values = {"paths": list(paths), "text": text, "encoding": encoding, "format": format}
+    values |= {"on_bad_record": on_bad_record}
+    recipe = Path(paths[0]) if len(paths) == 1 and paths[0].endswith(".toml") else None
+    build_shards(load_config(CorpusRecipe, recipe, keys or (), values={} if recipe else values), tokenizer, out, say)
 
 
 def dedup(

@@ -60,6 +60,7 @@ class Build:
     """
 
     filters: Mapping[str, Any] = field(default_factory=lambda: {"empty": True})
+    own_filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of a source, in place of `filters`
     deduplicate: bool = True
     cleaning: Cleaning | None = None  # instead of `deduplicate`: what is done to the corpus as a whole
     stages: Sequence[str] | Mapping[str, Any] = ("nfc",)
@@ -78,15 +79,16 @@ def run_pipeline(
     ledger: Ledger,
     stages: Sequence[Stage] = (),
     dropped: Dropped | None = None,
+    own: Mapping[str, Sequence[Filter]] | None = None,
 ) -> Iterator[Document]:
     """The documents that no filter drops and that `stages` let through, counted as kept.
 
-    The first filter with a reason decides. A stage here may drop documents or cut their text, if it counts in the same
+    The first filter with a reason decides; documents of a source in `own` meet its filters instead. A stage here may drop documents or cut their text, if it counts in the same
     ledger what it dropped and cut (as `cleaned` does), but must not rewrite text otherwise. When the iterator is
     exhausted and whoever made the documents filled `ledger.read`, the ledger balances. `dropped` is shown what the
     filters drop.
     """
-    passing = _passing(documents, filters, ledger, dropped)
+    passing = _passing(documents, filters, ledger, dropped, own or {})
     for stage in stages:
         passing = stage(passing)
     for document in passing:
@@ -121,7 +123,8 @@ def kept_documents(
         cleaning = config.cleaning or Cleaning(dedup=Dedup(exact=config.deduplicate))
         return cleaned(passing, cleaning, ledger=ledger, folder=folder, dropped=dropped)
 
-    kept = run_pipeline(documents, filters, ledger=ledger, stages=[canonical], dropped=dropped)
+    own = {source: make_filters(table) for source, table in config.own_filters.items()}
+    kept = run_pipeline(documents, filters, ledger=ledger, stages=[canonical], dropped=dropped, own=own)
     for stage in tidying:
         kept = stage(kept)
     return kept
@@ -226,10 +229,14 @@ def batches(documents: Iterable[Document], count: int) -> Iterator[list[Document
 
 
 def _passing(
-    documents: Iterable[Document], filters: Sequence[Filter], ledger: Ledger, dropped: Dropped | None
+    documents: Iterable[Document],
+    filters: Sequence[Filter],
+    ledger: Ledger,
+    dropped: Dropped | None,
+    own: Mapping[str, Sequence[Filter]],
 ) -> Iterator[Document]:
     for document in documents:
-        for filter in filters:
+        for filter in own.get(document.source, filters):
             reason = filter(document)
             if reason is not None:
                 ledger.add("filtered", reason, source=document.source, bytes=size(document))

@@ -44,6 +44,7 @@ def building(corpus: CorpusRecipe, channels: Iterable[str] = ()) -> Build:
     wanted = {*corpus.channels, *channels}
     return Build(
         filters=corpus.filters,
+        own_filters={s.name: s.filters for s in corpus.sources if s.filters is not None},
         cleaning=cleaning_of(corpus),
         stages=corpus.stages,
         channels=sorted(wanted),

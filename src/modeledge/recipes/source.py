@@ -51,7 +51,9 @@ def readings(corpus: CorpusRecipe, ledger: Ledger) -> Iterator[tuple[list[str], 
     if not corpus.sources:
         yield _local(corpus.paths, ledger), ReadConfig(**own)
     for source in corpus.sources:
-        said = {k: v for k, v in source.model_dump(exclude={"name", "kind", "paths"}).items() if v is not None}
+        said = {
+            k: v for k, v in source.model_dump(exclude={"name", "kind", "paths", "filters"}).items() if v is not None
+        }
         yield _local(source.paths, ledger), ReadConfig(**{**own, **said}, source=source.name)
 
 

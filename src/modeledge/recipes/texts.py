@@ -18,8 +18,8 @@ _NAME = re.compile(r"[A-Za-z0-9][\w .()+-]{0,60}")
 
 
 class TextsRecipe(Settings):
-    """One of a corpus's sources: a name, what kind of text it is, its files, and how they are read where that differs
-    from what the corpus says (`none`: as it says)."""
+    """One of a corpus's sources: a name, what kind of text it is, its files, and how they are read and filtered where
+    that differs from what the corpus says: rules made for web pages drop nearly all source code."""
 
     name: str
     kind: Kind = "other"
@@ -31,17 +31,18 @@ class TextsRecipe(Settings):
     encoding: str | None = None
     delimiter: str | None = None
     extractor: Literal["resiliparse", "trafilatura"] | None = None
+    filters: dict[str, Any] | None = None
 
 
 class CorpusRecipe(CleaningRecipe):
     """Raw files, or shards built before. See `ReadConfig` for the fields that say how files are read.
 
-    `sources` are several sets of files, each with a name and a kind, in place of `paths`; their documents know them, and
-    the ledger counts each on its own. A `.txt` file is one document; `split` makes each paragraph or line of it one.
-    `extractor` makes text of web pages. `filters` and `stages` are rows of
-    the tables of `corpus.filter`, with their fields; of what filters drop, `dropped` documents for each reason stay
-    readable, and with `count_dropped` their tokens are counted too. `channels` are kept of each token beside those that the objective asks for ("words", "sentences",
-    "salient"): for shards that others will train on.
+    `sources` are several sets of files, each with a name and a kind, in place of `paths`; their documents know them,
+    and the ledger counts each on its own. A `.txt` file is one document; `split` makes each paragraph or line of it
+    one. `extractor` makes text of web pages. `filters` and `stages` are rows of the tables of `corpus.filter`, with their
+    fields; of what filters drop, `dropped` documents for each reason stay readable, and with `count_dropped` the tokens
+    of all are counted. `channels` are kept of each token beside those that the objective asks for ("words",
+    "sentences", "salient"): for shards that others will train on.
     """
 
     paths: tuple[str, ...] = ()
@@ -122,12 +123,12 @@ def placed(corpus: C) -> C:
     """A corpus with its paths made absolute."""
     paths, sources = (
         _absolute(corpus.paths),
-        [s.model_copy(update={"paths": _absolute(s.paths)}) for s in corpus.sources],
+        tuple(map(_source_placed, corpus.sources)),
     )
     filters = {name: _fields_placed(value) for name, value in corpus.filters.items()}
     update: dict[str, Any] = {
         "paths": paths,
-        "sources": tuple(sources),
+        "sources": sources,
         "shards": absolute_path(corpus.shards),
         "filters": filters,
     }
@@ -135,6 +136,11 @@ def placed(corpus: C) -> C:
         against = tuple(os.path.abspath(path) for path in corpus.against.paths)
         update["against"] = AgainstRecipe(**{**corpus.against.model_dump(), "paths": against})
     return corpus.model_copy(update=update)
+
+
+def _source_placed(source: TextsRecipe) -> TextsRecipe:
+    filters = {k: _fields_placed(v) for k, v in source.filters.items()} if source.filters is not None else None
+    return source.model_copy(update={"paths": _absolute(source.paths), "filters": filters})
 
 
 def _absolute(paths: tuple[str, ...]) -> tuple[str, ...]:

@@ -18,7 +18,9 @@ def build(
     encoding: str = "utf-8",
     format: str = "auto",
     on_bad_record: Annotated[str, typer.Option(help="error or quarantine")] = "quarantine",
-    keys: Annotated[list[str] | None, typer.Option("--set", help="Any key of the corpus recipe, e.g. split=line")] = None,
+    keys: Annotated[
+        list[str] | None, typer.Option("--set", help="Any key of the corpus recipe, e.g. split=line")
+    ] = None,
 ) -> None:
     """Read, filter, de-duplicate, tokenize and pack files into token shards with a data card; print the ledger."""
     from modeledge.config import load_config

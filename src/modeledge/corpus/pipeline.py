@@ -83,10 +83,10 @@ def run_pipeline(
 ) -> Iterator[Document]:
     """The documents that no filter drops and that `stages` let through, counted as kept.
 
-    The first filter with a reason decides; documents of a source in `own` meet its filters instead. A stage here may drop documents or cut their text, if it counts in the same
-    ledger what it dropped and cut (as `cleaned` does), but must not rewrite text otherwise. When the iterator is
-    exhausted and whoever made the documents filled `ledger.read`, the ledger balances. `dropped` is shown what the
-    filters drop.
+    The first filter with a reason decides; documents of a source in `own` meet its filters instead. A stage here may
+    drop documents or cut their text, if it counts in the same ledger what it dropped and cut (as `cleaned` does), but
+    must not rewrite text otherwise. When the iterator is exhausted and whoever made the documents filled `ledger.read`,
+    the ledger balances. `dropped` is shown what the filters drop.
     """
     passing = _passing(documents, filters, ledger, dropped, own or {})
     for stage in stages:

@@ -52,7 +52,7 @@ def data_page(ledger: Mapping[str, Any], survey: Mapping[str, Any]) -> Page:
     private = {k.removeprefix("redact."): v for k, v in ledger.get("rewritten", {}).items() if k.startswith("redact.")}
     headlines = [
         Headline("Documents", number(kept["records"]), f"of {number(read['records'])} read"),
-        Headline("Tokens", number(kept["tokens"]), f"{size(kept['bytes'])} of text as read"),
+        Headline("Tokens", rounded(kept["tokens"]), f"{size(kept['bytes'])} of text as read"),
         Headline("Sources", number(len(sources)), ", ".join(sorted(set(kinds.values())))),
         Headline("Duplicates", number(copies), "dropped; one copy of each stays"),
         Headline("Personal data", number(sum(v["records"] for v in private.values())), "places replaced"),
@@ -66,6 +66,18 @@ def data_page(ledger: Mapping[str, Any], survey: Mapping[str, Any]) -> Page:
     ]
     subtitle = "Counted while the corpus was built: what it holds, where that came from, and what was left out and why."
     return Page("Data card", subtitle, sections, headlines)
+
+
+def rounded(count: int) -> str:
+    """A large number in the width of a headline.
+
+    >>> rounded(950), rounded(5_764_738)
+    ('950', '5.76 M')
+    """
+    for unit, size_of in (("T", 10**12), ("B", 10**9), ("M", 10**6)):
+        if count >= size_of:
+            return f"{count / size_of:.3g} {unit}"
+    return number(count)
 
 
 def composition(sources: Mapping[str, Any], kinds: Mapping[str, str]) -> list[Block]:

@@ -185,7 +185,7 @@ def test_a_catastrophic_pattern_costs_one_document_its_time_and_no_more() -> Non
         ),
         (
             "translation",
-            "In French \u201cMerci\u201d is what an English speaker calls \u201cthank you\u201d, or in English \u201cthanks\u201d.",
+            "In French \u201cMerci\u201d is what a speaker of English calls \u201cthank you\u201d.",
         ),
         ("summary", "TL;DR: it works well enough for us."),
         ("question-answer", "Q: What is it?\nA: A cat."),

@@ -39,9 +39,9 @@ class CorpusRecipe(CleaningRecipe):
 
     `sources` are several sets of files, each with a name and a kind, in place of `paths`; their documents know them,
     and the ledger counts each on its own. A `.txt` file is one document; `split` makes each paragraph or line of it
-    one. `extractor` makes text of web pages. `filters` and `stages` are rows of the tables of `corpus.filter`, with their
-    fields; of what filters drop, `dropped` documents for each reason stay readable, and with `count_dropped` the tokens
-    of all are counted. `channels` are kept of each token beside those that the objective asks for ("words",
+    one. `extractor` makes text of web pages. `filters` and `stages` are rows of the tables of `corpus.filter`, with
+    their fields; of what filters drop, `dropped` documents for each reason stay readable, and with `count_dropped` the
+    tokens of all are counted. `channels` are kept of each token beside those that the objective asks for ("words",
     "sentences", "salient"): for shards that others will train on.
     """
 

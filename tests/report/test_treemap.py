@@ -32,10 +32,9 @@ def test_rectangles_fill_the_box_in_proportion(sizes, width, height):
 
 
 def test_the_example_of_the_paper():
-    """Bruls, Huizing and van Wijk 2000, section 3.1: 6 6 4 3 2 2 1 in a 6 × 4 box; worst ratio of the first row 3 : 2."""
+    """Bruls, Huizing and van Wijk 2000, section 3.1: 6 6 4 3 2 2 1 in a 6 × 4 box; the first row is 3 : 2."""
     boxes = squarified([6, 6, 4, 3, 2, 2, 1], (0, 0, 6, 4))
     assert boxes[:2] == [(0, 0, 3, 2), (0, 2, 3, 2)]
-    assert [round(w / h, 3) for _, _, w, h in boxes[2:4]] == [
     for (_, _, w, h), size in zip(boxes[2:4], (4, 3), strict=True):
         assert (w, h) == pytest.approx((size / 7 * 3, 7 / 3))
     assert math.isclose(sum(w * h for _, _, w, h in boxes), 24)

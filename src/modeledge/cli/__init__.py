@@ -17,8 +17,9 @@ import typer
 from modeledge import __version__
 from modeledge.cli import features, judge, strategies, study, tuned
 from modeledge.cli.check import Allow, NoCheck, Strict, check, gate_keys, lr_range, plan
-from modeledge.cli.corpus import dedup
+from modeledge.cli.corpus import build, dedup
 from modeledge.cli.judges import classifier_app, perplexity_app
+from modeledge.cli.looking import inspect, search
 from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, merge, opened
 from modeledge.cli.terminal import columns_of, progress, say, show_scores, strategy_of, write_report
 from modeledge.errors import IO_ERROR, ModeledgeError
@@ -89,41 +90,10 @@ def root(
         raise typer.Exit
 
 
-@corpus_app.command("build")
-def corpus_build(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs; or a recipe (TOML) of a corpus.")],
-    out: Out,
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="The tokenizer to encode with; a recipe may train one.")
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="Of a recipe: the folder that {data} stands for.")] = None,
-    text: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
-    encoding: str = "utf-8",
-    format: str = "auto",
-    on_bad_record: Annotated[str, typer.Option(help="error or quarantine")] = "quarantine",
-    keys: CorpusKeys = None,
-) -> None:
-    """Read, filter, de-duplicate, tokenize and pack files into token shards; print the ledger."""
-    from modeledge.config import load_config
-    from modeledge.recipes.build import build_shards
-    from modeledge.recipes.texts import CorpusRecipe
-
-    if paths[0].endswith(".toml"):
-        from modeledge.recipes.corpus_file import build_file
-
-        given: dict[str, Any] = {} if data is None else {"data": data}
-        given |= {} if tokenizer is None else {"tokenizer": {"path": str(tokenizer)}}
-        build_file(Path(paths[0]), out, say, [*(keys or ()), *paths[1:]], given)
-        return
-    if tokenizer is None:
-        what, remedy = "files are encoded with a tokenizer, and none is named", "--tokenizer FOLDER, or a recipe"
-        raise ModeledgeError("E-USAGE", what, where="--tokenizer", remedy=remedy)
-    values = {"paths": list(paths), "text": text, "encoding": encoding, "format": format}
-    values |= {"on_bad_record": on_bad_record}
-    build_shards(load_config(CorpusRecipe, None, keys or (), values=values), tokenizer, out, say)
-
-
+corpus_app.command("build")(build)
 corpus_app.command("dedup")(dedup)
+corpus_app.command("inspect")(inspect)
+corpus_app.command("search")(search)
 
 
 @tokenizer_app.command("train")

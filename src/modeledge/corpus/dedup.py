@@ -35,7 +35,7 @@ from modeledge.corpus.spool import Spool
 from modeledge.corpus.verify import Verifier
 from modeledge.corpus.workers import Ordered, batches_of, in_this_process
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.records import AnyArray, Count, Document, IntArray, Ledger
+from modeledge.records import AnyArray, Document, IntArray, Ledger
 
 DUPLICATE, NEAR = "duplicate", "near duplicate"
 Keep = Literal["first", "longest", "score"]
@@ -191,6 +191,6 @@ def _told(
             yield spool.read(number)
             continue
         reason = DUPLICATE if np.array_equal(texts[number], texts[best]) else NEAR
-        ledger.filtered.setdefault(reason, Count()).add(bytes=spool.sizes[number])
+        ledger.add("filtered", reason, source=spool.source(number), bytes=spool.sizes[number])
         if dropped is not None:
             dropped(Drop(spool.read(number), reason, spool.id(best)))

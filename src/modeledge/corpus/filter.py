@@ -22,7 +22,7 @@ from modeledge.corpus.privacy import Redact
 from modeledge.corpus.quality import RULES, C4Lines, LineRules
 from modeledge.corpus.quality.lines import LineJudge, without_lines
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.records import Count, Document, Ledger
+from modeledge.records import Document, Ledger
 
 Filter: TypeAlias = Callable[[Document], str | None]
 Stage: TypeAlias = Callable[[Iterable[Document]], Iterator[Document]]
@@ -135,7 +135,7 @@ def counted(rewrite: Rewriter, ledger: Ledger) -> Stage:
             text, gone = rewrite(document.text)
             for reason, part in gone:
                 size_of_part = len(part.encode("utf-8", "surrogatepass"))
-                ledger.rewritten.setdefault(reason, Count()).add(bytes=size_of_part)
+                ledger.add("rewritten", reason, source=document.source, bytes=size_of_part)
             yield document if text == document.text else replace(document, text=text)
 
     return stage

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modeledge.corpus.intake import ReadConfig
+from modeledge.corpus.languages import ENDINGS
 from modeledge.corpus.unpack import CHUNK, GZIP, ZSTD, gunzip, unzstd
 from modeledge.errors import ModeledgeError, printable
 from modeledge.records import Ledger
@@ -29,7 +30,14 @@ SUFFIXES = {
     ".tsv": "tsv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".warc": "warc",
+    ".wet": "warc",
+    **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
+    **dict.fromkeys((".md", ".markdown"), "markdown"),
+    ".tex": "latex",
+    **dict.fromkeys(ENDINGS, "code"),
 }
+TREES = ("code", "latex")  # read file by file out of folders that hold other things too
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 MAGIC = {
     GZIP: "gzip",
@@ -211,6 +219,10 @@ def _below(folder: Path, seen: set[str], ledger: Ledger | None) -> Iterator[Path
 
 def _source(path: Path, config: ReadConfig) -> Source:
     name, state = printable(str(path)), regular(path)
+    stamp = (state.st_size, state.st_mtime_ns)
+    asked = SUFFIXES.get(path.suffix.lower(), "") if config.format == "auto" else config.format
+    if asked in TREES:
+        return Source(path, name, asked, "", stamp)
     if not state.st_size:
         raise ModeledgeError("E-EMPTY-FILE", "the file has no bytes", where=name)
     compression = COMPRESSIONS.get(path.suffix.lower(), "")
@@ -231,7 +243,7 @@ def _source(path: Path, config: ReadConfig) -> Source:
         raise ModeledgeError("E-FORMAT", what, where=name, remedy=remedy or "rename or convert the file")
     if compression and format == "parquet":
         raise ModeledgeError("E-FORMAT", "Parquet inside another compression", where=name, remedy="unpack it first")
-    return Source(path, name, format, compression, (state.st_size, state.st_mtime_ns))
+    return Source(path, name, format, compression, stamp)
 
 
 def compression_start(head: bytes) -> bool:

@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.records import Count, Ledger
+from modeledge.records import Ledger
 
-Format = Literal["auto", "txt", "jsonl", "json", "csv", "tsv", "parquet"]
+Format = Literal[
+    "auto", "txt", "jsonl", "json", "csv", "tsv", "parquet",
+    "warc", "html", "markdown", "code", "latex", "stackexchange", "pile",
+]  # fmt: skip
 _Bytes: TypeAlias = bytes  # a field of `Record` has the name of the type
 ALWAYS_ALLOWED = 10  # bad records that quarantine mode accepts whatever their share: one in a file of five is no trend
 RAW_KEPT = 1 << 16  # bytes of an overlong line that a quarantined record keeps
@@ -28,7 +31,8 @@ class ReadConfig:
 
     `columns` names the columns of a csv or tsv file that has no header. `max_record_bytes` caps one record (a line,
     a row, a whole .json file or a whole text document); `max_expansion` caps how far a compressed file may expand,
-    and counts only beyond 100 MB. Raises `E-CONFIG-VALUE`.
+    and counts only beyond 100 MB. `source` names what the documents belong to, and leads their ids; `extractor` makes
+    text of web pages. Raises `E-CONFIG-VALUE`.
     """
 
     format: Format = "auto"
@@ -43,12 +47,15 @@ class ReadConfig:
     allow_partial: bool = False
     split: Literal["file", "paragraph", "line"] = "file"
     columns: tuple[str, ...] | None = None
+    source: str = ""
+    extractor: Literal["resiliparse", "trafilatura"] = "resiliparse"
 
     def __post_init__(self) -> None:
         choices = {
             "format": get_args(Format),
             "on_bad_record": ("error", "quarantine"),
             "split": ("file", "paragraph", "line"),
+            "extractor": ("resiliparse", "trafilatura"),
         }
         for name, allowed in choices.items():
             if (value := getattr(self, name)) not in allowed:
@@ -74,6 +81,7 @@ class Record:
     bytes: int
     offset: int = 0
     raw: _Bytes = b""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +108,15 @@ class Intake:
     _first: ModeledgeError | None = None
     _notes: dict[str, tuple[str, str, int, int]] = field(default_factory=dict)
 
-    def good(self, size: int) -> None:
-        """Count a record that goes on."""
+    def good(self, size: int, source: str = "") -> None:
+        """Count a record that goes on; `source` is its own, where it has one."""
         self.seen += 1
-        self.ledger.read.add(1, size)
+        self.ledger.add("read", source=source or self.config.source, bytes=size)
+
+    def passed_over(self, reason: str, size: int, source: str = "") -> None:
+        """Count a record that was read well, but is no document: filtered, under a reason."""
+        self.good(size, source)
+        self.ledger.add("filtered", reason, source=source or self.config.source, bytes=size)
 
     def bad(
         self, error: ModeledgeError, raw: bytes, *, offset: int = 0, size: int | None = None, forced: bool = False
@@ -116,8 +129,8 @@ class Intake:
             raise error
         size = len(raw) if size is None else size
         self.seen += 1
-        self.ledger.read.add(1, size)
-        self.ledger.quarantined.setdefault(error.code, Count()).add(1, size)
+        self.ledger.add("read", source=self.config.source, bytes=size)
+        self.ledger.add("quarantined", error.code, source=self.config.source, bytes=size)
         if self.quarantine is not None:
             self.quarantine(Quarantined(error.where, offset, error.code, raw, str(error)))
         if forced:

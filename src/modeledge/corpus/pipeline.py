@@ -7,7 +7,8 @@ stages that rewrite text (`stages` of a `Build`) run last, after the counting.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,14 +17,16 @@ import numpy as np
 
 from modeledge.corpus.channels import Coded, check_channels, make_channels
 from modeledge.corpus.clean import Cleaning, cleaned
+from modeledge.corpus.counting import DroppedTokens
 from modeledge.corpus.dedup import Dedup
 from modeledge.corpus.dropped import DROPPED, Dropped, DroppedSample
 from modeledge.corpus.duplicate import Duplicate, duplicated
 from modeledge.corpus.filter import Filter, Stage, make_filters, make_stages, size
 from modeledge.corpus.shard import Shards, ShardWriter, TokenDocument
+from modeledge.corpus.survey import SURVEY, Survey
 from modeledge.errors import ModeledgeError
 from modeledge.files import committed_folder, write_json
-from modeledge.records import Count, Document, IntArray, Ledger
+from modeledge.records import Document, IntArray, Ledger
 
 LEDGER = "ledger.json"
 BATCH_CHARACTERS = 4_000_000  # of text that a tokenizer gets at once
@@ -58,12 +61,14 @@ class Build:
     """
 
     filters: Mapping[str, Any] = field(default_factory=lambda: {"empty": True})
+    own_filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of a source, in place of `filters`
     deduplicate: bool = True
     cleaning: Cleaning | None = None  # instead of `deduplicate`: what is done to the corpus as a whole
     stages: Sequence[str] | Mapping[str, Any] = ("nfc",)
     duplicate: Duplicate | None = None  # after all else, documents that stand several times
     channels: Iterable[str] = ()
     dropped: int = 20  # documents kept to be read for each reason to drop one, in `dropped.jsonl`
+    count_dropped: bool = True  # tokenize what is filtered too, so that the ledger balances in tokens
     end: bool = True  # an end-of-text token after each document, where the tokenizer has one
     shard_tokens: int = 2**26
     batch: int = 1000
@@ -76,26 +81,27 @@ def run_pipeline(
     ledger: Ledger,
     stages: Sequence[Stage] = (),
     dropped: Dropped | None = None,
+    own: Mapping[str, Sequence[Filter]] | None = None,
 ) -> Iterator[Document]:
     """The documents that no filter drops and that `stages` let through, counted as kept.
 
-    The first filter with a reason decides. A stage here may drop documents or cut their text, if it counts in the same
-    ledger what it dropped and cut (as `cleaned` does), but must not rewrite text otherwise. When the iterator is
-    exhausted and whoever made the documents filled `ledger.read`, the ledger balances. `dropped` is shown what the
-    filters drop.
+    The first filter with a reason decides; documents of a source in `own` meet its filters instead. A stage here may
+    drop documents or cut their text, if it counts in the same ledger what it dropped and cut (as `cleaned` does), but
+    must not rewrite text otherwise. When the iterator is exhausted and whoever made the documents filled `ledger.read`,
+    the ledger balances. `dropped` is shown what the filters drop.
     """
-    passing = _passing(documents, filters, ledger, dropped)
+    passing = _passing(documents, filters, ledger, dropped, own or {})
     for stage in stages:
         passing = stage(passing)
     for document in passing:
-        ledger.kept.add(bytes=size(document))
+        ledger.add("kept", source=document.source, bytes=size(document))
         yield document
 
 
 def reading(documents: Iterable[Document], *, ledger: Ledger) -> Iterator[Document]:
     """Count as read what comes from memory; files are counted by their readers."""
     for document in documents:
-        ledger.read.add(bytes=size(document))
+        ledger.add("read", source=document.source, bytes=size(document))
         yield document
 
 
@@ -119,16 +125,24 @@ def kept_documents(
         cleaning = config.cleaning or Cleaning(dedup=Dedup(exact=config.deduplicate))
         return cleaned(passing, cleaning, ledger=ledger, folder=folder, dropped=dropped)
 
-    kept = run_pipeline(documents, filters, ledger=ledger, stages=[canonical], dropped=dropped)
+    own = {source: make_filters(table) for source, table in config.own_filters.items()}
+    kept = run_pipeline(documents, filters, ledger=ledger, stages=[canonical], dropped=dropped, own=own)
     for stage in tidying:
         kept = stage(kept)
     return kept if config.duplicate is None else duplicated(kept, config.duplicate, ledger)
 
 
 def build_corpus(
-    documents: Iterable[Document], tokenizer: Encoder, folder: Path, *, config: Build | None = None, ledger: Ledger
+    documents: Iterable[Document],
+    tokenizer: Encoder,
+    folder: Path,
+    *,
+    config: Build | None = None,
+    ledger: Ledger,
+    finish: Callable[[Path], None] | None = None,
 ) -> Shards:
-    """Write the token shards of a corpus and its `ledger.json` to `folder`, which appears whole or not at all.
+    """Write the token shards of a corpus, its `ledger.json` and its `survey.json` to `folder`, which appears whole or
+    not at all. `finish` may write more, into the folder that it is given.
 
     The bytes depend on the set of documents, the tokenizer and `config`, not on the order of the inputs. Fills
     `ledger`, tokens included. Raises `E-OUTPUT` at once when `folder` exists, `E-NO-RECORDS` when nothing is kept,
@@ -141,19 +155,36 @@ def build_corpus(
         raise ModeledgeError("E-OUTPUT", "the folder exists already", where=str(folder))
     manifest: dict[str, Any] = {}
     with committed_folder(folder, manifest) as temporary:
-        dropped = DroppedSample(config.dropped)
-        kept = kept_documents(documents, config, ledger=ledger, folder=temporary, dropped=dropped)
+        sample, survey, waiting = DroppedSample(config.dropped), Survey(), deque[Document]()
+        ends = int(config.end and tokenizer.specials.eos is not None)
+        dropped = DroppedTokens(sample, tokenizer, ledger, ends) if config.count_dropped else None
+        kept = kept_documents(documents, config, ledger=ledger, folder=temporary, dropped=dropped or sample)
         kinds, cut = dict.fromkeys(channels, "uint8"), config.shard_tokens
         writer = ShardWriter(temporary, tokenizer.vocab_size, tokenizer.fingerprint, channels=kinds, shard_tokens=cut)
         with writer:
-            for document in tokenized(kept, tokenizer, batch=config.batch, end=config.end, channels=channels):
+            tapped = _tapped(kept, waiting)
+            for document in tokenized(tapped, tokenizer, batch=config.batch, end=config.end, channels=channels):
                 writer.add(document)
-                ledger.kept.tokens += len(document.ids)
+                original, tokens = waiting.popleft(), len(document.ids)
+                ledger.add("kept", source=original.source, records=0, tokens=tokens)
+                survey.add(original, tokens)
+            if dropped is not None:
+                dropped.finish()
             assert ledger.balanced(), f"the source did not fill ledger.read: {ledger.as_dict()}"
             manifest.update(writer.finish())
         write_json(temporary / LEDGER, ledger.as_dict())
-        dropped.write(temporary / DROPPED)
+        write_json(temporary / SURVEY, survey.as_dict())
+        sample.write(temporary / DROPPED)
+        if finish is not None:
+            finish(temporary)
     return Shards.open(folder, verify=False)
+
+
+def _tapped(documents: Iterable[Document], waiting: deque[Document]) -> Iterator[Document]:
+    """The documents, each kept in `waiting` too until its tokens come out."""
+    for document in documents:
+        waiting.append(document)
+        yield document
 
 
 def tokenized(
@@ -200,13 +231,17 @@ def batches(documents: Iterable[Document], count: int) -> Iterator[list[Document
 
 
 def _passing(
-    documents: Iterable[Document], filters: Sequence[Filter], ledger: Ledger, dropped: Dropped | None
+    documents: Iterable[Document],
+    filters: Sequence[Filter],
+    ledger: Ledger,
+    dropped: Dropped | None,
+    own: Mapping[str, Sequence[Filter]],
 ) -> Iterator[Document]:
     for document in documents:
-        for filter in filters:
+        for filter in own.get(document.source, filters):
             reason = filter(document)
             if reason is not None:
-                ledger.filtered.setdefault(reason, Count()).add(bytes=size(document))
+                ledger.add("filtered", reason, source=document.source, bytes=size(document))
                 if dropped is not None:
                     dropped.add(document, reason)
                 break

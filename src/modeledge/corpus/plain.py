@@ -16,6 +16,12 @@ def txt_records(source: Source, intake: Intake) -> Iterator[Record]:
     yield from _decoded(text, {"file": _file, "paragraph": _paragraphs, "line": _lines}[intake.config.split](text))
 
 
+def whole_records(source: Source, intake: Intake) -> Iterator[Record]:
+    """As `txt_records`, one record a file, whatever `config.split` says."""
+    text = open_text(source, intake)
+    yield from _decoded(text, _file(text))
+
+
 def every_line(source: Source, intake: Intake) -> Iterator[Record]:
     """As `txt_records` by the line, but blank lines are records too: of files that go together line by line."""
     text = open_text(source, intake)

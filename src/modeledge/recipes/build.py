@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.continued import building
 from modeledge.recipes.recipe import PretrainRecipe
-from modeledge.recipes.source import read, report_ledger, report_notes, watch_specials
+from modeledge.recipes.source import QUARANTINE, read, report_ledger, report_notes, watch_specials
 from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
 from modeledge.recipes.vocabulary import make_tokenizer
 from modeledge.records import Ledger
@@ -28,12 +30,22 @@ def build_tokenizer(corpus: CorpusRecipe, recipe: TokenizerRecipe, out: Path, sa
 
 
 def build_shards(corpus: CorpusRecipe, tokenizer: Path, out: Path, say: Callable[[str], None]) -> Shards:
-    """Filter, de-duplicate, tokenize and pack the corpus's files into the folder `out`."""
+    """Filter, de-duplicate, tokenize and pack the corpus's files into the folder `out`, with its data card."""
+    from modeledge.recipes.data_card import write_data_card
+
     fresh(out)
     ledger = Ledger()
     loaded = Tokenizer.load(tokenizer)
-    documents = watch_specials(read(corpus, ledger), loaded, ledger)
-    shards = build_corpus(documents, loaded, out, config=building(corpus), ledger=ledger)
+    with tempfile.TemporaryDirectory() as place:
+        aside = Path(place) / QUARANTINE
+
+        def finish(folder: Path) -> None:
+            if aside.stat().st_size:
+                shutil.copyfile(aside, folder / QUARANTINE)
+            write_data_card(folder)
+
+        documents = watch_specials(read(corpus, ledger, Path(place)), loaded, ledger)
+        shards = build_corpus(documents, loaded, out, config=building(corpus), ledger=ledger, finish=finish)
     report_ledger(ledger, say)
     return shards
 

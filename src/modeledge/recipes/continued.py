@@ -45,11 +45,13 @@ def building(corpus: CorpusRecipe, channels: Iterable[str] = ()) -> Build:
     wanted = {*corpus.channels, *channels}
     return Build(
         filters=corpus.filters,
+        own_filters={s.name: s.filters for s in corpus.sources if s.filters is not None},
         cleaning=cleaning_of(corpus),
         stages=corpus.stages,
         duplicate=None if corpus.duplicate is None else Duplicate(**corpus.duplicate.model_dump()),
         channels=sorted(wanted),
         dropped=corpus.dropped,
+        count_dropped=corpus.count_dropped,
     )
 
 

@@ -51,8 +51,11 @@ class CorpusFile(Settings):
         return absolute(PretrainRecipe(corpus=self._placed(self.corpus), mixture=mixture, tokenizer=self.tokenizer))
 
     def _placed(self, corpus: CorpusRecipe) -> CorpusRecipe:
-        paths = tuple(path.replace(PLACE, self.data.rstrip("/") or "/") for path in corpus.paths)
-        return corpus.model_copy(update={"paths": paths})
+        def placed(paths: Sequence[str]) -> tuple[str, ...]:
+            return tuple(path.replace(PLACE, self.data.rstrip("/") or "/") for path in paths)
+
+        sources = tuple(source.model_copy(update={"paths": placed(source.paths)}) for source in corpus.sources)
+        return corpus.model_copy(update={"paths": placed(corpus.paths), "sources": sources})
 
 
 def build_file(

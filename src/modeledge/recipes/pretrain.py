@@ -244,7 +244,7 @@ def card_of(recipe: PretrainRecipe, trainer: Trainer, folder: Path) -> Card:
     corpus, judge, start = recipe.corpus, trainer.judge, recipe.model.start
     given = [f"{files.read_json(folder / TEXTS)['texts']:,} texts from memory"] if (folder / TEXTS).exists() else []
     every_one = [corpus] if recipe.mixture is None else list(recipe.mixture.sources.values())
-    paths = [path for one in every_one for path in (*one.paths, *([one.shards] if one.shards else []))]
+    paths = [path for one in every_one for path in (*one.files, *([one.shards] if one.shards else []))]
     scores = {}
     if judge is not None and judge.best is not None:
         scores = {f"{judge.metric} on held-out examples": {"value": judge.best}}

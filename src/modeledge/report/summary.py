@@ -41,6 +41,8 @@ from modeledge.report.read import Run, broken, is_number, ledgers, read_run
 
 TAIL = 20  # steps whose mean is called the final loss: one step is noise
 
+LEDGER_LINES = ("kind", "read", "kept", "filtered", "quarantined", "rewritten", "notes", "cut", "sources")
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -206,7 +208,7 @@ def ledger_blocks(run: Run) -> list[Block]:
         blocks += [Paragraph(name)] if name else []
         blocks.append(LedgerTable(ledger))
     rest = {k: v for k, v in run.ledger.items() if k not in found} if "" not in found else {}
-    extra = {k: v for k, v in run.ledger.items() if k not in ("read", "kept", "filtered", "quarantined", "notes")}
+    extra = {k: v for k, v in run.ledger.items() if k not in LEDGER_LINES}
     rest = extra if "" in found else rest
     if rest:
         blocks.append(KeyValues(rest))

@@ -97,7 +97,7 @@ def corpus_build(
     text: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
     encoding: str = "utf-8",
     format: str = "auto",
-    on_bad_record: Annotated[str, typer.Option(help="error or quarantine")] = "quarantine",
+    on_bad_record: Annotated[str, typer.Option(help="error, quarantine or skip")] = "quarantine",
     keys: CorpusKeys = None,
 ) -> None:
     """Read, filter, de-duplicate, tokenize and pack files into token shards; print the ledger."""

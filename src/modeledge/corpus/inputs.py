@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from modeledge.corpus.archives import TAR_AT, TAR_MAGIC, refuse_tar, refuse_zip
 from modeledge.corpus.intake import ReadConfig
 from modeledge.corpus.unpack import CHUNK, GZIP, ZSTD, gunzip, unzstd
 from modeledge.errors import ModeledgeError, printable
@@ -215,6 +216,10 @@ def _source(path: Path, config: ReadConfig) -> Source:
         raise ModeledgeError("E-EMPTY-FILE", "the file has no bytes", where=name)
     compression = COMPRESSIONS.get(path.suffix.lower(), "")
     suffix = Path(path.stem if compression else path.name).suffix.lower()
+    stamp = (state.st_size, state.st_mtime_ns)
+    _refuse_archive(
+        Source(path, name, "", compression or COMPRESSIONS[".gz"] * (suffix == ".tgz"), stamp), config, suffix
+    )
     format = SUFFIXES.get(suffix, "") if config.format == "auto" else config.format
     if not format:
         remedy = f"pass --format, or use one of {' '.join(SUFFIXES)} (with .gz or .zst)"
@@ -231,7 +236,17 @@ def _source(path: Path, config: ReadConfig) -> Source:
         raise ModeledgeError("E-FORMAT", what, where=name, remedy=remedy or "rename or convert the file")
     if compression and format == "parquet":
         raise ModeledgeError("E-FORMAT", "Parquet inside another compression", where=name, remedy="unpack it first")
-    return Source(path, name, format, compression, (state.st_size, state.st_mtime_ns))
+    return Source(path, name, format, compression, stamp)
+
+
+def _refuse_archive(source: Source, config: ReadConfig, suffix: str) -> None:
+    """Raise what is wrong with a zip or tar file, at least that it has to be unpacked."""
+    with open_file(source.path, source.name) as file:
+        head = file.read(TAR_AT + len(TAR_MAGIC))
+        if head.startswith(b"PK\x03\x04") or (suffix == ".zip" and head.startswith(b"PK")):
+            raise refuse_zip(file, source.name, config, FREE_EXPANSION)
+    if head[TAR_AT:] == TAR_MAGIC or suffix in (".tar", ".tgz"):
+        raise refuse_tar(source.chunks(config), source.name)
 
 
 def compression_start(head: bytes) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field
 
 from modeledge.config import Settings
+from modeledge.corpus.intake import OnBadRecord
 from modeledge.recipes.cleaning import AgainstRecipe, CleaningRecipe
 from modeledge.tokens.sentinels import sentinel_names
 
@@ -29,7 +30,7 @@ class CorpusRecipe(CleaningRecipe):
     split: Literal["file", "paragraph", "line"] = "file"
     encoding: str = "utf-8"
     delimiter: str | None = None
-    on_bad_record: Literal["error", "quarantine"] = "quarantine"
+    on_bad_record: OnBadRecord = "quarantine"
     bad_limit: float = Field(default=0.001, ge=0, le=1)
     max_record_bytes: int = Field(default=100_000_000, ge=1)
     max_expansion: float = Field(default=200.0, gt=0)

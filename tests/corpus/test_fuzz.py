@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def test_a_hang_and_a_crash_are_found(tmp_path: Path, monkeypatch: pytest.Monkey
 
     def die(path: Path, *words: Any, **more: Any) -> str:
         if path.suffix == ".parquet":
-            fuzz.os.kill(fuzz.os.getpid(), 9)
+            os.kill(os.getpid(), 9)
         return "read"
 
     monkeypatch.setattr(fuzz, "examine", die)

@@ -98,6 +98,11 @@ def corpus_build(
     encoding: str = "utf-8",
     format: str = "auto",
     on_bad_record: Annotated[str, typer.Option(help="error, quarantine or skip")] = "quarantine",
+    delimiter: Annotated[str | None, typer.Option(help="Of a csv file, where it is no comma.")] = None,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Use compressed files as far as they go.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse texts that would only be warned of.")] = False,
     keys: CorpusKeys = None,
 ) -> None:
     """Read, filter, de-duplicate, tokenize and pack files into token shards; print the ledger."""
@@ -106,7 +111,7 @@ def corpus_build(
     from modeledge.recipes.texts import CorpusRecipe
 
     values = {"paths": list(paths), "text": text, "encoding": encoding, "format": format}
-    values |= {"on_bad_record": on_bad_record}
+    values |= {"on_bad_record": on_bad_record, "strict": strict, "allow_partial": allow_partial, "delimiter": delimiter}
     build_shards(load_config(CorpusRecipe, None, keys or (), values=values), tokenizer, out, say)
 
 

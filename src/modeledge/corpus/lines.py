@@ -96,7 +96,7 @@ class Text:
             parts.append(chunk[cut:])
             held += len(chunk) - cut
             if held > cap:
-                parts = [b"".join(parts)[:RAW_KEPT]]
+                parts = [_beginning(parts)]
         last = b"".join(parts)
         if held > cap:
             self._too_long(last, held, number, offset)
@@ -139,6 +139,14 @@ class Text:
         what = f"byte {offset:,}: the line has {size:,} bytes, more than {self.intake.config.max_record_bytes:,}"
         error = ModeledgeError("E-LINE-TOO-LONG", what, where=f"{self.source.name}:{number}")
         self.intake.bad(error, raw[:RAW_KEPT], offset=offset, size=size)
+
+
+def _beginning(parts: list[bytes]) -> bytes:
+    """The first bytes of a long line: not by joining it, which would take its size once more."""
+    first = b""
+    for part in parts:
+        first += part[: RAW_KEPT - len(first)]
+    return first
 
 
 def open_text(source: Source, intake: Intake) -> Text:

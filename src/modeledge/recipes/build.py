@@ -32,7 +32,7 @@ def build_shards(corpus: CorpusRecipe, tokenizer: Path, out: Path, say: Callable
     fresh(out)
     ledger = Ledger()
     loaded = Tokenizer.load(tokenizer)
-    documents = watch_specials(read(corpus, ledger), loaded, ledger)
+    documents = watch_specials(read(corpus, ledger), loaded, ledger, corpus)
     shards = build_corpus(documents, loaded, out, config=building(corpus), ledger=ledger)
     report_ledger(ledger, say)
     return shards

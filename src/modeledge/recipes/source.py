@@ -37,6 +37,7 @@ def read(corpus: CorpusRecipe, ledger: Ledger, folder: Path | None = None) -> It
     )
     if folder is None:
         yield from read_documents(corpus.paths, config, ledger)
+        refuse_warnings(corpus, ledger)
         return
     with (folder / "quarantine.jsonl").open("w", encoding="utf-8") as file:
 
@@ -45,10 +46,24 @@ def read(corpus: CorpusRecipe, ledger: Ledger, folder: Path | None = None) -> It
             file.write(json.dumps(row) + "\n")
 
         yield from read_documents(corpus.paths, config, ledger, keep)
+    refuse_warnings(corpus, ledger)
 
 
-def watch_specials(documents: Iterable[Document], tokenizer: Tokenizer, ledger: Ledger) -> Iterator[Document]:
-    """The documents; a note says how often special tokens are written out in them, which are read as plain text."""
+def refuse_warnings(corpus: CorpusRecipe, ledger: Ledger) -> None:
+    """Raise `E-WARNING` for the first note of the ledger that is a warning, where the recipe is strict."""
+    warnings = [note for note in ledger.notes if "W-" in note] if corpus.strict else []
+    if warnings:
+        remedy = "mend the texts, or leave out --strict"
+        raise ModeledgeError("E-WARNING", warnings[0], why=f"{len(warnings)} warnings are refused", remedy=remedy)
+
+
+def watch_specials(
+    documents: Iterable[Document], tokenizer: Tokenizer, ledger: Ledger, corpus: CorpusRecipe | None = None
+) -> Iterator[Document]:
+    """The documents; a note says how often special tokens are written out in them, which are read as plain text.
+
+    A strict `corpus` makes an error of it (`E-WARNING`).
+    """
     count, first = 0, ""
     for document in documents:
         found = tokenizer.count_specials_in(document.text)
@@ -58,6 +73,8 @@ def watch_specials(documents: Iterable[Document], tokenizer: Tokenizer, ledger: 
     if count:
         what = "a special token written out in the text, encoded as plain text"
         ledger.notes.append(f"{first} (first): {count:,} × W-SPECIAL-IN-TEXT: {what}")
+    if corpus is not None:
+        refuse_warnings(corpus, ledger)
 
 
 def report_notes(tokenizer: Tokenizer, say: Say) -> None:

@@ -18,7 +18,8 @@ class CorpusRecipe(CleaningRecipe):
 
     A `.txt` file is one document; `split` makes each paragraph or line of it one. `filters` and `stages` are rows of
     the tables of `corpus.filter`, with their fields; of what filters drop, `dropped` documents for each reason stay
-    readable. `channels` are kept of each token beside those that the objective asks for ("words", "sentences",
+    readable. `strict` makes errors of the notes that
+    begin with W-. `channels` are kept of each token beside those that the objective asks for ("words", "sentences",
     "salient"): for shards that others will train on.
     """
 
@@ -35,6 +36,7 @@ class CorpusRecipe(CleaningRecipe):
     max_record_bytes: int = Field(default=100_000_000, ge=1)
     max_expansion: float = Field(default=200.0, gt=0)
     allow_partial: bool = False
+    strict: bool = False
     filters: dict[str, Any] = Field(default_factory=lambda: {"empty": True})
     stages: dict[str, Any] = Field(default_factory=lambda: {"nfc": True})
     dropped: int = Field(default=20, ge=0)

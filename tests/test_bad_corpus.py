@@ -329,9 +329,9 @@ def looping(g: Ground) -> list[str]:
     return g.corpus(g.here / "x.jsonl")
 
 
-row(51, "links in a circle", linked, Refused("E-DUP-INPUT", "again", "read already"))
-row(52, "link to nothing", dangling, Refused("E-NO-FILE", "x.jsonl"))
-row(52, "link to itself", looping, Refused("E-READ", "x.jsonl", "symbolic links"))
+row(51, "links in a circle", linked, Refused("E-DUP-INPUT", "again", "read already", "remove the link"))
+row(52, "link to nothing", dangling, Refused("E-NO-FILE", "x.jsonl", "a link to something"))
+row(52, "link to itself", looping, Refused("E-NO-FILE", "x.jsonl", "leads back to itself", "remove it"))
 row(52, "no file at all", lambda g: g.corpus(g.here / "none.jsonl"), Refused("E-NO-FILE", "none.jsonl"))
 row(52, "empty folder", lambda g: ((g.here / "d").mkdir(), g.corpus(g.here / "d"))[1], Refused("E-NO-FILE", "no file"))
 row(

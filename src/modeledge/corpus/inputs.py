@@ -6,6 +6,7 @@ exist, a pipe, an empty file, one file named twice, a name that contradicts the 
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import stat
@@ -164,8 +165,12 @@ def regular(path: Path) -> os.stat_result:
     try:
         state = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise ModeledgeError("E-NO-FILE", "there is no such file", where=name) from None
+        what = "it is a link to something that is not there" if path.is_symlink() else "there is no such file"
+        raise ModeledgeError("E-NO-FILE", what, where=name) from None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            what, remedy = "the link leads back to itself", "remove it, or name the file that was meant"
+            raise ModeledgeError("E-NO-FILE", what, where=name, remedy=remedy) from None
         raise refused(error, name) from error
     if not stat.S_ISREG(state.st_mode):
         kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
@@ -194,9 +199,11 @@ def _matches(argument: str, ledger: Ledger | None) -> list[Path]:
 def _below(folder: Path, seen: set[str], ledger: Ledger | None) -> Iterator[Path]:
     real = os.path.realpath(folder)
     if real in seen:
-        raise ModeledgeError(
-            "E-DUP-INPUT", "a link leads to a folder that is read already", where=printable(str(folder))
+        what, remedy = (
+            "a link leads to a folder that is read already",
+            "remove the link, or name the folders one by one",
         )
+        raise ModeledgeError("E-DUP-INPUT", what, where=printable(str(folder)), remedy=remedy)
     seen.add(real)
     try:
         entries = sorted(folder.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,12 +31,19 @@ def build_tokenizer(corpus: CorpusRecipe, recipe: TokenizerRecipe, out: Path, sa
 def build_shards(corpus: CorpusRecipe, tokenizer: Path, out: Path, say: Callable[[str], None]) -> Shards:
     """Filter, de-duplicate, tokenize and pack the corpus's files into the folder `out`."""
     fresh(out)
+    say_left(out, say)
     ledger = Ledger()
     loaded = Tokenizer.load(tokenizer)
     documents = watch_specials(read(corpus, ledger), loaded, ledger, corpus)
     shards = build_corpus(documents, loaded, out, config=building(corpus), ledger=ledger)
     report_ledger(ledger, say)
     return shards
+
+
+def say_left(out: Path, say: Callable[[str], None]) -> None:
+    """Name what builds into this folder left that were killed. It is not removed: one of them may be running."""
+    for path in sorted(out.parent.glob(f".{glob.escape(out.name)}.tmp-*")):
+        say(f"note: {path} is of a build that was killed, or still runs; remove it if none does")
 
 
 def fresh(out: Path) -> None:

@@ -1,4 +1,4 @@
-"""The verb that cleans files without a tokenizer: `modeledge corpus dedup`."""
+"""The verbs of a corpus: `modeledge corpus build`, and `corpus dedup`, which cleans files without a tokenizer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,36 @@ from typing import Annotated, Any
 import typer
 
 from modeledge.cli.terminal import say
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
+CorpusKeys = Annotated[
+    list[str] | None, typer.Option("--set", help="Any key of the corpus recipe, e.g. split=line, max_record_bytes=…")
+]
+
+
+def build(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs.")],
+    out: Out,
+    tokenizer: Annotated[Path, typer.Option(help="The tokenizer to encode with.")],
+    text: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
+    encoding: str = "utf-8",
+    format: str = "auto",
+    on_bad_record: Annotated[str, typer.Option(help="error, quarantine or skip")] = "quarantine",
+    delimiter: Annotated[str | None, typer.Option(help="Of a csv file, where it is no comma.")] = None,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Use compressed files as far as they go.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse texts that would only be warned of.")] = False,
+    keys: CorpusKeys = None,
+) -> None:
+    """Read, filter, de-duplicate, tokenize and pack files into token shards; print the ledger."""
+    from modeledge.config import load_config
+    from modeledge.recipes.build import build_shards
+    from modeledge.recipes.texts import CorpusRecipe
+
+    values: dict[str, Any] = {"paths": list(paths), "text": text, "encoding": encoding, "format": format}
+    values |= {"on_bad_record": on_bad_record, "strict": strict, "allow_partial": allow_partial, "delimiter": delimiter}
+    build_shards(load_config(CorpusRecipe, None, keys or (), values=values), tokenizer, out, say)
 
 
 def dedup(

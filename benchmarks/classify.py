@@ -50,12 +50,15 @@ def hf_model(dropout: float) -> Any:
     return BertForSequenceClassification(config).train()
 
 
-def ours(dropout: float) -> Any:
+def ours(dropout: float, strategies: tuple[str, ...] = ()) -> Any:
+    """One side: our step. `strategies` are rows of STRATEGIES at their defaults, `lora` with rank 8 on all linear maps;
+    without one all weights move."""
     import tempfile
     from pathlib import Path
 
     import torch
 
+    from modeledge.adapt import STRATEGIES, Clock, apply_moving, compose
     from modeledge.families import load_model
     from modeledge.machine import tune_malloc
     from modeledge.model import ClassHead
@@ -72,8 +75,13 @@ def ours(dropout: float) -> Any:
     head = ClassHead(outputs=2, hidden=True, dropout=dropout)
     step = Step(model, Classify(LabelPrepare("source", 128, "class"), head))
     model.compute = torch.bfloat16
+    rows = [STRATEGIES[name]() for name in strategies]
+    for row in rows:
+        row.attach(model, Noise(0))
+    rates = compose(rows, model, Clock(0, 1, 0.0))
+    apply_moving(model, rates)
     optimizer = Optimizer(dict(step.named_parameters()), TrainConfig())
-    moving = dict.fromkeys(optimizer.parameters, 1.0)
+    moving = {f"model.{name}": rate for name, rate in rates.items()}
     data, done = sentences(), 0
 
     def batch_of(rows: list[tuple[np.ndarray, int]]) -> Any:
@@ -103,11 +111,17 @@ def ours(dropout: float) -> Any:
     return block
 
 
-def hf(dropout: float, bf16: bool = False, longest: bool = False) -> Any:
+def hf(dropout: float, bf16: bool = False, longest: bool = False, lora: bool = False) -> Any:
+    """The other side: transformers' step, with `lora` PEFT's rank 8 on all linear maps and the classifier."""
     import torch
 
     model = hf_model(dropout)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    if lora:
+        from peft import LoraConfig, get_peft_model
+
+        model = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", r=8, target_modules="all-linear")).train()
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=2e-5, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     data, done = grouped() if longest else sentences(), 0
 
     def loss_on(rows: list[tuple[np.ndarray, int]]) -> Any:
@@ -127,7 +141,7 @@ def hf(dropout: float, bf16: bool = False, longest: bool = False) -> Any:
         for _ in range(STEPS):
             loss = loss_on(data[done % POOL])
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             optimizer.zero_grad()
             done += 1

@@ -334,3 +334,12 @@ def test_a_file_that_the_manifest_names_outside_is_not_looked_for(tmp_path: Path
     manifest["files"]["../secret"] = {"bytes": 1, "sha256": sha256(tmp_path / "secret")}
     (final / "MANIFEST.json").write_text(json.dumps(manifest))
     assert wrong(final) == "../secret is missing"
+
+
+def test_what_is_committed_can_be_read_as_any_new_file(tmp_path: Path) -> None:
+    """safetensors writes files for their owner alone; a model folder is for whoever may read the others."""
+    (tmp_path / "new").write_text("x")
+    with files.committed_folder(tmp_path / "folder", {}) as temporary:
+        (temporary / "closed").write_text("x")
+        (temporary / "closed").chmod(0o600)
+    assert (tmp_path / "folder" / "closed").stat().st_mode == (tmp_path / "new").stat().st_mode

@@ -19,6 +19,9 @@ from uuid import uuid4
 from modeledge.errors import ModeledgeError
 
 MANIFEST = "MANIFEST.json"
+MASK = os.umask(0o077)  # asking is setting, so it is set back at once
+os.umask(MASK)
+ORDINARY = 0o666 & ~MASK  # the mode of a new file
 
 
 def sha256(path: Path) -> str:
@@ -69,9 +72,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make the content of a file, written by whoever, durable."""
+    """Make the content of a file, written by whoever, durable, and let read it whoever may read new files here: some
+    writers (safetensors) leave files that only their owner can open."""
     handle = os.open(path, os.O_RDONLY)
     try:
+        os.fchmod(handle, ORDINARY)
         os.fsync(handle)
     finally:
         os.close(handle)

@@ -177,6 +177,43 @@ def test_a_study_keeps_its_own_page(whole: Path) -> None:
     assert len((whole / "report.html").read_text()) == pytest.approx(len(before), rel=0.05)
 
 
+def test_a_task_may_ask_what_another_one_has_learned(data: Path, tmp_path: Path) -> None:
+    """Rows of another file, their label a number; what was learned from is left out, nothing is trained."""
+    lines = (data / "tone.csv").read_text().splitlines()[1:]
+    rows = [f"1\t{2.5 if line.endswith('1') else -2.5}\t{line.rpartition(',')[0].upper()}!" for line in lines[:5]]
+    rows += [
+        f"2\t{score}\tthe {colour} dog {n}" for n, (score, colour) in enumerate([(3, "red"), (-3, "old"), (0.1, "red")])
+    ]
+    (tmp_path / "far.txt").write_text("\n".join(rows) + "\n")
+    base = adapting(data)
+    far = {
+        "data": str(tmp_path / "far.txt"), "layout": "vader", "learns": "tone", "apart": "text",
+        "cuts": {"rating": {"at": [0.0], "words": ["grey", "red"], "gap": 1.0}},
+        "texts": {"label": "{rating}"}, "metrics": ["accuracy"],
+    }  # fmt: skip
+    tone = {**tree(data)["tasks"]["tone"], "budgets": [20], "metrics": ["accuracy"]}
+    study = load_config(StudyRecipe, None, values=unfolded({
+        **tree(data), "seeds": [0], "against": "full",
+        "cells": {"full": base.cells["full"].model_dump(exclude_defaults=True)},
+        "tasks": {"tone": tone, "far": far},
+    }))  # fmt: skip
+    assert study.tasks["far-20"].learns == "tone-20"
+    assert needed(study, Unit("full", 0, "far-20")) == (Unit("full", 0, "tone-20"),)
+    said: list[str] = []
+    finish_study(study, tmp_path / "study", say=said.append)
+    assert any("5 rows left out" in line for line in said)
+    asked = tmp_path / "study" / "cells" / "full" / "seed-0" / "far-20"
+    assert files.read_json(asked / "asked.json")["model"].endswith("full/seed-0/tone-20")
+    found = [
+        (row["text"], row["label"]) for row in map(json.loads, table_of(tmp_path / "study", "far-20", "test").open())
+    ]
+    assert found == [("the red dog 0", "red"), ("the old dog 1", "grey")], "what is near a cut is left out"
+    assert files.read_json(tmp_path / "study" / "results.json")["outcomes"][-1]["items"] == 2
+    before = (asked / "results.json").stat().st_mtime_ns
+    finish_study(study, tmp_path / "study", resume=True, say=quiet)
+    assert (asked / "results.json").stat().st_mtime_ns == before, "it is not asked again"
+
+
 def test_strategies_in_words() -> None:
     made = parse_strategies("full,freeze:first=2,embeddings=true,rates:decay=0.9+probe", strategy_of)
     assert list(made) == ["full", "freeze:first=2,embeddings=true", "rates:decay=0.9+probe"]

@@ -20,28 +20,32 @@ from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError, printable
 from modeledge.recipes.compare.facts import FACTS, seconds, write_facts, write_supervised_facts
 from modeledge.recipes.compare.grid import (
+    ASKED,
     CELLS,
     Unit,
     corpus_recipe,
     done,
     finetune_recipe,
+    learned_by,
     needed,
-    placed,
     pretrain_recipe,
     rows_named,
     selected,
     units,
 )
 from modeledge.recipes.compare.jobs import run_side_by_side
-from modeledge.recipes.compare.rows import write_rows
+from modeledge.recipes.compare.rows import table_of, write_rows
 from modeledge.recipes.compare.search import run_search
 from modeledge.recipes.compare.study import SUPERVISED, StudyRecipe
-from modeledge.recipes.finetune import finetune
+from modeledge.recipes.compare.tables import placed
+from modeledge.recipes.finetune import ANSWERS, answered, finetune, marks
 from modeledge.recipes.folder import RECIPE, empty, held
 from modeledge.recipes.pretrain import prepare_corpus, pretrain
 from modeledge.recipes.recipe import PretrainRecipe, absolute
 from modeledge.recipes.start import check_body
+from modeledge.recipes.use import Model
 from modeledge.report.markup import exact, flat
+from modeledge.tasks import answers
 from modeledge.tokens import Tokenizer
 from modeledge.train.session import Listener, write_environment
 
@@ -78,6 +82,8 @@ def compare(
     """
     chosen = selected(study, only)
     for unit in units(study):  # every recipe is read, and every body looked at, before anything runs
+        if learned_by(study, unit) is not None:
+            continue
         recipe = recipe_of(study, unit, folder)
         if isinstance(recipe, PretrainRecipe) and not complete(unit, folder):
             with placed(f"cells.{unit.cell}.pretrain"):
@@ -160,6 +166,8 @@ def run(study: StudyRecipe, unit: Unit, folder: Path, listeners: Sequence[Listen
     """A run from where it is to its end; its checkpoints go when its model is there."""
     if unit.search:
         return run_search(study, unit, folder, say)
+    if learned_by(study, unit) is not None:
+        return ask(study, unit, folder, say)
     here, recipe = unit.folder(folder), recipe_of(study, unit, folder)
     going_on = (here / RECIPE).exists()
     watched = [*listeners, *([budget(study.minutes, here)] if study.minutes is not None else [])]
@@ -176,6 +184,24 @@ def run(study: StudyRecipe, unit: Unit, folder: Path, listeners: Sequence[Listen
         tokenizer, shards = shared_corpus(study, folder, lambda line: None)
         write_facts(recipe, here, tokenizer, shards)
     shutil.rmtree(here / "checkpoints", ignore_errors=True)
+
+
+def ask(study: StudyRecipe, unit: Unit, folder: Path, say: Say) -> None:
+    """Rows of a task that trains nothing, answered by the model of another one."""
+    learned, here = learned_by(study, unit), unit.folder(folder)
+    assert learned is not None
+    assert unit.task is not None
+    model = Model.load(learned.folder(folder), say=remarks(say))
+    task = model.needed_task()
+    examples = task.encode(model.rows(str(table_of(folder, unit.task, "test")), labelled=True))
+    told = answers(task, model.transformer, examples)
+    results = marks(task, told, examples, unit.seed)
+    here.mkdir(parents=True, exist_ok=True)
+    files.write_json(here / "results.json", results)
+    files.write_json(here / ANSWERS, answered(task, told, examples))
+    files.write_json(here / ASKED, {"model": str(learned.folder(folder))})
+    first = study.tasks[unit.task].metrics[0]
+    say(f"{unit.name}: {first} {results['scores'][first]['value']:.4f}")
 
 
 def remarks(say: Say) -> Say:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from modeledge import files
-from modeledge.config import load_config
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.recipes.compare.rows import SEARCH_TEST, SEARCH_TRAIN, table_of
 from modeledge.recipes.compare.study import PRETRAIN, SEARCH, SUPERVISED, SearchRecipe, StudyRecipe
+from modeledge.recipes.compare.tables import loaded, over, refuse
 from modeledge.recipes.folder import finished
 from modeledge.recipes.recipe import UNTRAINED, FinetuneRecipe, PretrainRecipe
 
 CELLS, BEST, STATES = "cells", "best.json", ".states"
-R = TypeVar("R", PretrainRecipe, FinetuneRecipe)
+ASKED = "asked.json"  # in the folder of a task that trains nothing: whose model answered
 
 
 @dataclass(frozen=True)
@@ -78,14 +77,23 @@ def search_of(study: StudyRecipe, cell: str) -> SearchRecipe | None:
 
 def searched_by(study: StudyRecipe, unit: Unit) -> Unit | None:
     """The search whose numbers a fine-tuning has."""
-    ordinary = not (unit.search or unit.is_body)
+    ordinary = not (unit.search or unit.is_body or learned_by(study, unit))
     return Unit(unit.cell, study.seeds[0], unit.task, True) if ordinary and search_of(study, unit.cell) else None
 
 
+def learned_by(study: StudyRecipe, unit: Unit) -> Unit | None:
+    """The run whose model answers the rows of a task that trains nothing; `None` for every other run."""
+    task = study.tasks.get(unit.task or "")
+    return None if task is None or task.learns is None else Unit(unit.cell, unit.seed, task.learns)
+
+
 def needed(study: StudyRecipe, unit: Unit) -> tuple[Unit, ...]:
-    """The runs that must be there before another one begins: its body, and the search for its numbers."""
+    """The runs that must be there before another one begins: its body, and the search for its numbers; or the one
+    whose model it asks."""
     if unit.task is None:
         return ()
+    if (learned := learned_by(study, unit)) is not None:
+        return (learned,)
     return tuple(u for u in (begun_with(study, unit), searched_by(study, unit)) if u is not None)
 
 
@@ -116,7 +124,8 @@ def units(study: StudyRecipe) -> list[Unit]:
             if cell.supervised is not None:
                 found.append(Unit(name, seed, SUPERVISED))
             for task in study.tasks_of(name):
-                if seed == study.seeds[0] and search_of(study, name) is not None:
+                searches = search_of(study, name) is not None and study.tasks[task].learns is None
+                if seed == study.seeds[0] and searches:
                     found.append(Unit(name, seed, task, True))
                 found.append(Unit(name, seed, task))
     order = {unit: place for place, unit in enumerate(found)}
@@ -249,50 +258,7 @@ def begins_afresh(study: StudyRecipe, unit: Unit) -> bool:
     return bool(over(tree for _, tree in tuning(study, unit)).get("fresh", False))
 
 
-def over(trees: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Tables over each other; a table of another `kind` takes the place of the one below it, whole."""
-    out: dict[str, Any] = {}
-    for tree in trees:
-        out = _over(out, tree)
-    return out
-
-
-def _over(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    if "kind" in high and "kind" in low and high["kind"] != low["kind"]:
-        return dict(high)
-    out = dict(low)
-    for key, value in high.items():
-        both = isinstance(out.get(key), Mapping) and isinstance(value, Mapping)
-        out[key] = _over(out[key], value) if both else value
-    return out
-
-
-def refuse(given: Mapping[str, str], places: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-    """Keys that the study itself gives (`E-CONFIG-KEY`)."""
-    for where, tree in places:
-        for key in given:
-            if key in tree:
-                what, remedy = f"{key!r} is not a key of this table: the study gives it", f"set {given[key]}"
-                raise ModeledgeError("E-CONFIG-KEY", what, where=where, remedy=remedy)
-
-
-def loaded(kind: type[R], values: Mapping[str, Any], where: str) -> R:
-    """A recipe out of its tables; an error says of which cell."""
-    with placed(where):
-        return load_config(kind, None, values=values)
-
-
-@contextmanager
-def placed(where: str) -> Iterator[None]:
-    """Errors of this block say of which table of the study they are."""
-    try:
-        yield
-    except ModeledgeError as error:
-        place = f"{where}: {error.where}".removesuffix(": ")
-        raise ModeledgeError(error.code, error.what, where=place, why=error.why, remedy=error.remedy) from error
-
-
 def done(unit: Unit, folder: Path) -> bool:
     """Is the run finished?"""
     here = unit.folder(folder)
-    return (here / BEST).exists() if unit.search else finished(here)
+    return (here / BEST).exists() if unit.search else (here / ASKED).exists() or finished(here)

@@ -7,6 +7,7 @@ two systems can be compared row by row. Which rows those are is a function of th
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from modeledge.corpus.layouts.template import Template, render
 from modeledge.corpus.rows import read_table
 from modeledge.errors import ModeledgeError, nearest, printable
 from modeledge.recipes.benchmark import ORDINARY, benchmark_rows, local
-from modeledge.recipes.compare.study import StudyRecipe, TaskRecipe
+from modeledge.recipes.compare.study import CutRecipe, StudyRecipe, TaskRecipe
 from modeledge.recipes.recipe import FinetuneRecipe
 from modeledge.seed import Noise
 from modeledge.tasks import set_aside
@@ -78,6 +79,8 @@ def chosen_rows(study: StudyRecipe, name: str, say: Say, seed: int = 0) -> tuple
     """Training and test rows of a task with their made columns. Budgets of one task share its lots."""
     task = study.rows_of(name)
     noise = Noise(0).at("study", task.of or name)
+    if task.learns is not None:
+        return [], unlearned(study, name, say)
     train, test = read_parts(study, task, lambda line: say(f"{name}: {line}"))
     if test is None:
         keys = [_key(row, task.apart, number) for number, row in enumerate(train)]
@@ -95,6 +98,40 @@ def chosen_rows(study: StudyRecipe, name: str, say: Say, seed: int = 0) -> tuple
         what = f"{len(train)} training rows and {len(test)} test rows"
         raise ModeledgeError("E-EMPTY-SPLIT", what, where=f"tasks.{name}")
     return [made(row, task, name) for row in train], [made(row, task, name) for row in test]
+
+
+def unlearned(study: StudyRecipe, name: str, say: Say) -> list[Row]:
+    """The rows of a task that trains nothing, without those that the task it asks could have learned from."""
+    task = study.rows_of(name)
+    learned = study.rows_of(str(task.learns))
+    rows, more = read_parts(study, task, lambda line: say(f"{name}: {line}"))
+    rows = [row for row in [*rows, *(more or [])] if not between(row, task)]
+    found = [made(row, task, name) for row in rows]
+    if learned.apart is not None and task.apart is not None:
+        there = read_parts(study, learned, _unsaid)[0]
+        known = {bare(str(_key(made(row, learned, str(task.learns)), learned.apart, 0))) for row in there}
+        kept = [row for row in found if bare(str(_key(row, task.apart, 0))) not in known]
+        if gone := len(found) - len(kept):
+            say(f"{name}: {gone:,} rows left out: they are rows of {task.learns!r}, which is learned from")
+        found = kept
+    found = by_lot(found, task.test_rows, Noise(0).at("study", task.of or name, "test rows"))
+    if not found:
+        raise ModeledgeError("E-EMPTY-SPLIT", "no test row is left", where=f"tasks.{name}")
+    return found
+
+
+def bare(text: str) -> str:
+    """Letters and digits alone, in one case."""
+    return "".join(c for c in text.casefold() if c.isalnum())
+
+
+def between(row: Row, task: TaskRecipe) -> bool:
+    """Is a number of the row too near to a cut to be told one side?"""
+    return any(
+        cut.gap > 0 and min(abs(float(row[column]) - at) for at in cut.at) < cut.gap
+        for column, cut in task.cuts.items()
+        if column in row
+    )
 
 
 def read_parts(study: StudyRecipe, task: TaskRecipe, say: Say) -> tuple[list[Row], list[Row] | None]:
@@ -129,11 +166,22 @@ def made(row: Row, task: TaskRecipe, name: str) -> Row:
             where = f"tasks.{name}.values.{column}: {where}"
             raise ModeledgeError("E-LABEL-UNKNOWN", what, where=where, remedy=nearest(value, words))
         out[column] = words[value]
+    for column, cut in task.cuts.items():
+        out[column] = _cut(out, column, cut, f"tasks.{name}.cuts.{column}")
     for column, path in task.lists.items():
         out[column] = _picked(row, path)
     for column, text in task.texts.items():
         out[column] = render(Template(text), out)
     return {key: value for key, value in out.items() if key != "__where__"}
+
+
+def _cut(row: Row, column: str, cut: CutRecipe, where: str) -> str:
+    """The word for a number; `E-FIELD-TYPE` for what is none."""
+    try:
+        return cut.words[bisect_right(cut.at, float(row[column]))]
+    except (KeyError, TypeError, ValueError):
+        what = f"{printable(str(row.get(column)), 60)!r} is no number"
+        raise ModeledgeError("E-FIELD-TYPE", what, where=f"{where}: {row.get('__where__', '')}") from None
 
 
 def _picked(row: Mapping[str, Any], path: str) -> list[str]:

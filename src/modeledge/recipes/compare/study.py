@@ -104,6 +104,21 @@ class CellRecipe(Settings):
         return self
 
 
+class CutRecipe(Settings):
+    """Words for a number: the first below the first of `at`, the second below the next, …; those within `gap` of a cut
+    are left out."""
+
+    at: tuple[float, ...] = Field(min_length=1)
+    words: tuple[str, ...] = Field(min_length=2)
+    gap: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_more(self) -> CutRecipe:
+        if len(self.words) != len(self.at) + 1 or sorted(self.at) != list(self.at):
+            raise ValueError("as many cuts as words less one, in rising order")
+        return self
+
+
 class TaskRecipe(Settings):
     """A group of columns: labelled rows, and how they are learned and marked.
 
@@ -116,6 +131,10 @@ class TaskRecipe(Settings):
     `budgets` makes a column of each number of labels: `sst2` becomes `sst2-100` and `sst2-1000`, whose `of` is `sst2`.
     A smaller budget is part of a larger one, and all are marked on the same test rows. With `draw = "seed"` each seed
     learns from rows of its own lot, so that the interval knows the luck of the labels too.
+
+    A task that `learns` another one trains nothing: the model of that task answers these rows, all of which are test
+    rows, so that it is seen how far a way to adapt carries. Rows that the other one could have learned from are left
+    out (equal in letters and digits in the column `apart`). `cuts` makes words of a number.
     """
 
     label: str = ""
@@ -134,6 +153,8 @@ class TaskRecipe(Settings):
     budgets: tuple[int, ...] = ()
     draw: Literal["once", "seed"] = "once"
     of: str | None = None
+    learns: str | None = None
+    cuts: dict[str, CutRecipe] = Field(default_factory=dict)
 
 
 class StudyRecipe(Settings):
@@ -176,6 +197,8 @@ class StudyRecipe(Settings):
         for name, task in self.tasks.items():
             if task.budgets:
                 raise ValueError(f"tasks.{name}.budgets: whole numbers above 0 (load_study makes a task of each)")
+            if task.learns is not None and (task.learns not in self.tasks or self.tasks[task.learns].learns):
+                raise ValueError(f"tasks.{name}.learns: {task.learns!r} is no task that is trained on")
             if name == SUPERVISED or name in self.sources:
                 raise ValueError(f"tasks.{name}: a source, or the run on one, has this name")
         for name, cell in self.cells.items():

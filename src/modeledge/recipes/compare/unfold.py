@@ -33,7 +33,7 @@ def _budgets(tasks: Any) -> tuple[dict[str, Any] | None, dict[str, list[str]]]:
         return None, {}
     out, parts = dict[str, Any](), dict[str, list[str]]()
     for name, task in tasks.items():
-        budgets = task.get("budgets") if isinstance(task, Mapping) else None
+        budgets = _budgets_of(tasks, task)
         whole = isinstance(budgets, list | tuple) and budgets and all(type(b) is int and b > 0 for b in budgets)
         if not whole:
             out[name] = task
@@ -42,9 +42,19 @@ def _budgets(tasks: Any) -> tuple[dict[str, Any] | None, dict[str, list[str]]]:
         kept = {key: value for key, value in task.items() if key != "budgets"}
         for budget in budgets:
             label = f"{task.get('label') or name}, {budget:,} labels"
-            out[f"{name}-{budget}"] = {**kept, "of": name, "rows": budget, "label": label}
+            of_part = {"of": name, "rows": budget, "label": label}
+            of_part |= {"learns": f"{kept['learns']}-{budget}"} if "learns" in kept else {}
+            out[f"{name}-{budget}"] = {**kept, **of_part}
         parts[name] = [f"{name}-{budget}" for budget in budgets]
     return out, parts
+
+
+def _budgets_of(tasks: Mapping[str, Any], task: Any) -> Any:
+    """The budgets of a task, or of the one that it learns."""
+    if not isinstance(task, Mapping):
+        return None
+    learned = tasks.get(str(task.get("learns")))
+    return learned.get("budgets") if isinstance(learned, Mapping) else task.get("budgets")
 
 
 def _of_parts(cell: Any, parts: Mapping[str, list[str]]) -> Any:

@@ -17,7 +17,7 @@ import typer
 from modeledge import __version__
 from modeledge.cli import features, judge, strategies, study, tuned
 from modeledge.cli.check import Allow, NoCheck, Strict, check, gate_keys, lr_range, plan
-from modeledge.cli.corpus import build, dedup
+from modeledge.cli.corpus import CorpusKeys, Out, build, dedup
 from modeledge.cli.judges import classifier_app, perplexity_app
 from modeledge.cli.looking import inspect, search
 from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, merge, opened
@@ -44,11 +44,7 @@ for room in (judge, study, features, strategies, tuned):
     for verb in room.VERBS:
         app.command()(verb)
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, over the recipe")]
-CorpusKeys = Annotated[
-    list[str] | None, typer.Option("--set", help="Any key of the corpus recipe, e.g. split=line, max_record_bytes=…")
-]
 
 
 def main() -> None:

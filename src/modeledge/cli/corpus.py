@@ -10,10 +10,15 @@ import typer
 from modeledge.cli.terminal import say
 from modeledge.errors import ModeledgeError
 
+Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
+CorpusKeys = Annotated[
+    list[str] | None, typer.Option("--set", help="Any key of the corpus recipe, e.g. split=line, max_record_bytes=…")
+]
+
 
 def build(
     paths: Annotated[list[str], typer.Argument(help="Files, folders, globs; or a recipe (TOML) of a corpus.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="A fresh folder for the shards.")],
+    out: Out,
     tokenizer: Annotated[
         Path | None, typer.Option(help="The tokenizer to encode with; a recipe may train one.")
     ] = None,
@@ -21,10 +26,13 @@ def build(
     text: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
     encoding: str = "utf-8",
     format: str = "auto",
-    on_bad_record: Annotated[str, typer.Option(help="error or quarantine")] = "quarantine",
-    keys: Annotated[
-        list[str] | None, typer.Option("--set", help="Any key of the corpus recipe, e.g. split=line")
-    ] = None,
+    on_bad_record: Annotated[str, typer.Option(help="error, quarantine or skip")] = "quarantine",
+    delimiter: Annotated[str | None, typer.Option(help="Of a csv file, where it is no comma.")] = None,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Use compressed files as far as they go.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse texts that would only be warned of.")] = False,
+    keys: CorpusKeys = None,
 ) -> None:
     """Read, filter, de-duplicate, tokenize and pack files into token shards with a data card; print the ledger."""
     from modeledge.config import load_config, read_toml
@@ -43,7 +51,7 @@ def build(
         what, remedy = "files are encoded with a tokenizer, and none is named", "--tokenizer FOLDER, or a recipe"
         raise ModeledgeError("E-USAGE", what, where="--tokenizer", remedy=remedy)
     values: dict[str, Any] = {"paths": list(paths), "text": text, "encoding": encoding, "format": format}
-    values |= {"on_bad_record": on_bad_record}
+    values |= {"on_bad_record": on_bad_record, "strict": strict, "allow_partial": allow_partial, "delimiter": delimiter}
     build_shards(load_config(CorpusRecipe, recipe, keys or (), values={} if recipe else values), tokenizer, out, say)
 
 

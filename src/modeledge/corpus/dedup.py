@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ import numpy as np
 
 from modeledge.corpus.clusters import Clusters, KeyFile
 from modeledge.corpus.minhash import Near, band_keys, signatures
+from modeledge.corpus.normal import nfc
 from modeledge.corpus.shingles import Hashes, shingle
 from modeledge.corpus.spool import Spool
 from modeledge.corpus.verify import Verifier
@@ -80,7 +80,7 @@ def digest(text: str) -> bytes:
         while b"  " in plain:
             plain = plain.replace(b"  ", b" ")
         return hashlib.blake2b(plain.strip(b" "), digest_size=16).digest()
-    words = unicodedata.normalize("NFC", text).split()
+    words = nfc(text).split()
     return hashlib.blake2b(" ".join(words).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 

@@ -12,12 +12,12 @@ fields: `filters = { gopher_quality = true, c4 = { sentences = 5 } }`. All are r
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, cast
 
 from modeledge.config import Settings, load_config
+from modeledge.corpus.normal import nfc as normal_form
 from modeledge.corpus.privacy import Redact
 from modeledge.corpus.quality import RULES, C4Lines, LineRules
 from modeledge.corpus.quality.lines import LineJudge, without_lines
@@ -106,7 +106,7 @@ def made(kind: type[Settings], where: str, value: Any) -> Settings:
 def nfc(documents: Iterable[Document]) -> Iterator[Document]:
     """Write each character one way (Unicode normal form C), so that `é` is one token sequence, not two."""
     for document in documents:
-        text = unicodedata.normalize("NFC", document.text)
+        text = normal_form(document.text)
         yield document if text == document.text else replace(document, text=text)
 
 

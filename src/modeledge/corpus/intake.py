@@ -3,7 +3,8 @@
 A bad record ends the run (`on_bad_record="error"`: labelled data, where every row was chosen by someone) or is set
 aside (`"quarantine"`: a corpus, where one broken line in a million must not cost a night). Set aside never means
 forgotten: the ledger counts it under its error code, the caller may keep its bytes, and more than a few of them end
-the run after all, because a file of which much is bad is being read in the wrong way.
+the run after all, because a file of which much is bad is being read in the wrong way. `"skip"` is for whoever knows
+that and goes on: every bad record is counted under its code, but none is kept, and no number of them ends the run.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ Format = Literal[
     "auto", "txt", "jsonl", "json", "csv", "tsv", "parquet",
     "warc", "html", "markdown", "code", "latex", "stackexchange", "pile",
 ]  # fmt: skip
+OnBadRecord = Literal["error", "quarantine", "skip"]
 _Bytes: TypeAlias = bytes  # a field of `Record` has the name of the type
 ALWAYS_ALLOWED = 10  # bad records that quarantine mode accepts whatever their share: one in a file of five is no trend
 RAW_KEPT = 1 << 16  # bytes of an overlong line that a quarantined record keeps
@@ -40,7 +42,7 @@ class ReadConfig:
     delimiter: str | None = None
     text: str | None = "text"
     id: str | None = None
-    on_bad_record: Literal["error", "quarantine"] = "error"
+    on_bad_record: OnBadRecord = "error"
     bad_limit: float = 0.001
     max_record_bytes: int = 100_000_000
     max_expansion: float = 200.0
@@ -53,7 +55,7 @@ class ReadConfig:
     def __post_init__(self) -> None:
         choices = {
             "format": get_args(Format),
-            "on_bad_record": ("error", "quarantine"),
+            "on_bad_record": get_args(OnBadRecord),
             "split": ("file", "paragraph", "line"),
             "extractor": ("resiliparse", "trafilatura"),
         }
@@ -131,9 +133,10 @@ class Intake:
         self.seen += 1
         self.ledger.add("read", source=self.config.source, bytes=size)
         self.ledger.add("quarantined", error.code, source=self.config.source, bytes=size)
-        if self.quarantine is not None:
+        skips = self.config.on_bad_record == "skip"
+        if self.quarantine is not None and not skips:
             self.quarantine(Quarantined(error.where, offset, error.code, raw, str(error)))
-        if forced:
+        if forced or skips:
             return
         self._first = self._first or error
         self.refused[error.code] = self.refused.get(error.code, 0) + 1
@@ -156,7 +159,9 @@ class Intake:
         """Move what was noted to the ledger."""
         for kind, (name, _, files, total) in self._notes.items():
             others = f" and {files - 1:,} more files" if files > 1 else ""
-            self.ledger.notes.append(f"{name}{others}: {total:,} × {kind}")
+            rate = 1000 * total / max(1, self.ledger.read.bytes)
+            often = f", {rate:.3g} in 1,000 bytes read" if kind.startswith("W-") else ""
+            self.ledger.notes.append(f"{name}{others}: {total:,} × {kind}{often}")
         self._notes.clear()
 
 
@@ -192,13 +197,22 @@ def guess_encoding(raw: bytes) -> str | None:
     return "latin-1" if not re.search(rb"[\x80-\x9f]", sample) else "cp1252"
 
 
-def bad_bytes(error: UnicodeDecodeError, where: str, start: int, encoding: str) -> ModeledgeError:
-    """The error for bytes that are not text: `start` is the offset in the file of the bytes that were decoded."""
+def bad_bytes(
+    error: UnicodeDecodeError, where: str, start: int, encoding: str, utf8: int | None = None
+) -> ModeledgeError:
+    """The error for bytes that are not text: `start` is the offset in the file of the bytes that were decoded, `utf8`
+    that of earlier text in the same file that is UTF-8 for certain."""
     byte, raw = error.object[error.start], bytes(error.object)
     what = f"byte {start + error.start:,}: 0x{byte:02X} is not {encoding.upper()}"
     if encoding.lower().replace("_", "-") not in ("utf-8", "utf8"):
         return ModeledgeError("E-ENCODING", f"{what} ({error.reason})", where=where)
-    if guess := guess_encoding(raw):
+    begin, end = raw.rfind(b"\n", 0, error.start) + 1, raw.find(b"\n", error.start)
+    guess = guess_encoding(raw[begin : end if end >= 0 else None][-RAW_KEPT:] if end >= 0 or begin else raw)
+    if guess and utf8 is not None:
+        what = f"{what} but looks like {guess}, while the text at byte {utf8:,} is UTF-8"
+        why = f"no one encoding reads the file: --encoding {guess} would spoil the rest"
+        return ModeledgeError("E-MIXED", what, where=where, why=why)
+    if guess:
         remedy = f"pass encoding={guess!r} (--encoding {guess}) if the whole file is, or repair the record"
         return ModeledgeError("E-UTF8", what, where=where, why=f"looks like {guess}", remedy=remedy)
     if byte in (0xC0, 0xC1):

@@ -171,6 +171,8 @@ def build_corpus(
             if dropped is not None:
                 dropped.finish()
             assert ledger.balanced(), f"the source did not fill ledger.read: {ledger.as_dict()}"
+            if not ledger.kept.tokens:
+                raise _nothing_kept(ledger, folder)
             manifest.update(writer.finish())
         write_json(temporary / LEDGER, ledger.as_dict())
         write_json(temporary / SURVEY, survey.as_dict())
@@ -185,6 +187,14 @@ def _tapped(documents: Iterable[Document], waiting: deque[Document]) -> Iterator
     for document in documents:
         waiting.append(document)
         yield document
+
+
+def _nothing_kept(ledger: Ledger, folder: Path) -> ModeledgeError:
+    went = {**ledger.filtered, **ledger.quarantined}
+    reasons = ", ".join(f"{reason} {count.records:,}" for reason, count in sorted(went.items())) or "all are empty"
+    what = f"of {ledger.read.records:,} records read no document with a token in it was kept ({reasons})"
+    remedy = "look at what fell, and mend the input, the name of the text's field, or the filters"
+    return ModeledgeError("E-NO-RECORDS", what, where=str(folder), remedy=remedy)
 
 
 def tokenized(

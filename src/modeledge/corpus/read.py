@@ -102,7 +102,7 @@ def read_documents(
 def complete(records: Iterable[Record], needed: Sequence[str], intake: Intake) -> Iterator[Record]:
     """The records that have all the fields `needed`; the others are bad, and told together at the end of the file."""
     missing = {name: Missing(name) for name in needed}
-    total, quarantines = 0, intake.config.on_bad_record == "quarantine"
+    total, quarantines = 0, intake.config.on_bad_record != "error"
     try:
         for record in records:
             total += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -34,6 +35,7 @@ def build_shards(corpus: CorpusRecipe, tokenizer: Path, out: Path, say: Callable
     from modeledge.recipes.data_card import write_data_card
 
     fresh(out)
+    say_left(out, say)
     ledger = Ledger()
     loaded = Tokenizer.load(tokenizer)
     with tempfile.TemporaryDirectory() as place:
@@ -44,10 +46,16 @@ def build_shards(corpus: CorpusRecipe, tokenizer: Path, out: Path, say: Callable
                 shutil.copyfile(aside, folder / QUARANTINE)
             write_data_card(folder)
 
-        documents = watch_specials(read(corpus, ledger, Path(place)), loaded, ledger)
+        documents = watch_specials(read(corpus, ledger, Path(place)), loaded, ledger, corpus)
         shards = build_corpus(documents, loaded, out, config=building(corpus), ledger=ledger, finish=finish)
     report_ledger(ledger, say)
     return shards
+
+
+def say_left(out: Path, say: Callable[[str], None]) -> None:
+    """Name what builds into this folder left that were killed. It is not removed: one of them may be running."""
+    for path in sorted(out.parent.glob(f".{glob.escape(out.name)}.tmp-*")):
+        say(f"note: {path} is of a build that was killed, or still runs; remove it if none does")
 
 
 def fresh(out: Path) -> None:

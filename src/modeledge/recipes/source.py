@@ -34,6 +34,7 @@ def read(corpus: CorpusRecipe, ledger: Ledger, folder: Path | None = None) -> It
     if folder is None:
         for paths, config in readings(corpus, ledger):
             yield from read_documents(paths, config, ledger)
+        refuse_warnings(corpus, ledger)
         return
     with (folder / QUARANTINE).open("w", encoding="utf-8") as file:
 
@@ -43,6 +44,7 @@ def read(corpus: CorpusRecipe, ledger: Ledger, folder: Path | None = None) -> It
 
         for paths, config in readings(corpus, ledger):
             yield from read_documents(paths, config, ledger, keep)
+    refuse_warnings(corpus, ledger)
 
 
 def readings(corpus: CorpusRecipe, ledger: Ledger) -> Iterator[tuple[list[str], ReadConfig]]:
@@ -69,8 +71,21 @@ def _local(paths: Sequence[str], ledger: Ledger) -> list[str]:
     return local
 
 
-def watch_specials(documents: Iterable[Document], tokenizer: Tokenizer, ledger: Ledger) -> Iterator[Document]:
-    """The documents; a note says how often special tokens are written out in them, which are read as plain text."""
+def refuse_warnings(corpus: CorpusRecipe, ledger: Ledger) -> None:
+    """Raise `E-WARNING` for the first note of the ledger that is a warning, where the recipe is strict."""
+    warnings = [note for note in ledger.notes if "W-" in note] if corpus.strict else []
+    if warnings:
+        remedy = "mend the texts, or leave out --strict"
+        raise ModeledgeError("E-WARNING", warnings[0], why=f"{len(warnings)} warnings are refused", remedy=remedy)
+
+
+def watch_specials(
+    documents: Iterable[Document], tokenizer: Tokenizer, ledger: Ledger, corpus: CorpusRecipe | None = None
+) -> Iterator[Document]:
+    """The documents; a note says how often special tokens are written out in them, which are read as plain text.
+
+    A strict `corpus` makes an error of it (`E-WARNING`).
+    """
     count, first = 0, ""
     for document in documents:
         found = tokenizer.count_specials_in(document.text)
@@ -80,6 +95,8 @@ def watch_specials(documents: Iterable[Document], tokenizer: Tokenizer, ledger: 
     if count:
         what = "a special token written out in the text, encoded as plain text"
         ledger.notes.append(f"{first} (first): {count:,} × W-SPECIAL-IN-TEXT: {what}")
+    if corpus is not None:
+        refuse_warnings(corpus, ledger)
 
 
 def report_notes(tokenizer: Tokenizer, say: Say) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import Field, model_validator
 
 from modeledge.config import Settings
-from modeledge.corpus.intake import Format
+from modeledge.corpus.intake import Format, OnBadRecord
 from modeledge.recipes.cleaning import AgainstRecipe, CleaningRecipe
 from modeledge.tokens.sentinels import sentinel_names
 
@@ -41,8 +41,8 @@ class CorpusRecipe(CleaningRecipe):
     and the ledger counts each on its own. A `.txt` file is one document; `split` makes each paragraph or line of it
     one. `extractor` makes text of web pages. `filters` and `stages` are rows of the tables of `corpus.filter`, with
     their fields; of what filters drop, `dropped` documents for each reason stay readable, and with `count_dropped` the
-    tokens of all are counted. `channels` are kept of each token beside those that the objective asks for ("words",
-    "sentences", "salient"): for shards that others will train on.
+    tokens of all are counted. `strict` makes errors of the notes that begin with W-. `channels` are kept of each token
+    beside those that the objective asks for ("words", "sentences", "salient"): for shards that others will train on.
     """
 
     paths: tuple[str, ...] = ()
@@ -55,11 +55,12 @@ class CorpusRecipe(CleaningRecipe):
     split: Literal["file", "paragraph", "line"] = "file"
     encoding: str = "utf-8"
     delimiter: str | None = None
-    on_bad_record: Literal["error", "quarantine"] = "quarantine"
+    on_bad_record: OnBadRecord = "quarantine"
     bad_limit: float = Field(default=0.001, ge=0, le=1)
     max_record_bytes: int = Field(default=100_000_000, ge=1)
     max_expansion: float = Field(default=200.0, gt=0)
     allow_partial: bool = False
+    strict: bool = False
     filters: dict[str, Any] = Field(default_factory=lambda: {"empty": True})
     stages: dict[str, Any] = Field(default_factory=lambda: {"nfc": True})
     dropped: int = Field(default=20, ge=0)

@@ -111,7 +111,7 @@ def finetune(
 
             return run_features(recipe, parts, opened(recipe, parts, found, say), folder, say)
         ready = make_ready(recipe, parts, found, say)
-        tokenizer, model, task, trainer = ready.tokenizer, ready.model, ready.task, ready.trainer
+        trainer = ready.trainer
         write_environment(folder, recipe.seed, found.source)
         watch()
         session = Session(folder, trainer, say=say)
@@ -122,29 +122,37 @@ def finetune(
         session.run(listeners)
         session.conclude()
         write_costs(trainer, folder, len(ready.examples))
-        if ready.adapts is None:
-            merge_all(trainer.strategies, model)
-        task.finish(model)
-        for line in task.tune(answers(task, model, ready.chosen), ready.chosen) if ready.chosen else ():
-            say(line)
-        told = answers(task, model, ready.held)
-        counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)}
-        counts["cut"] = task.truncated(ready.examples)
-        form = settle(model, task.objective.heads, recipe.family, say)
-        analysis = analyse(task, told, ready.held, seed=recipe.seed)
-        results = {**marks(task, told, ready.held, recipe.seed), "rows": counts, "analysis": analysis, "form": form}
-        if recipe.mark_train:
-            seen = ready.examples[: recipe.mark_train]
-            results["train_scores"] = marks(task, answers(task, model, seen), seen, recipe.seed)["scores"]
-        files.write_json(folder / "results.json", results)
-        files.write_json(folder / ANSWERS, answered(task, told, ready.held))
-        card = card_of(recipe, ready.base, results, task.card)
-        words, beside = words_of(task, model), {TASK_FILE: described(task)}
-        if ready.adapts is None:
-            finish(model, tokenizer, folder / "model", recipe.family, beside, card, words)
-        else:
-            finish_adapter(model, tokenizer, folder / "model", Beside(ready.adapts, recipe.family, beside, card))
-        return results
+        return concluded(recipe, ready, parts, folder, say)
+
+
+def concluded(
+    recipe: FinetuneRecipe, ready: Ready, parts: Parts, folder: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """What follows the last step: tune, mark, write down, and save the model or the adapter; returns the marks."""
+    model, task = ready.model, ready.task
+    if ready.adapts is None:
+        merge_all(ready.trainer.strategies, model)
+    task.finish(model)
+    for line in task.tune(answers(task, model, ready.chosen), ready.chosen) if ready.chosen else ():
+        say(line)
+    told = answers(task, model, ready.held)
+    counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)}
+    counts["cut"] = task.truncated(ready.examples)
+    form = settle(model, task.objective.heads, recipe.family, say)
+    analysis = analyse(task, told, ready.held, seed=recipe.seed)
+    results = {**marks(task, told, ready.held, recipe.seed), "rows": counts, "analysis": analysis, "form": form}
+    if recipe.mark_train:
+        seen = ready.examples[: recipe.mark_train]
+        results["train_scores"] = marks(task, answers(task, model, seen), seen, recipe.seed)["scores"]
+    files.write_json(folder / "results.json", results)
+    files.write_json(folder / ANSWERS, answered(task, told, ready.held))
+    card = card_of(recipe, ready.base, results, task.card)
+    words, beside = words_of(task, model), {TASK_FILE: described(task)}
+    if ready.adapts is None:
+        finish(model, ready.tokenizer, folder / "model", recipe.family, beside, card, words)
+    else:
+        finish_adapter(model, ready.tokenizer, folder / "model", Beside(ready.adapts, recipe.family, beside, card))
+    return results
 
 
 def opened(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[str], None]) -> Opened:

@@ -280,8 +280,7 @@ class TagTask(Task):
 
     def check(self, learned: Sequence[Row], asked: Sequence[Row], *, apart: bool) -> None:
         """Refuse tags that training never shows (`E-CLASS-UNSEEN`); slips of case are named when they are read."""
-        told = [tag for i, row in enumerate(asked) for tag in self._tags(row, i)]
-        names = self.labels.names
+        told, names = [tag for i, row in enumerate(asked) for tag in self._tags(row, i)], self.labels.names
         known = {*names, *(name.strip().lower() for name in names)}
         new = sorted({tag for tag in told if tag not in known and tag.strip().lower() not in known})
         check_unseen(range(len(names)), range(len(names) + len(new)), Labels("class", (*names, *new)))

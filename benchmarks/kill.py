@@ -1,7 +1,8 @@
 """Kill a run at random moments, go on with it, and compare it with the run that nobody touched.
 
 A run here is the whole recipe, as the command runs it: `pretrain` from raw text (tokenizer, shards, masked language
-model with dropout) and `finetune` from rows (judge, keep-best, two rates). Children are forked from a server that has
+model with dropout), `finetune` from rows (judge, keep-best, two rates, layers that thaw on plateaus) and the same with
+LoRA. Children are forked from a server that has
 imported everything; each is sent SIGKILL after a random time, the next goes on in the same folder, until the run is
 finished. What a run leaves must then be the same bytes, file by file.
 
@@ -41,7 +42,7 @@ from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
 from modeledge.train import TrainConfig
 from modeledge.train.checkpoint import Checkpoints
 
-KINDS = ("pretrain", "finetune")
+KINDS = ("pretrain", "finetune", "lora")
 BATCH = 4
 WORDS = "the a quick brown fox dog jumps over lazy and then sleeps near old red house while it rains".split()  # noqa: SIM905
 _STACK = {
@@ -67,13 +68,14 @@ def recipe(kind: str, inputs: Path) -> PretrainRecipe | FinetuneRecipe:
             objective=MaskedAim(),
             train=train.model_copy(update={"steps": 24}),
         )
+    thawing = (
+        StrategyRecipe(kind="rates", options={"body": 0.5, "head": 2.0}),
+        StrategyRecipe(kind="unfreeze", options={"per": "plateau"}),
+    )
     return FinetuneRecipe(
         model=str(inputs / "pretrain"),
         data=str(inputs / "rows.csv"),
-        strategies=(
-            StrategyRecipe(kind="rates", options={"body": 0.5, "head": 2.0}),
-            StrategyRecipe(kind="unfreeze", options={"per": "plateau"}),
-        ),
+        strategies=thawing if kind == "finetune" else (StrategyRecipe(kind="lora", options={"rank": 2}),),
         epochs=1.0,
         train=FinetuneTrain(**train.model_dump() | {"judge_every": 3, "patience": 6, "save_every": 4}),
     )
@@ -242,6 +244,8 @@ def contents(run: Path) -> dict[str, bytes]:
         if name in ("speed.jsonl", ".lock", "corpus/.lock"):
             continue
         data = path.read_bytes()
+        if name == "cost.json":  # the memory that the last process took is no part of the run's result
+            data = json.dumps(json.loads(data) | {"peak_bytes": None}).encode()
         found[name] = data
     return found
 
@@ -299,7 +303,7 @@ def crash(arena: Arena, kind: str, at: int) -> tuple[int | None, list[str], str]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=1000, help="kills, half of them for each kind of run")
+    parser.add_argument("--n", type=int, default=1000, help="kills, shared by the kinds of runs")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rows: dict[str, Any] = {}
@@ -307,7 +311,7 @@ def main() -> None:
         arena = Arena(Path(folder))
         print({kind: f"{seconds:.2f} s untouched" for kind, seconds in arena.seconds.items()})
         for kind in KINDS:
-            verdict = torment(arena, kind, options.n // 2, random.Random(options.seed))
+            verdict = torment(arena, kind, options.n // len(KINDS), random.Random(options.seed))
             rows[kind] = {**vars(verdict), "moments": dict(verdict.moments)}
             print(kind, json.dumps(rows[kind], indent=1))
         for sabotage in SABOTAGE:

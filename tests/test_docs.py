@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from modeledge.cli import app
 from modeledge.config import load_config, read_toml
 from modeledge.recipes.compare import StudyRecipe
+from modeledge.recipes.corpus_file import CorpusFile
 from modeledge.recipes.objectives import AIMS
 from modeledge.recipes.recipe import PretrainRecipe
 
@@ -28,6 +29,8 @@ def blocks(kind: str) -> list[str]:
 def test_shipped_recipes_are_recipes(path: Path) -> None:
     if "cells" in read_toml(path):
         assert len(load_config(StudyRecipe, path).cells) > 1
+    elif read_toml(path).get("kind") == "corpus":
+        assert load_config(CorpusFile, path).recipe().tokenizer.vocab_size > 0
     else:
         assert load_config(PretrainRecipe, path).train.steps > 0
 

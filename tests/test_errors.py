@@ -102,7 +102,8 @@ def test_a_message_says_code_place_thing_reason_and_remedy(
     error = ModeledgeError(code, what, where=where, why=why, remedy=remedy)
     head = f"{code}: {where}: {what}" if where else f"{code}: {what}"
     parts = [head, *([why] if why else []), remedy or CATALOGUE[code].remedy]
-    assert str(error) == "; ".join(parts)
+    told = "; ".join(parts)
+    assert str(error) == "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in told)
     assert error.exit_status == CATALOGUE[code].exit_status
     assert isinstance(error, ValueError)
 

@@ -27,11 +27,13 @@ CATALOGUE: dict[str, Entry] = {
     # --- bytes and text
     "E-UTF8": Entry(DATA, "a byte sequence is not valid UTF-8", "pass --encoding, or let corpus mode quarantine it"),
     "E-ENCODING": Entry(DATA, "the file is in another encoding than UTF-8", "pass --encoding with its name"),
+    "E-MIXED": Entry(DATA, "one file holds text in two encodings", "turn all of it into UTF-8, or quarantine records"),
     "E-SURROGATE": Entry(DATA, "a JSON string holds half a surrogate pair", "repair the writer of the file"),
     "E-NUL": Entry(DATA, "the text holds a NUL character", "remove it, or let corpus mode quarantine the record"),
     "E-EMPTY-FILE": Entry(DATA, "the file has no bytes", "remove it from the inputs"),
     "E-NO-RECORDS": Entry(DATA, "the input holds no record", "check the path and the format"),
     "E-LINE-TOO-LONG": Entry(DATA, "one line is longer than the cap", "raise max_record_bytes, or split the record"),
+    "E-DOC-TOO-LARGE": Entry(DATA, "one document is larger than the cap", "raise max_record_bytes, or cut it up"),
     # --- containers
     "E-JSON": Entry(DATA, "a line is not one JSON object", "repair the line"),
     "E-JSON-TYPE": Entry(DATA, "a line holds a list or a scalar instead of an object", "write one object a line"),
@@ -46,7 +48,14 @@ CATALOGUE: dict[str, Entry] = {
     "E-GZIP-CRC": Entry(DATA, "the compressed file's checksum is wrong", "fetch it again"),
     "E-GZIP-TRAILING": Entry(DATA, "bytes follow the end of the compressed data", "cut them off"),
     "E-BOMB": Entry(DATA, "the file expands far beyond its size", "raise max_expansion if you trust it"),
+    "E-ARCHIVE-LIMIT": Entry(DATA, "an archive holds too much, or another archive", "unpack it by hand, with care"),
+    "E-DUP-MEMBER": Entry(DATA, "an archive holds one name twice", "write it again with each name once"),
     "E-PARQUET": Entry(DATA, "the Parquet file cannot be read", "write it again"),
+    "E-WARC": Entry(DATA, "a WARC file or one of its records is damaged", "fetch it again"),
+    "E-HTML": Entry(DATA, "the page cannot be read as HTML", "leave it in quarantine"),
+    "E-XML": Entry(DATA, "the XML is damaged, or declares what could expand", "repair the row"),
+    "E-LATEX": Entry(DATA, "the files of a LaTeX source cannot be put together", "repair the source"),
+    "E-BINARY": Entry(DATA, "a file of a source tree is not text", "leave it in quarantine"),
     "E-SCHEMA": Entry(DATA, "files of one input disagree about their columns", "give them the same columns"),
     "E-CSV-COLUMNS": Entry(DATA, "a row has another number of columns than the header", "repair the row"),
     "E-CSV-QUOTE": Entry(DATA, "a quote is opened and never closed", "close it"),
@@ -98,6 +107,9 @@ CATALOGUE: dict[str, Entry] = {
     "E-CONFIG-KEY": Entry(CONFIG, "the configuration has an unknown key", "use the nearest right name"),
     "E-CONFIG-VALUE": Entry(CONFIG, "a configuration value is not allowed", "correct the value"),
     "E-CONFIG-SYNTAX": Entry(CONFIG, "the configuration file is not TOML", "repair the file"),
+    "E-EPOCHS": Entry(
+        CONFIG, "a corpus would be read more often than it may be", "read less of it, or raise the limit"
+    ),
     "E-CONFIG-UNSAFE": Entry(CONFIG, "the file could run code or exhaust memory", "write the recipe as TOML"),
     "E-UNSAFE-FORMAT": Entry(DATA, "the format can run code when it is read", "convert it to safetensors"),
     "E-UNSAFE-PATH": Entry(DATA, "a file names a path outside its folder", "do not use this artifact"),
@@ -150,10 +162,15 @@ class ModeledgeError(ValueError):
         self.remedy = remedy or entry.remedy
         self.exit_status = entry.exit_status
         head = f"{code}: {where}: {what}" if where else f"{code}: {what}"
-        super().__init__("; ".join(part for part in (head, why, self.remedy) if part))
+        super().__init__(_shown("; ".join(part for part in (head, why, self.remedy) if part)))
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (self.code, self.what, self.where, self.why, self.remedy))
+
+
+def _shown(message: str) -> str:
+    """A message may quote data: what would command a terminal, or turn its text round, is shown as what it is."""
+    return "".join(c if c.isprintable() or c == "\n" else printable(c) for c in message)
 
 
 def _rebuild(code: str, what: str, where: str, why: str, remedy: str) -> ModeledgeError:
@@ -172,4 +189,4 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def printable(text: str, limit: int = 200) -> str:
     """Text from data, safe for a terminal: control characters and bidirectional overrides escaped, length cut."""
     cut = text if len(text) <= limit else text[:limit] + "…"
-    return "".join(c if c.isprintable() and not "\u202a" <= c <= "\u202e" else f"\\x{ord(c):02x}" for c in cut)
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in cut)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,13 @@ AnyArray: TypeAlias = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One text with its name and where it came from (`file:line`)."""
+    """One text with its name, where it came from (`file:line`), and the source of a recipe that it belongs to."""
 
     text: str
     id: str
     where: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,9 @@ class Count:
         self.tokens += tokens
 
 
+Line: TypeAlias = Literal["read", "kept", "filtered", "quarantined", "rewritten", "cut"]
+
+
 @dataclass
 class Ledger:
     """Where every record went: `read = kept + filtered(by reason) + quarantined(by reason)`, in records and bytes.
@@ -106,6 +110,8 @@ class Ledger:
     What is cut out of documents (repeated lines, contaminated spans) is a summand of the bytes alone: `cut` counts the
     pieces and their bytes by reason, and a document counts by what is left of it when it is kept or filtered.
     `rewritten` says what stages took out of texts that were counted as kept (lines, personal data), by reason.
+    `tokens` balance too where what was filtered has been tokenized; a record set aside has none. `sources` are the
+    ledgers of a recipe's sources by name, each with its `kind`, and they add up to this one.
     """
 
     read: Count = field(default_factory=Count)
@@ -115,12 +121,29 @@ class Ledger:
     rewritten: dict[str, Count] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     cut: dict[str, Count] = field(default_factory=dict)
+    sources: dict[str, Ledger] = field(default_factory=dict)
+    kind: str = ""
+
+    def add(
+        self, line: Line, reason: str = "", *, source: str = "", records: int = 1, bytes: int = 0, tokens: int = 0
+    ) -> None:
+        """Count on one line (with its reason, where it has reasons), here and in the ledger of the source."""
+        column = getattr(self, line)
+        count = column if isinstance(column, Count) else column.setdefault(reason, Count())
+        count.add(records, bytes, tokens)
+        if source:
+            self.of(source).add(line, reason, records=records, bytes=bytes, tokens=tokens)
+
+    def of(self, source: str) -> Ledger:
+        """The ledger of a source."""
+        return self.sources.setdefault(source, Ledger())
 
     def balanced(self) -> bool:
-        """Does the law of conservation hold, in records and in bytes?"""
+        """Does the law of conservation hold, in records and in bytes, here and for each source?"""
         out = [self.kept, *self.filtered.values(), *self.quarantined.values()]
         bytes = sum(c.bytes for c in (*out, *self.cut.values()))
-        return self.read.records == sum(c.records for c in out) and self.read.bytes == bytes
+        here = self.read.records == sum(c.records for c in out) and self.read.bytes == bytes
+        return here and all(ledger.balanced() for ledger in self.sources.values())
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Become the ledger that `as_dict` gave."""
@@ -128,6 +151,9 @@ class Ledger:
         self.notes = list(state["notes"])
         for name in ("filtered", "quarantined", "rewritten", "cut"):
             setattr(self, name, {reason: Count(**count) for reason, count in state.get(name, {}).items()})
+        self.kind, self.sources = str(state.get("kind", "")), {}
+        for name, of_source in state.get("sources", {}).items():
+            self.of(name).restore(of_source)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for `ledger.json`."""
@@ -136,6 +162,7 @@ class Ledger:
             return {"records": count.records, "bytes": count.bytes, "tokens": count.tokens}
 
         return {
+            **({"kind": self.kind} if self.kind else {}),
             "read": plain(self.read),
             "kept": plain(self.kept),
             "filtered": {k: plain(v) for k, v in sorted(self.filtered.items())},
@@ -143,4 +170,5 @@ class Ledger:
             **({"rewritten": {k: plain(v) for k, v in sorted(self.rewritten.items())}} if self.rewritten else {}),
             "notes": list(self.notes),
             **({"cut": {k: plain(v) for k, v in sorted(self.cut.items())}} if self.cut else {}),
+            **({"sources": {k: v.as_dict() for k, v in sorted(self.sources.items())}} if self.sources else {}),
         }

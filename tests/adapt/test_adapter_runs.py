@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 from adapt_small import refusal
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, Learned, Norm, Rotary, Stack, Tokens, Transformer, TransformerConfig
@@ -71,7 +74,43 @@ def run(asked: FinetuneRecipe, folder: Path, rows: Any = ROWS, **more: Any) -> d
     return finetune(asked, folder, rows=rows, say=quiet, **more)
 
 
-@pytest.mark.parametrize("kind", ["lora", "dora", "ia3"])
+def told_by(model: Model) -> list[dict[str, Any]]:
+    return model.predict(ROWS, say=quiet)
+
+
+BEFORE = {"prompt": {"length": 3}, "p-tuning": {"length": 2, "hidden": 4}, "prefix": {"length": 3}}
+BEFORE |= {"mpt": {"length": 2}, "adapter": {"size": 4}}
+
+
+@pytest.mark.parametrize("kind", BEFORE)
+def test_a_run_of_what_cannot_be_merged_leaves_an_adapter_too(base: Path, tmp_path: Path, kind: str) -> None:
+    asked = recipe(base, kind).model_copy(update={"strategies": (StrategyRecipe(kind=kind, options=BEFORE[kind]),)})
+    results = run(asked, tmp_path / "run")
+    there = {path.name for path in (tmp_path / "run" / "model").iterdir()}
+    assert "adapter_model.safetensors" in there
+    assert not {"config.json", "model.safetensors"} & there
+    model = Model.load(tmp_path / "run", say=quiet)
+    assert set(model.evaluate(ROWS, say=quiet)["scores"]) == set(results["scores"])
+    assert told_by(model) != told_by(Model.load(run_without(tmp_path / "run"), say=quiet))
+    refusal("E-MERGE", merge, tmp_path / "run", tmp_path / "whole", say=quiet)
+
+
+def run_without(folder: Path) -> Path:
+    """The run again, what it learned beside its heads set to other numbers."""
+    other = Path(shutil.copytree(folder, folder.parent / "other"))
+    file = other / "model" / "adapter_model.safetensors"
+    held, notes = load_file(file), _notes(file)
+    changed = {n: t if "classifier" in n else t + 1.0 for n, t in held.items()}
+    save_file(changed, file, notes)
+    return other
+
+
+def _notes(file: Path) -> dict[str, str]:
+    with safe_open(file, "pt") as opened:
+        return opened.metadata()
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "ia3", "vera"])
 def test_a_run_leaves_the_adapter_alone_and_it_answers(base: Path, tmp_path: Path, kind: str) -> None:
     results = run(recipe(base, kind), tmp_path / "run")
     there = {path.name for path in (tmp_path / "run" / "model").iterdir()}
@@ -120,11 +159,17 @@ def test_a_base_that_is_gone_or_changed_is_said(base: Path, tmp_path: Path) -> N
 
 
 def test_what_cannot_be_written_is_refused_before_the_first_step(base: Path, tmp_path: Path) -> None:
-    refusal("E-ADAPTER", run, recipe(base, "vera"), tmp_path / "vera")
+    fused = saved(tmp_path / "fused", "decoder")
+    rows = [{"source": t, "target": t.split()[-1]} for t in texts(8)]
+    asked = recipe(fused, task="write", options={"max_target": 8})
+    asked = asked.model_copy(update={"strategies": (StrategyRecipe(kind="vera", options={"rank": 2}),)})
+    refusal("E-ADAPTER", run, asked, tmp_path / "vera", rows)
     refusal("E-CONFIG", run, recipe(base, fresh=True), tmp_path / "fresh")
     assert not (tmp_path / "vera" / "checkpoints").exists()
+    refusal("E-MERGE", run, recipe(base, "prefix", merge=True), tmp_path / "merged")
     run(recipe(base), tmp_path / "run")
-    assert "merge" in refusal("E-USAGE", run, recipe(tmp_path / "run"), tmp_path / "again")
+    for kind in ("lora", "ia3"):  # with options, and of another method
+        assert "merge" in refusal("E-USAGE", run, recipe(tmp_path / "run", kind), tmp_path / kind) or kind == "lora"
     refusal("E-USAGE", merge, base, tmp_path / "x", say=quiet)
     refusal("E-OUTPUT", merge, tmp_path / "run", tmp_path / "run", say=quiet)
 
@@ -136,3 +181,22 @@ def test_a_decoder_answers_with_its_adapter(tmp_path: Path) -> None:
     told = Model.load(tmp_path / "run", say=quiet).predict(rows[:4], say=quiet)
     assert len(told) == 4
     assert torch.get_num_threads() >= 1
+
+
+@pytest.mark.parametrize("kind", ["lora", "prompt", "prefix", "adapter"])
+def test_an_adapter_goes_on_from_its_numbers(base: Path, tmp_path: Path, kind: str) -> None:
+    options = {"lora": {"rank": 2}, **BEFORE}[kind]
+    asked = recipe(base, kind).model_copy(update={"strategies": (StrategyRecipe(kind=kind, options=options),)})
+    run(asked, tmp_path / "one")
+    again = recipe(tmp_path / "one", train={"learning_rate": 1e-9})
+    again = again.model_copy(update={"strategies": (StrategyRecipe(kind=kind),)})
+    run(again, tmp_path / "two")
+    first, second = (load_file(tmp_path / n / "model" / "adapter_model.safetensors") for n in ("one", "two"))
+    assert first.keys() == second.keys()
+    assert all(torch.allclose(first[n], second[n], atol=1e-6) for n in first), "it began anew"
+    run(again.model_copy(update={"train": asked.train}), tmp_path / "three")
+    third = load_file(tmp_path / "three" / "model" / "adapter_model.safetensors")
+    assert any(not torch.allclose(first[n], third[n], atol=1e-3) for n in first)
+    said = json.loads((tmp_path / "two" / "model" / "adapter_config.json").read_text())
+    assert said["base_model_name_or_path"] == str(base)
+    Model.load(tmp_path / "three", say=quiet).predict(ROWS[:4], say=quiet)

@@ -42,6 +42,7 @@ OURS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("loha", {"rank": 2}),
     ("lokr", {"rank": 2, "sites": "attention_output,down"}),
     ("ia3", {}),
+    ("vera", {"rank": 5, "sites": "value,down"}),
 )
 THEIRS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("LoraConfig", {"r": 3, "lora_alpha": 7}),
@@ -50,6 +51,7 @@ THEIRS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("AdaLoraConfig", {"init_r": 3, "target_r": 2, "total_step": 10, "r": 2}),
     ("LoHaConfig", {"r": 2, "alpha": 3}),
     ("IA3Config", {}),
+    ("VeraConfig", {"r": 6}),
 )
 MAPS = {
     "bert": ["query", "value", "output.dense"],
@@ -85,7 +87,7 @@ def calm() -> Any:
 
 
 def test_every_page_is_walked() -> None:
-    assert PAGES.keys() == {"LORA", "ADALORA", "LOHA", "LOKR", "IA3"}
+    assert PAGES.keys() == {"LORA", "ADALORA", "LOHA", "LOKR", "IA3", "VERA"}
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from modeledge.corpus import pipeline, restart
+from modeledge.corpus.asked import Build
 from modeledge.corpus.clean import Cleaning
 from modeledge.corpus.dedup import Dedup
-from modeledge.corpus.pipeline import Build, build_corpus
+from modeledge.corpus.pipeline import build_corpus
 from modeledge.corpus.read import ReadConfig, read_documents
 from modeledge.records import Ledger
 from modeledge.tokens import Tokenizer

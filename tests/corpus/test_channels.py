@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modeledge.corpus.asked import Build
 from modeledge.corpus.channels import CHANNELS, Coded, check_channels, make_channels, word_starts
-from modeledge.corpus.pipeline import Build, build_corpus, reading
+from modeledge.corpus.pipeline import build_corpus, reading
 from modeledge.corpus.salient import salient_spans
 from modeledge.corpus.sentences import sentence_starts
 from modeledge.corpus.stream import TokenStream

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modeledge.corpus.asked import Build
 from modeledge.corpus.dedup import exact_duplicates
 from modeledge.corpus.filter import empty, longer_than, shorter_than, size
-from modeledge.corpus.pipeline import Build, build_corpus, kept_documents, reading, run_pipeline, tokenized
+from modeledge.corpus.pipeline import build_corpus, kept_documents, reading, run_pipeline, tokenized
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
 from modeledge.records import Count, Document, Ledger

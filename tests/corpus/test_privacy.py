@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modeledge.corpus.asked import Build
 from modeledge.corpus.dropped import CHARACTERS, DroppedSample
 from modeledge.corpus.filter import make_stages
-from modeledge.corpus.pipeline import Build, kept_documents, reading
+from modeledge.corpus.pipeline import kept_documents, reading
 from modeledge.corpus.privacy import KINDS, Redact, find
 from modeledge.corpus.privacy.checks import luhn, nl_bsn, pl_pesel
 from modeledge.errors import ModeledgeError

@@ -133,6 +133,15 @@ def test_a_submission_that_the_server_would_refuse_is_refused_here(
         glue_file(name, [told(n, 0.2) for n in range(count)], names)
 
 
+@pytest.mark.parametrize(
+    ("value", "name", "names"), [((0, 1), "wnli", ("0", "1")), ("text", "stsb", ()), (("O",), "stsb", ())]
+)
+def test_sets_tags_and_texts_are_no_answers_of_a_server(value: Any, name: str, names: tuple[str, ...]) -> None:
+    told_all = [Answer(n, value) for n in range(GLUE[name].rows)]
+    with pytest.raises(ModeledgeError, match=r"E-LABEL-TYPE.*row 1\b"):
+        glue_file(name, told_all, names)
+
+
 def test_a_class_that_occurs_once_and_is_never_named_has_f1_zero() -> None:
     found = analyse(task(), [told(0, 0.1), told(1, 0.1)], GOLD[:2])
     assert found["classes"][1]["f1"] == 0.0

@@ -8,6 +8,7 @@ import pytest
 from modeledge.metrics import METRICS
 
 PROBABILITIES = {"calibration_error", "brier", "negative_log_likelihood"}
+SURPRISE = {"nats_per_token", "bits_per_byte"}
 BY_SACREBLEU = {"bleu", "chrf", "chrf++", "ter"}
 WORDS = ["the", "a", "cat", "dog", "runs", "quickly", "over", "green", "hills", "Running", "cats", "ponies"]
 TAGS = ["O", "B-PER", "B-LOC"]
@@ -39,7 +40,9 @@ def needed(name):
 
 def good(name):
     needed(name)
-    if name == "nats_per_token":
+    if name == "spike_score":
+        return [0.0, 1.0, 0.0], [0, 0, 0]
+    if name in SURPRISE:
         return [0.5, 2.5, 1.5], [1, 2, 3]
     pair = (CHANCES, [0, 1, 0]) if name in PROBABILITIES else GOOD[METRICS[name].needs]
     return tuple(spelled(side, name) for side in pair) if name in ALONE else pair
@@ -53,7 +56,7 @@ def spelled(side, name):
 def truth(name):
     """What would mark best, for the labels of `good`."""
     _, labels = good(name)
-    if name == "nats_per_token":  # what is certain surprises nobody
+    if name in SURPRISE:  # what is certain surprises nobody
         return [0.0 for _ in labels]
     if METRICS[name].needs == "ranking":  # equal relevances in some order: ties would count against the system
         return [np.array(row) - 0.01 * np.arange(len(row)) for row in labels]
@@ -65,7 +68,9 @@ def many(name, items, seed):
     needed(name)
     rng = np.random.default_rng(seed)
     row = METRICS[name]
-    if name == "nats_per_token":
+    if name == "spike_score":
+        return (rng.random(items) < 0.2).astype(float), np.zeros(items)
+    if name in SURPRISE:
         return rng.exponential(5.0, items), rng.integers(1, 9, items)
     if row.needs in ("labels", "scores"):
         labels = rng.integers(0, 2, items)

@@ -182,6 +182,26 @@ class Still(Neutral):
         return (Group(tuple(n for n, _ in model.named_parameters()), 1e-30),)
 
 
+@dataclass(frozen=True)
+class HeadAlone(Neutral):
+    """What is added stands at a rate below the last bit of every weight."""
+
+    def moving(self, model: Backbone, clock: Clock) -> Any:
+        names = [n for n, _ in model.named_parameters()]
+        below = tuple(n for n in names if not n.startswith("heads."))
+        return (Group(tuple(n for n in names if n not in below)), Group(below, 1e-30))
+
+
+def unreached() -> View:
+    """LoRA whose A and B are both 0."""
+    run = small.labelled(strategies=(STRATEGIES["lora"](rank=2),))
+    with torch.no_grad():
+        for name, parameter in run.model.named_parameters():
+            if "lora_" in name:
+                parameter.zero_()
+    return run
+
+
 class Hurried(TrainConfig):
     """A schedule that is stepped by each of four processes."""
 
@@ -852,6 +872,14 @@ INCIDENTS = [
     Incident(
         "nothing moves", "near misses; opacus#820", lambda: small.labelled(strategies=(Still(),)), "E-FROZEN", "moving"
     ),
+    Incident("an adapter that no gradient reaches", "near misses; DP with LoRA", unreached, "E-FROZEN", "moving"),
+    Incident(
+        "a prompt that stands still while the head learns",
+        "peers 22; prefix tuning ignores the encoder",
+        lambda: small.labelled(strategies=(strategy("prompt", length=3), HeadAlone())),
+        "E-FROZEN",
+        "moving",
+    ),
     Incident(
         "a schedule stepped four times",
         "near misses; accelerate#662, #999",
@@ -916,6 +944,8 @@ HEALTHY: Mapping[str, Callable[[], View]] = {
     "labels, learned positions": lambda: small.labelled(body=small.model("encoder", positions=True)),
     "labels, probe": lambda: small.labelled(strategies=(strategy("probe"),)),
     "labels, first layer frozen": lambda: small.labelled(strategies=(strategy("freeze", first=1),)),
+    "labels, LoRA": lambda: small.labelled(strategies=(strategy("lora", rank=2),)),
+    "labels, a prefix": lambda: small.labelled(strategies=(strategy("prefix", length=3),)),
     "labels, rates by depth": lambda: small.labelled(strategies=(strategy("rates", body=0.5, head=2.0),)),
     "labels, micro-batches": lambda: small.labelled(train=trained_with(micro_batch=2)),
     "labels, unpacked": lambda: small.labelled(train=trained_with(packed=False)),
@@ -1032,10 +1062,9 @@ NOT_HERE = {
     "peers 18; scores do not match papers": "a property of the metrics, tested against the official scripts",
     "peers 19; evaluation holds all logits": "metrics stream; memory is checked as a whole",
     "peers 21, 23, 24; encoders left out, scale of dedup, small machines": "features, not faults of a run",
-    "peers 22; prefix tuning ignores the encoder": "there is no prefix tuning yet",
+    "peers 22; prefix tuning on encoder–decoders": "as published: tests/adapt/test_leading.py",
     "numerics; loss spikes, silent data corruption": "in the middle of a run; a bad step is E-NON-FINITE-LOSS there",
     "numerics; RLHF": "there is none yet",
     "numerics; tokenizer training not deterministic, panics": "tests/tokens",
-    "numerics; missing LoRA keys": "no adapter is read yet; missing weights of a model are among `EARLIER`",
-    "near misses; DP with LoRA": "no DP-SGD yet; that weights do not move is covered",
+    "numerics; missing LoRA keys": "an adapter's file is refused where it is opened: tests/adapt/test_peft.py",
 }

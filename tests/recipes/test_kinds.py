@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_pretrain import STACK, quiet, recipe, sentences
+from test_pretrain import STACK, TRAIN, quiet, recipe, sentences
 from typer.testing import CliRunner
 
 from modeledge.cli import app
@@ -16,7 +16,9 @@ from modeledge.config import load_config, to_toml
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
 from modeledge.families import load_model
+from modeledge.generate import Sampling, continue_hidden
 from modeledge.objectives.middle import NAMES
+from modeledge.recipes.convert import Wish, convert
 from modeledge.recipes.curriculum import Course
 from modeledge.recipes.models import save
 from modeledge.recipes.objectives import AIMS
@@ -24,6 +26,7 @@ from modeledge.recipes.pretrain import build_trainer, pretrain, stream_of
 from modeledge.recipes.recipe import PretrainRecipe
 from modeledge.recipes.use import Model
 from modeledge.recipes.writing import WRITING
+from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer, train_tokenizer
 
 LEARNED = {**STACK, "position": {"kind": "learned", "length": 40}}
@@ -90,6 +93,22 @@ def test_every_kind_runs_and_its_model_opens(name: str, text: Path, tmp_path: Pa
         check_writing(opened, tmp_path)
 
 
+def test_samples_of_a_reader_of_both_sides_are_written_as_it_writes(text: Path, tmp_path: Path) -> None:
+    """Those after the last step are what the finished model guesses behind the same prompts."""
+    prompts = ("the quick", "a dog")
+    samples = {"every": 4, "prompts": prompts, "tokens": 5, "temperature": 1.0}
+    made = asked("unilm", text, samples=samples, train={**TRAIN, "precision": "fp32"})  # as the model is opened
+    pretrain(made, tmp_path / "run", say=quiet)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
+    last = [line for line in lines if line["step"] == made.train.steps]
+    opened = Model.load(tmp_path / "run")
+    assert opened.tokenizer is not None
+    lots = Noise(made.seed).at("samples", made.train.steps)
+    how: Any = {"max_new_tokens": 5, "sampling": Sampling(1.0), "noise": lots}
+    told = continue_hidden(opened.transformer, opened.tokenizer, prompts, "sequence", **how)
+    assert [(line["prompt"], line["continuation"]) for line in last] == list(zip(prompts, told, strict=True))
+
+
 def check_writing(asked: Model, folder: Path) -> None:
     """A model that guesses hidden tokens says so, writes, and still does in another folder."""
     how: dict[str, Any] = {"max_new_tokens": 6, "seed": 3, **({"steps": 4} if asked.writes == "uncover" else {})}
@@ -107,6 +126,8 @@ def check_writing(asked: Model, folder: Path) -> None:
     assert done.exit_code == 0, done.output
     assert ("masked diffusion" if asked.writes == "uncover" else "both ways") in done.stderr
     assert done.stdout.startswith("the quick")
+    convert(folder / "run", folder / "converted", Wish(to="modeledge"), quiet)
+    assert Model.load(folder / "converted").generate(["the quick", "a dog"], **how) == told
     (folder / "copy" / WRITING).write_text('{"writes": "loudly"}')
     with pytest.raises(ModeledgeError, match=r"E-RUN-FOLDER.*writing\.json"):
         Model.load(folder / "copy")

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import modeledge as me
 from modeledge import files
 from modeledge.cli import app
-from modeledge.config import load_config
+from modeledge.config import load_config, to_toml
 from modeledge.corpus.sampled import SampledStream, exponents
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError
@@ -23,6 +23,7 @@ from modeledge.evaluate.conflict import gradient_cosines
 from modeledge.model import Attention, ClassHead, FeedForward, Rotary, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import Classify, LabelPrepare, Shape, Step, collate, prepared
 from modeledge.objectives.shared import Shared, seen
+from modeledge.recipes.look import check_recipe
 from modeledge.recipes.multitask import MultitaskRecipe, multitask
 from modeledge.recipes.resume import resume
 from modeledge.recipes.stages import StagesRecipe, run_stages
@@ -348,3 +349,40 @@ def test_the_verb_reads_a_recipe(ground: Path, tmp_path: Path) -> None:
     assert (out / "report.html").exists()
     with pytest.raises(ModeledgeError, match="E-USAGE"):
         CliRunner().invoke(app, ["finetune", "model"], catch_exceptions=False)
+
+
+# ---- the pre-flight
+
+
+def test_each_task_is_looked_at_and_the_run_does_not_feel_it(ground: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    multitask(several(ground, epochs=1), tmp_path / "checked", say=said.append)
+    for name in ("one", "two"):
+        assert sum(line.startswith(f"{name}: checked ") for line in said) == 1
+    multitask(several(ground, epochs=1, check=False), tmp_path / "plain", say=quiet)
+    files_of = [bytes_of(tmp_path / name) for name in ("checked", "plain")]
+    assert {name for name in files_of[0] if files_of[0][name] != files_of[1].get(name)} <= {
+        "run.toml", "model/README.md", "tasks/one/README.md", "tasks/two/README.md",
+        "model/MANIFEST.json", "tasks/one/MANIFEST.json", "tasks/two/MANIFEST.json",
+    }  # fmt: skip
+
+
+def test_a_leak_in_one_task_stops_the_run_and_is_that_task_s(ground: Path, tmp_path: Path) -> None:
+    """The test file of the second task repeats rows that it learns from; so says `modeledge check`, and so does the
+    run, unless the leak is allowed."""
+    lines = (ground / "two.csv").read_text().splitlines()
+    (tmp_path / "again.csv").write_text("\n".join([lines[0], *lines[-12:]]) + "\n")
+    tasks = {
+        "one": {"data": str(ground / "one.csv")},
+        "two": {"data": str(ground / "two.csv"), "test": str(tmp_path / "again.csv")},
+    }
+    with pytest.raises(ModeledgeError, match=r"E-LEAK.*task two: the pre-flight refuses.*shared-rows"):
+        multitask(several(ground, tasks=tasks, epochs=1), tmp_path / "run", say=quiet)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    recipe = several(ground, tasks=tasks, epochs=1)
+    path = tmp_path / "tasks.toml"
+    path.write_text(to_toml(recipe))
+    with pytest.raises(ModeledgeError, match="task two"):
+        check_recipe(path, (), {}, quiet)
+    told = check_recipe(path, ("allow_leak=true",), {}, quiet)
+    assert [line.split(":")[0] for line in told.splitlines()] == ["one", "two"]

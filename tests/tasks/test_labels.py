@@ -53,6 +53,18 @@ def test_spellings_of_one_number_have_one_order() -> None:
     assert inferred(["²", "1"]).names == ("1", "²")
 
 
+@pytest.mark.parametrize("labels", [["1", "0", "1.0", "1"], ["x", "2.00", "2", "x", "2"]])
+def test_one_number_spelled_twice_is_no_second_class(labels: list[Any]) -> None:
+    error = refused("E-LABEL-UNKNOWN", inferred, labels, "class")
+    assert ".0" in str(error)
+    assert "x.csv:3" in str(error) or "x.csv:4" in str(error)
+
+
+def test_the_same_number_as_a_number_is_one_class() -> None:
+    assert inferred([1, 1.0, 0.0, 0]).names == ("0", "1")
+    assert inferred(["1.0", "0.0", "1.0"]).names == ("0.0", "1.0")
+
+
 @given(st.lists(st.floats(-1e6, 1e6).filter(lambda v: not v.is_integer()), min_size=1, unique=True))
 def test_numbers_with_a_fraction_are_values(values: list[float]) -> None:
     for rows in (values, list(map(str, values))):

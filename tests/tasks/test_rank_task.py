@@ -177,3 +177,16 @@ def test_a_small_model_learns_which_texts_belong_together(tokenizer: Tokenizer) 
         optimizer.step()
         optimizer.zero_grad()
     assert first() > max(0.5, before)
+
+
+def test_an_ensemble_s_cosines_are_the_means_of_its_models(tokenizer: Tokenizer) -> None:
+    """Of the pair, and of every text with every other one, by which rankings are made."""
+    task, model = made("encoder", tokenizer)
+    told = answers(task, model, task.encode(rows(6)))
+    turned = [type(a)(a.index, -a.value, details=np.stack([a.details[0], *-a.details[1:]])) for a in told]
+    for one, other in zip(told, turned, strict=True):
+        joined = task.joined([one, one, other])
+        assert joined.value == pytest.approx((2 * one.value + other.value) / 3, abs=1e-6)
+        assert joined.details @ joined.details.T == pytest.approx(
+            (2 * one.details @ one.details.T + other.details @ other.details.T) / 3, abs=1e-6
+        )

@@ -123,3 +123,12 @@ def test_a_prediction_is_written_as_labels_are(split: str | None, tokenizer: Tok
     shown = task.shown(Answer(0, (0, 2), (0.9, 0.1, 0.6)))
     assert shown == {"prediction": "a|c" if split else ["a", "c"], "p(a)": 0.9, "p(b)": 0.1, "p(c)": 0.6}
     assert task.shown(Answer(0, (), (0.0, 0.0, 0.0)))["prediction"] == ("" if split else [])
+
+
+def test_an_ensemble_of_sets_cuts_the_mean_shares_at_the_mean_thresholds(tokenizer: Tokenizer) -> None:
+    task = made(tokenizer)
+    one, two = Answer(0, (0,), (0.9, 0.2, 0.1), (0.5, 0.5, 0.5)), Answer(0, (1,), (0.3, 0.7, 0.1), (0.5, 0.3, 0.5))
+    joined = task.joined([one, two])
+    assert joined.value == (0, 1)
+    assert joined.probabilities == pytest.approx((0.6, 0.45, 0.1))
+    assert task.shown(joined)["prediction"] == ["a", "b"]

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from modeledge.errors import ModeledgeError
+from modeledge.evaluate import ensemble
 from modeledge.families import load_model, save_model
 from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import Shape, Step, collate
@@ -22,6 +23,9 @@ from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
 from modeledge.recipes.use import Model
 from modeledge.seed import Noise
 from modeledge.tasks import TASKS, Answer, Asked, Generate, TagTask, answers, judge_on
+from modeledge.tasks.schemes import SCHEMES, breaks
+from modeledge.tasks.tagged import Tagged, mean_tagged
+from modeledge.tasks.words import Words
 from modeledge.tokens import Tokenizer, train_tokenizer
 
 LENGTH = 24
@@ -573,3 +577,64 @@ def bare(text: str) -> str:
 def test_the_row_of_the_table() -> None:
     assert TASKS["tag"] is TagTask
     assert TagTask.card == "token-classification"
+
+
+# ---- several models made one
+
+
+def tagged_by(
+    models: list[Any], tokenizer: Tokenizer, data: list[dict[str, Any]], decode: str
+) -> tuple[Any, list[Any]]:
+    task, _ = made("encoder", tokenizer, data, decode=decode)
+    examples = task.encode(data)
+    told = []
+    for seed in models:
+        model = Transformer(config("encoder", tokenizer.vocab_size), seed=seed)
+        model.add_heads(task.objective.heads, Noise(seed))
+        told.append(answers(task, model, examples))
+    return task, told
+
+
+@pytest.mark.parametrize("decode", ["argmax", "viterbi", "crf"])
+def test_an_ensemble_of_taggers_is_the_mean_of_each_word_s_shares(decode: str, tokenizer: Tokenizer) -> None:
+    data = rows(30)
+    task, told = tagged_by([1, 2, 3], tokenizer, data, decode)
+    joined = ensemble(task, told)
+    assert [a.index for a in joined] == list(range(30))
+    moved = 0
+    for row, one in enumerate(joined):
+        mean = np.mean([t[row].details.shares for t in told], axis=0)
+        assert one.details.shares == pytest.approx(mean)
+        assert len(one.value) == len(data[row]["tokens"])
+        if decode == "argmax":
+            assert one.value == tuple(task.labels.names[n] for n in mean.argmax(-1))
+        else:
+            assert not breaks(SCHEMES["bio"], one.value)
+        moved += one.value != told[0][row].value
+        assert task.shown(one).keys() == set(task.answered)
+    assert moved > 0
+    assert ensemble(task, told[:1]) == told[0]
+
+
+def test_a_word_is_averaged_over_the_models_that_could_read_it(tokenizer: Tokenizer) -> None:
+    words = Words.joined(["a", "b"])
+    one = Tagged(words, shares=np.array([[0.2, 0.8], [0.0, 0.0]]))
+    two = Tagged(words, shares=np.array([[0.6, 0.4], [0.0, 0.0]]))
+    three = Tagged(words, shares=np.array([[0.0, 0.0], [0.5, 0.5]]))
+    read, shares = mean_tagged([one, two, three])
+    assert read == words
+    assert shares == pytest.approx(np.array([[0.4, 0.6], [0.5, 0.5]]))
+    task, _ = made("encoder", tokenizer)
+    size = len(task.labels.names)
+    (silent,) = ensemble(task, [[Answer(0, ("O",), (), Tagged(Words.joined(["a"]), shares=np.zeros((1, size))))]] * 2)
+    assert silent.value == ("O",)
+    assert silent.details.unread == 1
+
+
+def test_taggers_of_other_words_or_of_none_make_no_ensemble(tokenizer: Tokenizer) -> None:
+    task, told = tagged_by([1, 2], tokenizer, rows(1), "argmax")
+    other = replace(told[1][0].details, words=Words.joined(["strange"] * len(told[1][0].value)))
+    with pytest.raises(ModeledgeError, match=r"E-LENGTH-MISMATCH.*strange"):
+        ensemble(task, [told[0], [replace(told[1][0], details=other)]])
+    with pytest.raises(ModeledgeError, match=r"E-USAGE.*wrote their tags"):
+        ensemble(task, [told[0], [replace(told[1][0], details=replace(other, shares=None))]])

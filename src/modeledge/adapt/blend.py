@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from modeledge.adapt.graft import Added, activate, added_by, graft
+from modeledge.adapt.graft import Added, activate, added_by, graft, leads_of
 from modeledge.adapt.lora import LowRank
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
@@ -27,6 +27,9 @@ def blend(model: Backbone, name: str, weights: Mapping[str, float], *, rank: int
     held: dict[str, list[tuple[LowRank, float]]] = {}
     for adapter, weight in weights.items():
         found = list(added_by(model, adapter))
+        if adapter in leads_of(model):
+            what = f"{adapter!r} stands before the examples: only LoRAs add up"
+            raise ModeledgeError("E-ADAPTER", what, remedy="use one of them at a time")
         if not found:
             raise ModeledgeError("E-SITE", f"there is no adapter {adapter!r}")
         for added in found:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
+from modeledge.model.lead import Leads
 from modeledge.model.linear import Joint
 from modeledge.model.sites import KINDS, Site
 from modeledge.seed import Noise
@@ -130,7 +131,8 @@ def graft(site: Site, adapter: str, added: Added) -> None:
     if name in grafts:
         raise ModeledgeError("E-CONFIG", f"there is an adapter {adapter!r} at {site.path} already")
     added.site = site
-    grafts[name] = added.to(next(site.module.parameters()).device).train(site.module.training)
+    held = next(chain(site.module.parameters(), site.module.buffers()))
+    grafts[name] = added.to(held.device).train(site.module.training)
     grafts.rows[name] = site.rows
     if adapter not in grafts.active:
         grafts.active = (*grafts.active, adapter)
@@ -169,19 +171,37 @@ def names_of(model: Backbone, adapter: str) -> tuple[str, ...]:
     )
 
 
+def leads_of(model: Backbone) -> Leads:
+    """What stands before the examples of a model; empty where nothing can (one that is wrapped)."""
+    found = model._modules.get("leads")
+    return found if isinstance(found, Leads) else Leads()
+
+
+def adapters_on(model: Backbone) -> list[str]:
+    """The names of the adapters that a model has: those at its maps in their order, then those before its examples."""
+    at_maps = (name.partition(":")[0] for _, grafts in all_grafts(model) for name in grafts)
+    return list(dict.fromkeys([*at_maps, *leads_of(model)]))
+
+
 def activate(model: Backbone, adapters: Sequence[str]) -> None:
     """Let these adapters act, in this order, and no other: the swap costs nothing. An unknown one is `E-SITE`."""
-    there = {name.partition(":")[0] for _, grafts in all_grafts(model) for name in grafts}
+    there = adapters_on(model)
     for adapter in adapters:
         if adapter not in there:
             remedy = f"one of {', '.join(sorted(there)) or 'none: the model has no adapter'}"
             raise ModeledgeError("E-SITE", f"there is no adapter {adapter!r}", remedy=remedy)
     for _, grafts in all_grafts(model):
         grafts.active = tuple(adapters)
+    leads = leads_of(model)
+    leads.active = tuple(adapter for adapter in adapters if adapter in leads)
 
 
 def prune(model: Backbone, adapter: str) -> None:
-    """Take an adapter off the model; the maps compute what they did without it."""
+    """Take an adapter off the model, which computes what it did without it."""
+    leads = leads_of(model)
+    if adapter in leads:
+        del leads[adapter]
+        leads.active = tuple(a for a in leads.active if a != adapter)
     for path, grafts in list(all_grafts(model)):
         for name in [name for name in grafts if name.startswith(f"{adapter}:")]:
             del grafts[name], grafts.rows[name]

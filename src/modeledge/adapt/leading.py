@@ -50,21 +50,14 @@ class Leading(Neutral):
         """
         where = f"strategies.{self.kind}"
         model = readable(model, where)
-        if self.name in model.leads:
-            what = f"there is an adapter {self.name!r} before the examples already"
-            raise ModeledgeError("E-CONFIG", what, where=f"{where}.name", remedy="give it another name")
-        room = model.room
-        if room is not None and self.length >= room:
-            what = f"{self.length} positions before each example leave none of the model's {model.config.positions}"
-            raise ModeledgeError("E-POSITION", what, where=f"{where}.length", remedy=f"give at most {room - 1}")
+        check_free(model, self.name, self.length, where)
         with torch.device("meta"):  # nothing is drawn from torch's own generator
             lead = self.build(model)
         lead = lead.to_empty(device=model.device).to(model.tokens.dtype)
         with torch.no_grad():
             draw(lead, noise, f"{PLACE}.{self.name}.")
             self.begin(lead, model, noise.at("start", self.kind, self.name))
-        model.leads[self.name] = lead.train(model.training)
-        model.leads.active = (*model.leads.active, self.name)
+        put_before(model, self.name, lead)
 
     def added(self, model: Backbone) -> tuple[str, ...]:
         """The parameters of what stands before the examples, by their names in the model."""
@@ -73,6 +66,23 @@ class Leading(Neutral):
     def moving(self, model: Backbone, clock: Clock) -> Sequence[Group]:
         """What stands before the examples, and the heads but for those over the vocabulary, which are the body's."""
         return [Group(self.added(model)), Group(head_names(model))]
+
+
+def check_free(model: Transformer, name: str, length: int, where: str) -> None:
+    """`E-CONFIG` where the model has a lead of this name, `E-POSITION` where `length` leaves no room for a token."""
+    if name in model.leads:
+        what = f"there is an adapter {name!r} before the examples already"
+        raise ModeledgeError("E-CONFIG", what, where=f"{where}.name", remedy="give it another name")
+    room = model.room
+    if room is not None and length >= room:
+        what = f"{length} positions before each example leave none of the model's {model.config.positions}"
+        raise ModeledgeError("E-POSITION", what, where=f"{where}.length", remedy=f"give at most {room - 1}")
+
+
+def put_before(model: Transformer, name: str, lead: Lead) -> None:
+    """Put a lead before the examples of a model, under a name, and let it act."""
+    model.leads[name] = lead.to(model.device, model.tokens.dtype).train(model.training)
+    model.leads.active = (*model.leads.active, name)
 
 
 def readable(model: Backbone, where: str) -> Transformer:

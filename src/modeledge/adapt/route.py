@@ -66,6 +66,9 @@ def routed(model: Backbone, batch: Batch, adapters: Mapping[int, str | None]) ->
         what = "a wrapped model reads one example a row, in an order of its own"
         raise ModeledgeError("E-USAGE", what, remedy="run each adapter on its own examples")
     there = {name.partition(":")[0] for _, grafts in all_grafts(model) for name in grafts}
+    if before := [name for name in model.leads if name in {*model.leads.active, *adapters.values()}]:
+        what = f"{before[0]!r} stands before the examples, and not at maps: it is of all of them or of none"
+        raise ModeledgeError("E-USAGE", what, remedy="run it on its own examples; activate another one first")
     numbers = [int(number) for number in batch.indices]
     for number in numbers:
         if number not in adapters:

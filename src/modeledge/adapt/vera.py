@@ -42,10 +42,13 @@ class Shared(Added):
         self.dropout = dropout
 
     def share(self, first: Tensor, second: Tensor, site: Site) -> None:
-        """Use the part of A `[rank, most inputs]` and B `[most outputs, rank]` that belongs to a site of this size."""
-        outputs, inputs = site.weight.shape
-        self.register_buffer("vera_A", first[:, :inputs], persistent=False)
-        self.register_buffer("vera_B", second[:outputs], persistent=False)
+        """Use the part of A `[rank, most inputs]` and B `[most outputs, rank]` that belongs to a site of this size: of
+        B the rows that the site has in the checkpoint's map, so that files can hold it."""
+        rows = site.hf_rows
+        run = slice(int(rows[0]), int(rows[0]) + len(rows))
+        whole = torch.equal(rows, torch.arange(run.start, run.stop))
+        self.register_buffer("vera_A", first[:, : site.weight.shape[1]], persistent=False)
+        self.register_buffer("vera_B", second[run] if whole else second[rows.to(second.device)], persistent=False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         read = x
@@ -86,7 +89,8 @@ class Vera(LinearMethod):
     def project(self, model: Backbone, noise: Noise) -> None:
         """Draw A and B, uniform by Kaiming's rule for a ReLU as the authors do, on the device of the model."""
         found = [added for added in added_by(model, self.name) if isinstance(added, Shared)]
-        outputs, inputs = (max(one.site.weight.shape[side] for one in found) for side in (0, 1))
+        outputs = max(one.site.hf_height for one in found)
+        inputs = max(one.site.weight.shape[1] for one in found)
         pair = []
         for name, shape in (("vera_A", (self.rank, inputs)), ("vera_B", (outputs, self.rank))):
             generator = torch.Generator().manual_seed(noise.at("init", self.name, name).integer() >> 1)

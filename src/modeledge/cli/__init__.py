@@ -17,8 +17,9 @@ import typer
 from modeledge import __version__
 from modeledge.cli import features, judge, strategies, study, tuned
 from modeledge.cli.check import Allow, NoCheck, Strict, check, gate_keys, lr_range, plan
-from modeledge.cli.corpus import dedup
+from modeledge.cli.corpus import CorpusKeys, Out, build, dedup
 from modeledge.cli.judges import classifier_app, perplexity_app
+from modeledge.cli.looking import inspect, search
 from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, merge, opened
 from modeledge.cli.terminal import columns_of, progress, say, show_scores, strategy_of, write_report
 from modeledge.errors import IO_ERROR, ModeledgeError
@@ -43,11 +44,7 @@ for room in (judge, study, features, strategies, tuned):
     for verb in room.VERBS:
         app.command()(verb)
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, over the recipe")]
-CorpusKeys = Annotated[
-    list[str] | None, typer.Option("--set", help="Any key of the corpus recipe, e.g. split=line, max_record_bytes=…")
-]
 
 
 def main() -> None:
@@ -89,29 +86,10 @@ def root(
         raise typer.Exit
 
 
-@corpus_app.command("build")
-def corpus_build(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs.")],
-    out: Out,
-    tokenizer: Annotated[Path, typer.Option(help="The tokenizer to encode with.")],
-    text: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
-    encoding: str = "utf-8",
-    format: str = "auto",
-    on_bad_record: Annotated[str, typer.Option(help="error or quarantine")] = "quarantine",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a build that was killed.")] = False,
-    keys: CorpusKeys = None,
-) -> None:
-    """Read, filter, de-duplicate, tokenize and pack files into token shards; print the ledger."""
-    from modeledge.config import load_config
-    from modeledge.recipes.build import build_shards
-    from modeledge.recipes.texts import CorpusRecipe
-
-    values = {"paths": list(paths), "text": text, "encoding": encoding, "format": format}
-    values |= {"on_bad_record": on_bad_record}
-    build_shards(load_config(CorpusRecipe, None, keys or (), values=values), tokenizer, out, say, resume=resume)
-
-
+corpus_app.command("build")(build)
 corpus_app.command("dedup")(dedup)
+corpus_app.command("inspect")(inspect)
+corpus_app.command("search")(search)
 
 
 @tokenizer_app.command("train")

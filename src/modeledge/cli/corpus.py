@@ -1,4 +1,4 @@
-"""The verb that cleans files without a tokenizer: `modeledge corpus dedup`."""
+"""The verbs that write a corpus: `modeledge corpus build`, and `corpus dedup`, which needs no tokenizer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,53 @@ from typing import Annotated, Any
 import typer
 
 from modeledge.cli.terminal import say
+from modeledge.errors import ModeledgeError
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
+CorpusKeys = Annotated[
+    list[str] | None, typer.Option("--set", help="Any key of the corpus recipe, e.g. split=line, max_record_bytes=…")
+]
+
+
+def build(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs; or a recipe (TOML) of a corpus.")],
+    out: Out,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="The tokenizer to encode with; a recipe may train one.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Of a recipe: the folder that {data} stands for.")] = None,
+    text: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
+    encoding: str = "utf-8",
+    format: str = "auto",
+    on_bad_record: Annotated[str, typer.Option(help="error, quarantine or skip")] = "quarantine",
+    delimiter: Annotated[str | None, typer.Option(help="Of a csv file, where it is no comma.")] = None,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Use compressed files as far as they go.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse texts that would only be warned of.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a build that was killed.")] = False,
+    keys: CorpusKeys = None,
+) -> None:
+    """Read, filter, de-duplicate, tokenize and pack files into token shards with a data card; print the ledger."""
+    from modeledge.config import load_config, read_toml
+    from modeledge.recipes.build import build_shards
+    from modeledge.recipes.texts import CorpusRecipe
+
+    recipe = Path(paths[0]) if paths[0].endswith(".toml") else None
+    if recipe is not None and read_toml(recipe).get("kind") == "corpus":
+        from modeledge.recipes.corpus_file import build_file
+
+        given: dict[str, Any] = {} if data is None else {"data": data}
+        given |= {} if tokenizer is None else {"tokenizer": {"path": str(tokenizer)}}
+        build_file(recipe, out, say, [*(keys or ()), *paths[1:]], given)
+        return
+    if tokenizer is None:
+        what, remedy = "files are encoded with a tokenizer, and none is named", "--tokenizer FOLDER, or a recipe"
+        raise ModeledgeError("E-USAGE", what, where="--tokenizer", remedy=remedy)
+    values: dict[str, Any] = {"paths": list(paths), "text": text, "encoding": encoding, "format": format}
+    values |= {"on_bad_record": on_bad_record, "strict": strict, "allow_partial": allow_partial, "delimiter": delimiter}
+    asked = load_config(CorpusRecipe, recipe, keys or (), values={} if recipe else values)
+    build_shards(asked, tokenizer, out, say, resume=resume)
 
 
 def dedup(

@@ -7,6 +7,7 @@ words, sentences and names begin, `shard` keeps ids on disk, `pack` plans exampl
 in an order that is arithmetic.
 """
 
+from modeledge.corpus.asked import Build
 from modeledge.corpus.channels import CHANNELS
 from modeledge.corpus.dedup import exact_duplicates
 from modeledge.corpus.filter import FILTERS, STAGES, Filter, Stage, empty, longer_than, make_filters, shorter_than
@@ -18,7 +19,7 @@ from modeledge.corpus.pack import (
     plan_rows,
     plan_rows_two,
 )
-from modeledge.corpus.pipeline import Build, build_corpus, reading, run_pipeline, tokenized
+from modeledge.corpus.pipeline import build_corpus, reading, run_pipeline, tokenized
 from modeledge.corpus.shard import Shards, ShardWriter, TokenDocument, write_shards
 from modeledge.corpus.stream import IndexedStream, ListStream, Stream, TokenStream, window
 

@@ -25,7 +25,7 @@ from modeledge.corpus.shingles import Hashes, Shingles, Shingling, plain, shingl
 from modeledge.corpus.spool import Spool
 from modeledge.corpus.workers import batches_of
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.records import AnyArray, Count, Document, IntArray, Ledger
+from modeledge.records import AnyArray, Document, IntArray, Ledger
 
 How = Literal["cut", "drop"]
 CONTAMINATED, CUT = "contaminated", "contaminated span"
@@ -170,9 +170,9 @@ def decontaminated(
                 sets = tuple(grams.names[i] for i in np.unique(grams.owners[hit[2]]))
                 found(Contaminated(document, reason, sets, len(np.unique(hit[2]))))
             if left is None:
-                ledger.filtered.setdefault(reason, Count()).add(bytes=size(document))
+                ledger.add("filtered", reason, source=document.source, bytes=size(document))
             else:
-                ledger.cut.setdefault(CUT, Count()).add(bytes=size(document) - size(left))
+                ledger.add("cut", CUT, source=document.source, bytes=size(document) - size(left))
                 yield left
 
 

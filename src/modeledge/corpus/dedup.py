@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +29,13 @@ import numpy as np
 
 from modeledge.corpus.clusters import Clusters, KeyFile
 from modeledge.corpus.minhash import Near, band_keys, signatures
+from modeledge.corpus.normal import nfc
 from modeledge.corpus.shingles import Hashes, shingle
 from modeledge.corpus.spool import Spool
 from modeledge.corpus.verify import Verifier
 from modeledge.corpus.workers import Ordered, batches_of, in_this_process
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.records import AnyArray, Count, Document, IntArray, Ledger
+from modeledge.records import AnyArray, Document, IntArray, Ledger
 
 DUPLICATE, NEAR = "duplicate", "near duplicate"
 Keep = Literal["first", "longest", "score"]
@@ -80,7 +80,7 @@ def digest(text: str) -> bytes:
         while b"  " in plain:
             plain = plain.replace(b"  ", b" ")
         return hashlib.blake2b(plain.strip(b" "), digest_size=16).digest()
-    words = unicodedata.normalize("NFC", text).split()
+    words = nfc(text).split()
     return hashlib.blake2b(" ".join(words).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
@@ -193,6 +193,6 @@ def _told(
             yield spool.read(number)
             continue
         reason = DUPLICATE if np.array_equal(texts[number], texts[best]) else NEAR
-        ledger.filtered.setdefault(reason, Count()).add(bytes=spool.sizes[number])
+        ledger.add("filtered", reason, source=spool.source(number), bytes=spool.sizes[number])
         if dropped is not None:
             dropped(Drop(spool.read(number), reason, spool.id(best)))

@@ -86,4 +86,5 @@ class DroppedFile:
 def row_of(document: Document, reason: str, stays: str | None, most: int | None = None) -> dict[str, Any]:
     """What is written of a dropped document: where it was, the reason, what stands for it, its length and its text."""
     row = {"id": document.id, "where": document.where, "reason": reason, "stays": stays}
+    row |= {"source": document.source} if document.source else {}
     return {**row, "characters": len(document.text), "text": document.text[:most]}

@@ -12,17 +12,17 @@ fields: `filters = { gopher_quality = true, c4 = { sentences = 5 } }`. All are r
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, cast
 
 from modeledge.config import Settings, load_config
+from modeledge.corpus.normal import nfc as normal_form
 from modeledge.corpus.privacy import Redact
 from modeledge.corpus.quality import RULES, C4Lines, LineRules
 from modeledge.corpus.quality.lines import LineJudge, without_lines
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.records import Count, Document, Ledger
+from modeledge.records import Document, Ledger
 
 Filter: TypeAlias = Callable[[Document], str | None]
 Stage: TypeAlias = Callable[[Iterable[Document]], Iterator[Document]]
@@ -106,7 +106,7 @@ def made(kind: type[Settings], where: str, value: Any) -> Settings:
 def nfc(documents: Iterable[Document]) -> Iterator[Document]:
     """Write each character one way (Unicode normal form C), so that `é` is one token sequence, not two."""
     for document in documents:
-        text = unicodedata.normalize("NFC", document.text)
+        text = normal_form(document.text)
         yield document if text == document.text else replace(document, text=text)
 
 
@@ -135,7 +135,7 @@ def counted(rewrite: Rewriter, ledger: Ledger) -> Stage:
             text, gone = rewrite(document.text)
             for reason, part in gone:
                 size_of_part = len(part.encode("utf-8", "surrogatepass"))
-                ledger.rewritten.setdefault(reason, Count()).add(bytes=size_of_part)
+                ledger.add("rewritten", reason, source=document.source, bytes=size_of_part)
             yield document if text == document.text else replace(document, text=text)
 
     return stage

@@ -6,6 +6,7 @@ exist, a pipe, an empty file, one file named twice, a name that contradicts the 
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import stat
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from modeledge.corpus.archives import TAR_AT, TAR_MAGIC, refuse_tar, refuse_zip
 from modeledge.corpus.intake import ReadConfig
+from modeledge.corpus.languages import ENDINGS
 from modeledge.corpus.unpack import CHUNK, GZIP, ZSTD, gunzip, unzstd
 from modeledge.errors import ModeledgeError, printable
 from modeledge.records import Ledger
@@ -29,7 +32,14 @@ SUFFIXES = {
     ".tsv": "tsv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".warc": "warc",
+    ".wet": "warc",
+    **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
+    **dict.fromkeys((".md", ".markdown"), "markdown"),
+    ".tex": "latex",
+    **dict.fromkeys(ENDINGS, "code"),
 }
+TREES = ("code", "latex")  # read file by file out of folders that hold other things too
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 MAGIC = {
     GZIP: "gzip",
@@ -163,8 +173,12 @@ def regular(path: Path) -> os.stat_result:
     try:
         state = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise ModeledgeError("E-NO-FILE", "there is no such file", where=name) from None
+        what = "it is a link to something that is not there" if path.is_symlink() else "there is no such file"
+        raise ModeledgeError("E-NO-FILE", what, where=name) from None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            what, remedy = "the link leads back to itself", "remove it, or name the file that was meant"
+            raise ModeledgeError("E-NO-FILE", what, where=name, remedy=remedy) from None
         raise refused(error, name) from error
     if not stat.S_ISREG(state.st_mode):
         kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
@@ -193,9 +207,11 @@ def _matches(argument: str, ledger: Ledger | None) -> list[Path]:
 def _below(folder: Path, seen: set[str], ledger: Ledger | None) -> Iterator[Path]:
     real = os.path.realpath(folder)
     if real in seen:
-        raise ModeledgeError(
-            "E-DUP-INPUT", "a link leads to a folder that is read already", where=printable(str(folder))
+        what, remedy = (
+            "a link leads to a folder that is read already",
+            "remove the link, or name the folders one by one",
         )
+        raise ModeledgeError("E-DUP-INPUT", what, where=printable(str(folder)), remedy=remedy)
     seen.add(real)
     try:
         entries = sorted(folder.iterdir())
@@ -211,10 +227,18 @@ def _below(folder: Path, seen: set[str], ledger: Ledger | None) -> Iterator[Path
 
 def _source(path: Path, config: ReadConfig) -> Source:
     name, state = printable(str(path)), regular(path)
+    stamp = (state.st_size, state.st_mtime_ns)
+    asked = SUFFIXES.get(path.suffix.lower(), "") if config.format == "auto" else config.format
+    if asked in TREES:
+        return Source(path, name, asked, "", stamp)
     if not state.st_size:
         raise ModeledgeError("E-EMPTY-FILE", "the file has no bytes", where=name)
     compression = COMPRESSIONS.get(path.suffix.lower(), "")
     suffix = Path(path.stem if compression else path.name).suffix.lower()
+    stamp = (state.st_size, state.st_mtime_ns)
+    _refuse_archive(
+        Source(path, name, "", compression or COMPRESSIONS[".gz"] * (suffix == ".tgz"), stamp), config, suffix
+    )
     format = SUFFIXES.get(suffix, "") if config.format == "auto" else config.format
     if not format:
         remedy = f"pass --format, or use one of {' '.join(SUFFIXES)} (with .gz or .zst)"
@@ -231,7 +255,17 @@ def _source(path: Path, config: ReadConfig) -> Source:
         raise ModeledgeError("E-FORMAT", what, where=name, remedy=remedy or "rename or convert the file")
     if compression and format == "parquet":
         raise ModeledgeError("E-FORMAT", "Parquet inside another compression", where=name, remedy="unpack it first")
-    return Source(path, name, format, compression, (state.st_size, state.st_mtime_ns))
+    return Source(path, name, format, compression, stamp)
+
+
+def _refuse_archive(source: Source, config: ReadConfig, suffix: str) -> None:
+    """Raise what is wrong with a zip or tar file, at least that it has to be unpacked."""
+    with open_file(source.path, source.name) as file:
+        head = file.read(TAR_AT + len(TAR_MAGIC))
+        if head.startswith(b"PK\x03\x04") or (suffix == ".zip" and head.startswith(b"PK")):
+            raise refuse_zip(file, source.name, config, FREE_EXPANSION)
+    if head[TAR_AT:] == TAR_MAGIC or suffix in (".tar", ".tgz"):
+        raise refuse_tar(source.chunks(config), source.name)
 
 
 def compression_start(head: bytes) -> bool:

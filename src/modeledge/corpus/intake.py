@@ -3,7 +3,8 @@
 A bad record ends the run (`on_bad_record="error"`: labelled data, where every row was chosen by someone) or is set
 aside (`"quarantine"`: a corpus, where one broken line in a million must not cost a night). Set aside never means
 forgotten: the ledger counts it under its error code, the caller may keep its bytes, and more than a few of them end
-the run after all, because a file of which much is bad is being read in the wrong way.
+the run after all, because a file of which much is bad is being read in the wrong way. `"skip"` is for whoever knows
+that and goes on: every bad record is counted under its code, but none is kept, and no number of them ends the run.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.records import Count, Ledger
+from modeledge.records import Ledger
 
-Format = Literal["auto", "txt", "jsonl", "json", "csv", "tsv", "parquet"]
+Format = Literal[
+    "auto", "txt", "jsonl", "json", "csv", "tsv", "parquet",
+    "warc", "html", "markdown", "code", "latex", "stackexchange", "pile",
+]  # fmt: skip
+OnBadRecord = Literal["error", "quarantine", "skip"]
 _Bytes: TypeAlias = bytes  # a field of `Record` has the name of the type
 ALWAYS_ALLOWED = 10  # bad records that quarantine mode accepts whatever their share: one in a file of five is no trend
 RAW_KEPT = 1 << 16  # bytes of an overlong line that a quarantined record keeps
@@ -28,7 +33,8 @@ class ReadConfig:
 
     `columns` names the columns of a csv or tsv file that has no header. `max_record_bytes` caps one record (a line,
     a row, a whole .json file or a whole text document); `max_expansion` caps how far a compressed file may expand,
-    and counts only beyond 100 MB. Raises `E-CONFIG-VALUE`.
+    and counts only beyond 100 MB. `source` names what the documents belong to, and leads their ids; `extractor` makes
+    text of web pages. Raises `E-CONFIG-VALUE`.
     """
 
     format: Format = "auto"
@@ -36,19 +42,22 @@ class ReadConfig:
     delimiter: str | None = None
     text: str | None = "text"
     id: str | None = None
-    on_bad_record: Literal["error", "quarantine"] = "error"
+    on_bad_record: OnBadRecord = "error"
     bad_limit: float = 0.001
     max_record_bytes: int = 100_000_000
     max_expansion: float = 200.0
     allow_partial: bool = False
     split: Literal["file", "paragraph", "line"] = "file"
     columns: tuple[str, ...] | None = None
+    source: str = ""
+    extractor: Literal["resiliparse", "trafilatura"] = "resiliparse"
 
     def __post_init__(self) -> None:
         choices = {
             "format": get_args(Format),
-            "on_bad_record": ("error", "quarantine"),
+            "on_bad_record": get_args(OnBadRecord),
             "split": ("file", "paragraph", "line"),
+            "extractor": ("resiliparse", "trafilatura"),
         }
         for name, allowed in choices.items():
             if (value := getattr(self, name)) not in allowed:
@@ -74,6 +83,7 @@ class Record:
     bytes: int
     offset: int = 0
     raw: _Bytes = b""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +110,15 @@ class Intake:
     _first: ModeledgeError | None = None
     _notes: dict[str, tuple[str, str, int, int]] = field(default_factory=dict)
 
-    def good(self, size: int) -> None:
-        """Count a record that goes on."""
+    def good(self, size: int, source: str = "") -> None:
+        """Count a record that goes on; `source` is its own, where it has one."""
         self.seen += 1
-        self.ledger.read.add(1, size)
+        self.ledger.add("read", source=source or self.config.source, bytes=size)
+
+    def passed_over(self, reason: str, size: int, source: str = "") -> None:
+        """Count a record that was read well, but is no document: filtered, under a reason."""
+        self.good(size, source)
+        self.ledger.add("filtered", reason, source=source or self.config.source, bytes=size)
 
     def bad(
         self, error: ModeledgeError, raw: bytes, *, offset: int = 0, size: int | None = None, forced: bool = False
@@ -116,11 +131,12 @@ class Intake:
             raise error
         size = len(raw) if size is None else size
         self.seen += 1
-        self.ledger.read.add(1, size)
-        self.ledger.quarantined.setdefault(error.code, Count()).add(1, size)
-        if self.quarantine is not None:
+        self.ledger.add("read", source=self.config.source, bytes=size)
+        self.ledger.add("quarantined", error.code, source=self.config.source, bytes=size)
+        skips = self.config.on_bad_record == "skip"
+        if self.quarantine is not None and not skips:
             self.quarantine(Quarantined(error.where, offset, error.code, raw, str(error)))
-        if forced:
+        if forced or skips:
             return
         self._first = self._first or error
         self.refused[error.code] = self.refused.get(error.code, 0) + 1
@@ -143,7 +159,9 @@ class Intake:
         """Move what was noted to the ledger."""
         for kind, (name, _, files, total) in self._notes.items():
             others = f" and {files - 1:,} more files" if files > 1 else ""
-            self.ledger.notes.append(f"{name}{others}: {total:,} × {kind}")
+            rate = 1000 * total / max(1, self.ledger.read.bytes)
+            often = f", {rate:.3g} in 1,000 bytes read" if kind.startswith("W-") else ""
+            self.ledger.notes.append(f"{name}{others}: {total:,} × {kind}{often}")
         self._notes.clear()
 
 
@@ -179,13 +197,22 @@ def guess_encoding(raw: bytes) -> str | None:
     return "latin-1" if not re.search(rb"[\x80-\x9f]", sample) else "cp1252"
 
 
-def bad_bytes(error: UnicodeDecodeError, where: str, start: int, encoding: str) -> ModeledgeError:
-    """The error for bytes that are not text: `start` is the offset in the file of the bytes that were decoded."""
+def bad_bytes(
+    error: UnicodeDecodeError, where: str, start: int, encoding: str, utf8: int | None = None
+) -> ModeledgeError:
+    """The error for bytes that are not text: `start` is the offset in the file of the bytes that were decoded, `utf8`
+    that of earlier text in the same file that is UTF-8 for certain."""
     byte, raw = error.object[error.start], bytes(error.object)
     what = f"byte {start + error.start:,}: 0x{byte:02X} is not {encoding.upper()}"
     if encoding.lower().replace("_", "-") not in ("utf-8", "utf8"):
         return ModeledgeError("E-ENCODING", f"{what} ({error.reason})", where=where)
-    if guess := guess_encoding(raw):
+    begin, end = raw.rfind(b"\n", 0, error.start) + 1, raw.find(b"\n", error.start)
+    guess = guess_encoding(raw[begin : end if end >= 0 else None][-RAW_KEPT:] if end >= 0 or begin else raw)
+    if guess and utf8 is not None:
+        what = f"{what} but looks like {guess}, while the text at byte {utf8:,} is UTF-8"
+        why = f"no one encoding reads the file: --encoding {guess} would spoil the rest"
+        return ModeledgeError("E-MIXED", what, where=where, why=why)
+    if guess:
         remedy = f"pass encoding={guess!r} (--encoding {guess}) if the whole file is, or repair the record"
         return ModeledgeError("E-UTF8", what, where=where, why=f"looks like {guess}", remedy=remedy)
     if byte in (0xC0, 0xC1):

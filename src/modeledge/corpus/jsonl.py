@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from modeledge.corpus.inputs import Source
-from modeledge.corpus.intake import Intake, Record, bad_bytes
+from modeledge.corpus.intake import Intake, Record
 from modeledge.corpus.lines import open_text
 from modeledge.corpus.strictjson import Flaw, find_end, parse, parse_at
 from modeledge.errors import ModeledgeError
@@ -21,14 +21,13 @@ def jsonl_records(source: Source, intake: Intake) -> Iterator[Record]:
     Raises `E-FORMAT` for a JSON text that runs over several lines; anything else is about one line.
     """
     text, name, first = open_text(source, intake), source.name, True
-    encoding = text.encoding
     for raw, number, offset, ended in text.lines():
         if not raw or raw.isspace():
             intake.blank += 1
             continue
         where = f"{name}:{number}"
         try:
-            line = raw.decode(encoding)
+            line = text.decode(raw, offset)
             if first:
                 _refuse_array(line, where)
                 first = False
@@ -36,7 +35,7 @@ def jsonl_records(source: Source, intake: Intake) -> Iterator[Record]:
             if type(fields) is not dict:
                 raise not_an_object(fields)
         except UnicodeDecodeError as error:
-            intake.bad(bad_bytes(error, where, offset, encoding), raw, offset=offset)
+            intake.bad(text.undecodable(error, where, offset), raw, offset=offset)
         except Flaw as flaw:
             intake.bad(flawed(flaw, where, cut=not ended), raw, offset=offset)
         else:
@@ -60,11 +59,11 @@ def json_records(source: Source, intake: Intake) -> Iterator[Record]:
         where = f"{source.name}:{line}"
         raw = content[start:end].encode(text.encoding, "surrogateescape")
         try:
-            raw.decode(text.encoding)
+            text.decode(raw, offset)
             if flaw is not None or type(value) is not dict:
                 raise flaw or not_an_object(value)
         except UnicodeDecodeError as error:
-            intake.bad(bad_bytes(error, where, offset, text.encoding), raw, offset=offset)
+            intake.bad(text.undecodable(error, where, offset), raw, offset=offset)
         except Flaw as found:
             intake.bad(flawed(found, where), raw, offset=offset)
         else:

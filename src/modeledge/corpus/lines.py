@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from modeledge.corpus.inputs import Source
-from modeledge.corpus.intake import RAW_KEPT, Intake
+from modeledge.corpus.intake import RAW_KEPT, Intake, bad_bytes
 from modeledge.errors import ModeledgeError
 
 BOM = codecs.BOM_UTF8
@@ -36,17 +36,37 @@ class Text:
     intake: Intake
     end: bytes = b"\n"
     _ends: dict[str, int] = field(default_factory=lambda: {"crlf": 0, "cr": 0, "lf": 0})
+    overlong: tuple[bytes, int] = (b"", 0)  # the beginning and the size of what is too large
+    _utf8: int | None = None  # where the first text stands that is UTF-8 beyond ASCII
+
+    def decode(self, raw: bytes, offset: int) -> str:
+        """A piece of the file as text; remembers the first place that shows the file to be UTF-8."""
+        text = raw.decode(self.encoding)
+        if self._utf8 is None and not text.isascii() and self.encoding == "utf-8":
+            self._utf8 = offset + next(place for place, byte in enumerate(raw) if byte > 0x7F)
+        return text
+
+    def undecodable(self, error: UnicodeDecodeError, where: str, offset: int) -> ModeledgeError:
+        """The error for a piece that starts at `offset` and is no text: `E-UTF8`, `E-ENCODING`, or `E-MIXED` where
+        text before it is UTF-8 and its line looks like another encoding."""
+        before = bytes(error.object[: error.start])
+        if self._utf8 is None and not before.isascii():
+            self._utf8 = offset + next(place for place, byte in enumerate(before) if byte > 0x7F)
+        return bad_bytes(error, where, offset, self.encoding, self._utf8)
 
     def whole(self) -> bytes:
-        """The whole content. Raises `E-LINE-TOO-LONG` beyond `max_record_bytes`."""
-        cap, size, pieces = self.intake.config.max_record_bytes, 0, []
+        """The whole content. Raises `E-DOC-TOO-LARGE` beyond `max_record_bytes`, of which no more is ever held."""
+        cap, size = self.intake.config.max_record_bytes, 0
+        pieces: list[bytes] = []
         for chunk in self.chunks:
             size += len(chunk)
-            if size > cap:
-                remedy = "raise max_record_bytes, or cut it up (split='paragraph' or 'line' for txt, jsonl for json)"
-                what = f"one document is longer than {cap:,} bytes"
-                raise ModeledgeError("E-LINE-TOO-LONG", what, where=self.source.name, remedy=remedy)
-            pieces.append(chunk)
+            if size <= cap or not pieces:
+                pieces.append(chunk)
+        if size > cap:
+            remedy = "raise max_record_bytes, or cut it up (split='paragraph' or 'line' for txt, jsonl for json)"
+            what = f"the document has {size:,} bytes, more than {cap:,}"
+            self.overlong = pieces[0][:RAW_KEPT], size
+            raise ModeledgeError("E-DOC-TOO-LARGE", what, where=self.source.name, remedy=remedy)
         content = b"".join(pieces)
         self.survey(content)
         self.write_notes()
@@ -76,7 +96,7 @@ class Text:
             parts.append(chunk[cut:])
             held += len(chunk) - cut
             if held > cap:
-                parts = [b"".join(parts)[:RAW_KEPT]]
+                parts = [_beginning(parts)]
         last = b"".join(parts)
         if held > cap:
             self._too_long(last, held, number, offset)
@@ -119,6 +139,14 @@ class Text:
         what = f"byte {offset:,}: the line has {size:,} bytes, more than {self.intake.config.max_record_bytes:,}"
         error = ModeledgeError("E-LINE-TOO-LONG", what, where=f"{self.source.name}:{number}")
         self.intake.bad(error, raw[:RAW_KEPT], offset=offset, size=size)
+
+
+def _beginning(parts: list[bytes]) -> bytes:
+    """The first bytes of a long line: not by joining it, which would take its size once more."""
+    first = b""
+    for part in parts:
+        first += part[: RAW_KEPT - len(first)]
+    return first
 
 
 def open_text(source: Source, intake: Intake) -> Text:

@@ -115,6 +115,11 @@ class PhasedStream(MixedStream):
         number, place = _place(parts, position - start)
         return number, place + begun[number]
 
+    def counts(self, positions: int) -> list[int]:
+        """How many of the first positions each stream has."""
+        start, parts, begun = next(phase for phase in reversed(self.phases) if phase[0] <= positions)
+        return [before + more for before, more in zip(begun, _counts(parts, positions - start), strict=True)]
+
 
 def _place(shares: Sequence[Fraction], position: int) -> tuple[int, int]:
     """Which of several shares has a position, and how many of its own came before."""

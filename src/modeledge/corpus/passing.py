@@ -9,7 +9,7 @@ from modeledge.corpus.dropped import Dropped
 from modeledge.corpus.filter import size
 from modeledge.corpus.work import Judging, Tidying, add_rewritten
 from modeledge.corpus.workers import Ordered, batches_of, in_this_process
-from modeledge.records import Count, Document, Ledger
+from modeledge.records import Document, Ledger
 
 
 def tidied(documents: Iterable[Document], tidy: Tidying, ordered: Ordered, ledger: Ledger) -> Iterator[Document]:
@@ -31,7 +31,7 @@ def passing_documents(
     ordered: Ordered = in_this_process,
 ) -> Iterator[Document]:
     """The documents that no filter drops."""
-    if not judging.filters:
+    if not (judging.filters or judging.own):
         yield from documents
         return
     waiting: deque[list[Document]] = deque()
@@ -46,6 +46,6 @@ def passing_documents(
             if reason is None:
                 yield document
                 continue
-            ledger.filtered.setdefault(reason, Count()).add(bytes=size(document))
+            ledger.add("filtered", reason, source=document.source, bytes=size(document))
             if dropped is not None:
                 dropped.add(document, reason)

@@ -9,74 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from modeledge.corpus import restart
+from modeledge.corpus.asked import Build, Encoder
 from modeledge.corpus.channels import check_channels
 from modeledge.corpus.clean import Cleaning, cleaned
-from modeledge.corpus.dedup import Dedup
+from modeledge.corpus.counting import DroppedTokens
 from modeledge.corpus.dropped import DROPPED, Dropped, DroppedSample
+from modeledge.corpus.duplicate import duplicated
 from modeledge.corpus.filter import Filter, Stage, size
 from modeledge.corpus.passing import passing_documents, tidied
 from modeledge.corpus.shard import Shards, ShardWriter, TokenBatch, TokenDocument
-from modeledge.corpus.work import Encoding, Judges, Judging, Rewritten, Tidying, add_rewritten
+from modeledge.corpus.survey import SURVEY, Brief, Survey
+from modeledge.corpus.work import Encoding, Judges, Judging, Tidying, add_rewritten
 from modeledge.errors import ModeledgeError
 from modeledge.files import commit_folder, committed_folder, write_json
-from modeledge.records import Count, Document, IntArray, Ledger
-from modeledge.tokens.coders import Backend, choose_coder
+from modeledge.records import Document, Ledger
+from modeledge.tokens.coders import choose_coder
 from modeledge.tokens.flat import LibraryCoder
 
 LEDGER = "ledger.json"
 BATCH_CHARACTERS = 1 << 20  # of text that a tokenizer gets at once
 SAMPLE = 200  # documents on which a quick way to tokenize is tried before it is used
-
-
-class Specials(Protocol):
-    """The ids that a tokenizer reserves, as far as a corpus needs them."""
-
-    @property
-    def eos(self) -> int | None: ...
-
-
-class Encoder(Protocol):
-    """What a corpus asks of a tokenizer; `tokens.Tokenizer` is one."""
-
-    @property
-    def vocab_size(self) -> int: ...
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def specials(self) -> Specials: ...
-    def encode_batch(self, texts: Sequence[str]) -> Sequence[IntArray]: ...
-    def encode_spans_batch(self, texts: Sequence[str]) -> Sequence[tuple[IntArray, IntArray]]: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Build:
-    """How a corpus is made. All fields but `batch`, `backend` and `shard_tokens` can change what it holds.
-
-    `channels` are what is kept of each token beside its id, as an objective's `Prepare.channels` asks: "words",
-    "sentences", "salient" (see `corpus.channels`).
-    """
-
-    filters: Mapping[str, Any] = field(default_factory=lambda: {"empty": True})
-    deduplicate: bool = True
-    cleaning: Cleaning | None = None  # instead of `deduplicate`: what is done to the corpus as a whole
-    stages: Sequence[str] | Mapping[str, Any] = ("nfc",)
-    channels: Iterable[str] = ()
-    dropped: int = 20  # documents kept to be read for each reason to drop one, in `dropped.jsonl`
-    end: bool = True  # an end-of-text token after each document, where the tokenizer has one
-    shard_tokens: int = 2**26
-    batch: int = 1000
-    backend: Backend = "auto"  # who makes the ids, see `tokens.coders`
-
-    @property
-    def whole(self) -> Cleaning:
-        """What is done to the corpus as a whole, and by whom."""
-        return self.cleaning or Cleaning(dedup=Dedup(exact=self.deduplicate))
 
 
 def run_pipeline(
@@ -86,15 +45,16 @@ def run_pipeline(
     ledger: Ledger,
     stages: Sequence[Stage] = (),
     dropped: Dropped | None = None,
+    own: Mapping[str, Sequence[Filter]] | None = None,
 ) -> Iterator[Document]:
     """The documents that no filter drops and that `stages` let through, counted as kept.
 
-    The first filter with a reason decides. A stage here may drop documents or cut their text, if it counts in the same
-    ledger what it dropped and cut (as `cleaned` does), but must not rewrite text otherwise. When the iterator is
-    exhausted and whoever made the documents filled `ledger.read`, the ledger balances. `dropped` is shown what the
-    filters drop.
+    The first filter with a reason decides; documents of a source in `own` meet its filters instead. A stage here may
+    drop documents or cut their text, if it counts in the same ledger what it dropped and cut (as `cleaned` does), but
+    must not rewrite text otherwise. When the iterator is exhausted and whoever made the documents filled `ledger.read`,
+    the ledger balances. `dropped` is shown what the filters drop.
     """
-    passing: Iterable[Document] = passing_documents(documents, Judging(filters), ledger, dropped)
+    passing: Iterable[Document] = passing_documents(documents, Judging(filters, own), ledger, dropped)
     for stage in stages:
         passing = stage(passing)
     return _counted(passing, ledger)
@@ -103,7 +63,7 @@ def run_pipeline(
 def reading(documents: Iterable[Document], *, ledger: Ledger) -> Iterator[Document]:
     """Count as read what comes from memory; files are counted by their readers."""
     for document in documents:
-        ledger.read.add(bytes=size(document))
+        ledger.add("read", source=document.source, bytes=size(document))
         yield document
 
 
@@ -121,10 +81,12 @@ def kept_documents(
     `dropped` is shown what leaves.
     Raises `E-CONFIG-KEY` and `E-CONFIG-VALUE` at once, `E-DUP-ID` while iterating.
     """
-    judges, tidy, ordered = Judges(config.filters), Tidying(config.stages), config.whole.ordered
+    judges, tidy = Judges(config.filters, config.own_filters), Tidying(config.stages)
+    ordered = config.whole.ordered
     passing = passing_documents(documents, judges, ledger, dropped, ordered)
     kept = _counted(cleaned(passing, config.whole, ledger=ledger, folder=folder, dropped=dropped), ledger)
-    return tidied(kept, tidy, ordered, ledger) if config.stages else kept
+    kept = tidied(kept, tidy, ordered, ledger) if config.stages else kept
+    return kept if config.duplicate is None else duplicated(kept, config.duplicate, ledger)
 
 
 def build_corpus(
@@ -137,8 +99,10 @@ def build_corpus(
     key: str | None = None,
     resume: bool = False,
     say: Callable[[str], None] | None = None,
+    finish: Callable[[Path], None] | None = None,
 ) -> Shards:
-    """Write the token shards of a corpus and its `ledger.json` to `folder`, which appears whole or not at all.
+    """Write the token shards of a corpus, its `ledger.json` and its `survey.json` to `folder`, which appears whole or
+    not at all. `finish` may write more, into the folder that it is given.
 
     The bytes depend on the set of documents, the tokenizer and `config`, not on the order of the inputs, nor on the
     engine. Fills `ledger`, tokens included. With a `key`, a name of the inputs and of what is done to them, a build
@@ -153,33 +117,78 @@ def build_corpus(
     channels = check_channels(config.channels)
     if folder.exists():
         raise ModeledgeError("E-OUTPUT", "the folder exists already", where=str(folder))
-    dropped = DroppedSample(config.dropped)
-    judges, tidy = Judges(config.filters), Tidying(config.stages)
+    judges, tidy = Judges(config.filters, config.own_filters), Tidying(config.stages)
+    fallen, survey = DroppedSample(config.dropped), Survey()
+    ends = int(config.end and tokenizer.specials.eos is not None)
+    counting = DroppedTokens(fallen, tokenizer, ledger, ends) if config.count_dropped else None
+    dropped: DroppedTokens | DroppedSample = counting or fallen
     manifest: dict[str, Any] = {}
     with _placed(folder, manifest, key, resume) as (temporary, place):
-
-        def read() -> Iterable[Document]:
-            return passing_documents(documents, judges, ledger, dropped, config.whole.ordered)
-
-        def clean() -> Iterable[Document]:
-            passing = restart.staged(place, "read", read, ledger, dropped)
-            scratch = temporary if place is None else restart.scratch_folder(place)
-            return _counted(cleaned(passing, config.whole, ledger=ledger, folder=scratch, dropped=dropped), ledger)
-
-        sample, kept = _sampled(restart.staged(place, "clean", clean, ledger, dropped))
+        stages = _Stages(documents, judges, config.whole, ledger, dropped)
+        sample, kept = _sampled(
+            restart.staged(place, "clean", partial(stages.clean, temporary, place), ledger, dropped)
+        )
+        kept = kept if config.duplicate is None else duplicated(kept, config.duplicate, ledger)
         work = _encoding(tokenizer, config, tidy, channels, sample, say)
         done = restart.progress_of(place)
+        survey.restore(done.get("survey", {}))
         kinds, cut = dict.fromkeys(channels, "uint8"), config.shard_tokens
         names = (tokenizer.vocab_size, tokenizer.fingerprint)
         with ShardWriter(temporary, *names, channels=kinds, shard_tokens=cut, state=done.get("writer", {})) as writer:
-            add_rewritten(ledger, {reason: Count(**count) for reason, count in done.get("rewritten", {}).items()})
+            rewritten = Ledger()
+            rewritten.restore(done.get("rewritten", rewritten.as_dict()))
             rest = restart.beyond(kept, writer.documents)
-            _write(writer, config.whole.ordered(work, batches(rest, config.batch)), ledger, place)
+            _write(writer, config.whole.ordered(work, batches(rest, config.batch)), rewritten, survey, place)
+            _settle(ledger, rewritten, survey)
+            if counting is not None:
+                counting.finish()
             assert ledger.balanced(), f"the source did not fill ledger.read: {ledger.as_dict()}"
+            if not ledger.kept.tokens:
+                raise _nothing_kept(ledger, folder)
             manifest.update(writer.finish())
         write_json(temporary / LEDGER, ledger.as_dict())
-        dropped.write(temporary / DROPPED)
+        write_json(temporary / SURVEY, survey.as_dict())
+        fallen.write(temporary / DROPPED)
+        if finish is not None:
+            finish(temporary)
     return Shards.open(folder, verify=False)
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """The first two stages of a build; each gives documents and fills the ledger."""
+
+    documents: Iterable[Document]
+    judges: Judges
+    whole: Cleaning
+    ledger: Ledger
+    dropped: DroppedTokens | DroppedSample
+
+    def read(self) -> Iterable[Document]:
+        """What no filter drops."""
+        return passing_documents(self.documents, self.judges, self.ledger, self.dropped, self.whole.ordered)
+
+    def clean(self, temporary: Path, place: Path | None) -> Iterable[Document]:
+        """What is left of it when the corpus is looked at as a whole, in its order."""
+        passing = restart.staged(place, "read", self.read, self.ledger, self.dropped)
+        scratch = temporary if place is None else restart.scratch_folder(place)
+        kept = cleaned(passing, self.whole, ledger=self.ledger, folder=scratch, dropped=self.dropped)
+        return _counted(kept, self.ledger)
+
+
+def _settle(ledger: Ledger, rewritten: Ledger, survey: Survey) -> None:
+    """What is known when all is written: the tokens of what was kept, and what was taken out of it, by source."""
+    add_rewritten(ledger, rewritten)
+    for source, portrait in survey.sources.items():
+        ledger.add("kept", source=source, records=0, tokens=portrait.tokens)
+
+
+def _nothing_kept(ledger: Ledger, folder: Path) -> ModeledgeError:
+    went = {**ledger.filtered, **ledger.quarantined}
+    reasons = ", ".join(f"{reason} {count.records:,}" for reason, count in sorted(went.items())) or "all are empty"
+    what = f"of {ledger.read.records:,} records read no document with a token in it was kept ({reasons})"
+    remedy = "look at what fell, and mend the input, the name of the text's field, or the filters"
+    return ModeledgeError("E-NO-RECORDS", what, where=str(folder), remedy=remedy)
 
 
 def tokenized(
@@ -245,18 +254,23 @@ def _encoding(
 
 
 def _write(
-    writer: ShardWriter, results: Iterable[tuple[TokenBatch, Rewritten]], ledger: Ledger, place: Path | None
+    writer: ShardWriter,
+    results: Iterable[tuple[TokenBatch, Sequence[Brief], Ledger]],
+    rewritten: Ledger,
+    survey: Survey,
+    place: Path | None,
 ) -> None:
     """Write what was tokenized, with a checkpoint now and then where there is a place for it."""
     last = writer.tokens
-    for tokens, gone in results:
+    for tokens, briefs, gone in results:
         writer.add_batch(tokens)
-        add_rewritten(ledger, gone)
+        add_rewritten(rewritten, gone)
+        for brief, count in zip(briefs, tokens.lengths.tolist(), strict=True):
+            survey.add(brief, count)
         if place is not None and writer.tokens - last >= restart.CHECKPOINT:
             last = writer.tokens
-            rewritten = ledger.as_dict().get("rewritten", {})
-            restart.write_progress(place, {"writer": writer.checkpoint(), "rewritten": rewritten})
-    ledger.kept.tokens = writer.tokens
+            state = {"writer": writer.checkpoint(), "rewritten": rewritten.as_dict(), "survey": survey.state()}
+            restart.write_progress(place, state)
 
 
 def _sampled(documents: Iterable[Document]) -> tuple[list[str], Iterable[Document]]:
@@ -268,5 +282,5 @@ def _sampled(documents: Iterable[Document]) -> tuple[list[str], Iterable[Documen
 
 def _counted(documents: Iterable[Document], ledger: Ledger) -> Iterator[Document]:
     for document in documents:
-        ledger.kept.add(bytes=size(document))
+        ledger.add("kept", source=document.source, bytes=size(document))
         yield document

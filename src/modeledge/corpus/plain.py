@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from modeledge.corpus.inputs import Source
-from modeledge.corpus.intake import RAW_KEPT, Intake, Record, bad_bytes
+from modeledge.corpus.intake import RAW_KEPT, Intake, Record
 from modeledge.corpus.lines import Text, open_text
 from modeledge.errors import ModeledgeError
 
@@ -14,6 +14,12 @@ def txt_records(source: Source, intake: Intake) -> Iterator[Record]:
     """Records with one field, named as `config.text` says; line ends become `\\n`."""
     text = open_text(source, intake)
     yield from _decoded(text, {"file": _file, "paragraph": _paragraphs, "line": _lines}[intake.config.split](text))
+
+
+def whole_records(source: Source, intake: Intake) -> Iterator[Record]:
+    """As `txt_records`, one record a file, whatever `config.split` says."""
+    text = open_text(source, intake)
+    yield from _decoded(text, _file(text))
 
 
 def every_line(source: Source, intake: Intake) -> Iterator[Record]:
@@ -28,10 +34,10 @@ def _decoded(text: Text, pieces: Iterator[tuple[bytes, int, int]]) -> Iterator[R
     for raw, number, offset in pieces:
         where = f"{source.name}:{number}"
         try:
-            content = raw.decode(text.encoding)
+            content = text.decode(raw, offset)
         except UnicodeDecodeError as error:
             where = f"{source.name}:{number + raw.count(text.end, 0, error.start)}"
-            intake.bad(bad_bytes(error, where, offset, text.encoding), raw, offset=offset)
+            intake.bad(text.undecodable(error, where, offset), raw, offset=offset)
             continue
         if "\0" in content:
             what = f"byte {offset + raw.index(0):,}: a NUL character"
@@ -46,7 +52,14 @@ def _decoded(text: Text, pieces: Iterator[tuple[bytes, int, int]]) -> Iterator[R
 
 
 def _file(text: Text) -> Iterator[tuple[bytes, int, int]]:
-    content = text.whole()
+    try:
+        content = text.whole()
+    except ModeledgeError as error:
+        if error.code != "E-DOC-TOO-LARGE":
+            raise
+        raw, size = text.overlong
+        text.intake.bad(error, raw, offset=text.start, size=size)
+        return
     if not content or content.isspace():
         text.intake.blank += len(content.replace(b"\r\n", b"\n").splitlines())
     else:

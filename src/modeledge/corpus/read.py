@@ -14,9 +14,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from modeledge.corpus.filter import size
+from modeledge.corpus.formats import FORMATS, Reader
 from modeledge.corpus.inputs import Source, expand, sources
 from modeledge.corpus.intake import Intake, Quarantined, ReadConfig, Record
 from modeledge.corpus.jsonl import json_records, jsonl_records
@@ -28,7 +29,6 @@ from modeledge.records import Document, Ledger
 
 __all__ = ["READERS", "Quarantined", "ReadConfig", "Record", "expand", "read_documents", "read_records"]
 
-Reader: TypeAlias = Callable[[Source, Intake], Iterator[Record]]
 T = TypeVar("T")
 
 #: How each format is read.
@@ -39,6 +39,7 @@ READERS: dict[str, Reader] = {
     "csv": csv_records,
     "tsv": csv_records,
     "parquet": parquet_records,
+    **FORMATS,
 }
 
 
@@ -73,7 +74,7 @@ def read_documents(
     """The documents of files: field `config.text` is the text, `config.id` the id.
 
     Without an id field it is `file:line`, the file as seen from the folder that holds them all: it stays the same when
-    that folder is moved.
+    that folder is moved. Where `config.source` has a name, ids begin with it.
     Counted as read by the bytes of their text, as the pipeline counts them further on; what is set aside by its bytes
     in the file. Raises, beside the errors of `read_records`, `E-MISSING-FIELD` (told once for a whole file; in
     quarantine mode only where no record has the field) and `E-FIELD-TYPE`.
@@ -92,7 +93,7 @@ def read_documents(
             except ModeledgeError as error:
                 set_aside(error, record, intake)
                 continue
-            intake.good(size(document))
+            intake.good(size(document), document.source)
             yield document
 
     return _each(files, intake, documents)
@@ -101,7 +102,7 @@ def read_documents(
 def complete(records: Iterable[Record], needed: Sequence[str], intake: Intake) -> Iterator[Record]:
     """The records that have all the fields `needed`; the others are bad, and told together at the end of the file."""
     missing = {name: Missing(name) for name in needed}
-    total, quarantines = 0, intake.config.on_bad_record == "quarantine"
+    total, quarantines = 0, intake.config.on_bad_record != "error"
     try:
         for record in records:
             total += 1
@@ -187,7 +188,8 @@ def _document(record: Record, config: ReadConfig, name: str, short: str) -> Docu
     id = fields.pop(config.id) if config.id else short + record.where.removeprefix(name)
     if isinstance(id, bool) or not isinstance(id, str | int):
         raise _wrong_type(config.id, "a string or an integer", id, record.where)
-    return Document(text, str(id), record.where, fields)
+    lead = f"{config.source}/" if config.source else ""
+    return Document(text, f"{lead}{id}", record.where, fields, record.source or config.source)
 
 
 def _wrong_type(name: str | None, wanted: str, value: Any, where: str) -> ModeledgeError:

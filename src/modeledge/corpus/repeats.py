@@ -32,7 +32,7 @@ from modeledge.corpus.shingles import Hashes, plain
 from modeledge.corpus.spool import Spool
 from modeledge.corpus.workers import Ordered, batches_of, in_this_process
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.records import AnyArray, Count, Document, Ledger
+from modeledge.records import AnyArray, Document, Ledger
 
 Unit = Literal["line", "sentence"]
 Scope = Literal["document", "corpus"]
@@ -177,9 +177,10 @@ def _cut(
     left = replace(document, text="".join([*parts, document.text[place:]]))
     if not left.text.strip():
         reason = f"only {config.reason}s"
-        ledger.filtered.setdefault(reason, Count()).add(bytes=size(document))
+        ledger.add("filtered", reason, source=document.source, bytes=size(document))
         if emptied is not None:
             emptied(document, reason)
         return
-    ledger.cut.setdefault(config.reason, Count()).add(int(gone.sum()), size(document) - size(left))
+    lost = size(document) - size(left)
+    ledger.add("cut", config.reason, source=document.source, records=int(gone.sum()), bytes=lost)
     yield left

@@ -19,16 +19,25 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from modeledge.corpus.dropped import DroppedSample
 from modeledge.corpus.spool import packed, unpacked
 from modeledge.errors import ModeledgeError
 from modeledge.files import MANIFEST, committed_folder, read_json, remove_stale, verify_folder, write_json
 from modeledge.records import Document, Ledger
 
 DOCUMENTS, STATE, PROGRESS, KEY = "documents.bin", "state.json", "progress.json", "key.json"
+STAGES = ("read", "clean")
+PASSING = ("E-DISK", "E-PERMISSION")  # what is refused for another reason is refused again
 CHECKPOINT = 1 << 22  # tokens between two moments that a killed build goes on from
+
+
+class Keeps(Protocol):
+    """What is shown the dropped documents, and can go on from a state."""
+
+    def state(self) -> Any: ...
+
+    def restore(self, state: Any) -> None: ...
 
 
 def work_folder(folder: Path) -> Path:
@@ -62,14 +71,20 @@ def begun(folder: Path, key: str, *, resume: bool) -> Iterator[Path]:
             _empty(place)
         remove_stale(place)
         write_json(place / KEY, key)
-        yield place
+        try:
+            yield place
+        except BaseException as error:
+            refused = isinstance(error, ModeledgeError) and error.code not in PASSING
+            if refused or not any((place / name).exists() for name in STAGES):
+                shutil.rmtree(place, ignore_errors=True)  # there is nothing that a next build could go on with
+            raise
         shutil.rmtree(place, ignore_errors=True)
     finally:
         os.close(lock)
 
 
 def staged(
-    place: Path | None, name: str, make: Callable[[], Iterable[Document]], ledger: Ledger, dropped: DroppedSample
+    place: Path | None, name: str, make: Callable[[], Iterable[Document]], ledger: Ledger, dropped: Keeps
 ) -> Iterable[Document]:
     """The documents of a stage: made now and committed with the ledger, or those that an earlier build committed.
 
@@ -87,7 +102,8 @@ def staged(
         with committed_folder(folder, {"schema": 1}) as temporary:
             with (temporary / DOCUMENTS).open("wb") as file:
                 file.writelines(packed(document) for document in make())
-            write_json(temporary / STATE, {"ledger": ledger.as_dict(), "dropped": dropped.state()})
+            left = dropped.state()  # first: it may have something to add to the ledger
+            write_json(temporary / STATE, {"ledger": ledger.as_dict(), "dropped": left})
     return _documents(folder / DOCUMENTS)
 
 

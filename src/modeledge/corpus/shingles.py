@@ -24,6 +24,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
+from modeledge.corpus.normal import nfc
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.records import AnyArray, IntArray
 
@@ -168,7 +169,7 @@ def plain(text: str, punctuation: bool) -> bytes:
     """The text as its shingles see it, in UTF-8: lower case, normal form C, without punctuation unless it counts."""
     if text.isascii():
         return text.encode().translate(_LOWER, b"" if punctuation else _PUNCTUATION)
-    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
+    text = nfc(nfc(text).lower())
     if not punctuation:
         text = _marks().sub("", text)
     return " ".join(text.split()).encode("utf-8", "surrogatepass").translate(_LOWER)

@@ -17,6 +17,7 @@ import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import accumulate
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,7 @@ from typing import IO, Any
 from modeledge.errors import ModeledgeError
 from modeledge.records import Document
 
-HEAD = struct.Struct("<IIIQ")  # bytes of the id, of the place, of the fields as JSON, of the text
+HEAD = struct.Struct("<IIIIQ")  # bytes of the id, of the place, of the source, of the fields as JSON, of the text
 A_DOCUMENT = 400  # bytes that a waiting record, its id and their places in a list take beside its own
 
 
@@ -96,7 +97,7 @@ class Spool:
                 raise ModeledgeError("E-DUP-ID", what, where=" and ".join(places))
             self._file.write(record)
             self._offsets.append(self._offsets[-1] + len(record))
-            self.sizes.append(HEAD.unpack_from(record)[3])
+            self.sizes.append(HEAD.unpack_from(record)[4])
             yield document
             last = document
         self._file.flush()
@@ -111,12 +112,20 @@ class Spool:
 
     def id(self, number: int) -> str:
         """A document's id by its number, without its text."""
-        start, file = self._offsets[number], self._file.fileno()
-        length = HEAD.unpack(os.pread(file, HEAD.size, start))[0]
-        return os.pread(file, length, start + HEAD.size).decode("utf-8", "surrogatepass")
+        return self._part(number, 0)
+
+    def source(self, number: int) -> str:
+        """A document's source by its number, without its text."""
+        return self._part(number, 2)
 
     def __iter__(self) -> Iterator[Document]:
         return map(self.read, range(len(self)))
+
+    def _part(self, number: int, part: int) -> str:
+        start, file = self._offsets[number], self._file.fileno()
+        lengths = HEAD.unpack(os.pread(file, HEAD.size, start))
+        raw = os.pread(file, lengths[part], start + HEAD.size + sum(lengths[:part]))
+        return raw.decode("utf-8", "surrogatepass")
 
     def _open(self) -> IO[bytes]:
         return tempfile.TemporaryFile(dir=self._folder)
@@ -143,8 +152,10 @@ def packed(document: Document) -> bytes:
     if document.fields:
         kept = {name: value for name, value in document.fields.items() if _is_plain({name: value})}
         fields = json.dumps(kept).encode()
-    id, where, text = (s.encode("utf-8", "surrogatepass") for s in (document.id, document.where, document.text))
-    return b"".join((HEAD.pack(len(id), len(where), len(fields), len(text)), id, where, fields, text))
+    words = (document.id, document.where, document.source, document.text)
+    id, where, source, text = (s.encode("utf-8", "surrogatepass") for s in words)
+    head = HEAD.pack(len(id), len(where), len(source), len(fields), len(text))
+    return b"".join((head, id, where, source, fields, text))
 
 
 def unpacked(file: IO[bytes]) -> Iterator[Document]:
@@ -154,11 +165,10 @@ def unpacked(file: IO[bytes]) -> Iterator[Document]:
 
 
 def _unpacked(record: bytes) -> Document:
-    first, second, third, _ = HEAD.unpack_from(record)
-    a, b, c = HEAD.size + first, HEAD.size + first + second, HEAD.size + first + second + third
-    parts = (record[HEAD.size : a], record[a:b], record[c:])
-    id, where, text = (part.decode("utf-8", "surrogatepass") for part in parts)
-    return Document(text, id, where, json.loads(record[b:c]) if third else {})
+    _, a, b, c, d, _ = accumulate(HEAD.unpack_from(record), initial=HEAD.size)
+    parts = (record[HEAD.size : a], record[a:b], record[b:c], record[d:])
+    id, where, source, text = (part.decode("utf-8", "surrogatepass") for part in parts)
+    return Document(text, id, where, json.loads(record[c:d]) if d > c else {}, source)
 
 
 def _read_run(file: IO[bytes]) -> Iterator[tuple[tuple[str, str], bytes]]:

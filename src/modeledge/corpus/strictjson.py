@@ -14,6 +14,13 @@ from typing import Any
 
 MAX_DEPTH = 200  # levels; far above real data, far below what recursion can bear anywhere downstream
 _SUSPECT = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
+_WORDS = {  # the decoder's own words, where they do not say what is wrong
+    "Unterminated string starting at": "a string starts here and never ends",
+    "Extra data": "more than one JSON value",
+    "Expecting value": "a value was expected",
+    "Expecting ',' delimiter": "a comma or the end was expected",
+    "Expecting ':' delimiter": "a colon was expected",
+}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -82,7 +89,8 @@ def explain(error: BaseException, text: str, start: int = 0) -> Flaw:
     if error.msg == "Extra data":
         following = text[error.pos : error.pos + 1]
         why = "two objects stand on one line" if following == "{" else "something follows the object"
-    return Flaw("E-JSON", f"column {error.pos - start + 1:,}: {error.msg}", why=why)
+    what = _WORDS.get(error.msg, error.msg)
+    return Flaw("E-JSON", f"column {error.pos - start + 1:,}: {what}", why=why)
 
 
 class _NotFinite(Exception):

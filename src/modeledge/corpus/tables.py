@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from modeledge.corpus.inputs import Source
-from modeledge.corpus.intake import RAW_KEPT, Intake, Record, bad_bytes
+from modeledge.corpus.intake import RAW_KEPT, Intake, Record
 from modeledge.corpus.lines import Line, Text, open_text
 from modeledge.errors import ModeledgeError
 
@@ -25,7 +25,7 @@ class Feed:
     """Gives lines to the csv module, remembers those that the current row took, and takes them back."""
 
     def __init__(self, text: Text) -> None:
-        self.encoding, self.cap = text.encoding, text.intake.config.max_record_bytes
+        self.text, self.cap = text, text.intake.config.max_record_bytes
         self.lines: Iterator[Line] = text.lines()
         self.back: deque[Line] = deque()
         self.taken: list[Line] = []
@@ -43,10 +43,10 @@ class Feed:
         if self.size > self.cap + 1:
             raise csv.Error(f"the row is longer than {self.cap:,} bytes")
         try:
-            decoded = raw.decode(self.encoding)
+            decoded = self.text.decode(raw, offset)
         except UnicodeDecodeError as error:
             self.error = self.error or (error, offset)
-            decoded = raw.decode(self.encoding, "surrogateescape")
+            decoded = raw.decode(self.text.encoding, "surrogateescape")
         return decoded + "\n" if ended else decoded
 
     def start(self) -> None:
@@ -126,7 +126,7 @@ def _refuse_row(feed: Feed, error: ModeledgeError, intake: Intake) -> None:
 def _wrong(row: list[str], header: list[str], feed: Feed, source: Source) -> ModeledgeError | None:
     where = _where(source, feed)
     if feed.error is not None:
-        return bad_bytes(feed.error[0], where, feed.error[1], feed.encoding)
+        return feed.text.undecodable(feed.error[0], where, feed.error[1])
     if len(row) != len(header):
         what = f"the row has {len(row)} columns, the header has {len(header)} ({', '.join(map(repr, header[:8]))})"
         return ModeledgeError("E-CSV-COLUMNS", what, where=where, why="its values would stand in the wrong columns")
@@ -139,7 +139,7 @@ def _wrong(row: list[str], header: list[str], feed: Feed, source: Source) -> Mod
 def _header(row: list[str], feed: Feed, source: Source, intake: Intake, delimiter: str) -> list[str]:
     where = _where(source, feed)
     if feed.error is not None:
-        raise bad_bytes(feed.error[0], where, feed.error[1], feed.encoding)
+        raise feed.text.undecodable(feed.error[0], where, feed.error[1])
     if len(row) == 1 and row[0] != intake.config.text:
         head, below = _raw(feed), [line for line in feed.peek(_LOOKED_AT) if line.strip()]
         for guess in DELIMITERS.replace(delimiter, ""):

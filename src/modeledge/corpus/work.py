@@ -15,31 +15,35 @@ import numpy as np
 from modeledge.corpus.channels import Coded, make_channels
 from modeledge.corpus.filter import Filter, make_filters, make_stages
 from modeledge.corpus.shard import TokenBatch
+from modeledge.corpus.survey import Brief
 from modeledge.records import Count, Document, IntArray, Ledger
 from modeledge.tokens.flat import Coder, flat
 
-Rewritten = dict[str, Count]
-
 
 class Judging:
-    """Of each document the reason to drop it, or None; the first filter with a reason decides."""
+    """Of each document the reason to drop it, or None; the first filter with a reason decides. Documents of a source in
+    `own` meet its filters instead."""
 
-    def __init__(self, filters: Sequence[Filter]) -> None:
-        self.filters = tuple(filters)
+    def __init__(self, filters: Sequence[Filter], own: Mapping[str, Sequence[Filter]] | None = None) -> None:
+        self.filters, self.own = tuple(filters), dict(own or {})
 
     def __call__(self, held: Sequence[Document]) -> list[str | None]:
-        return [next(filter(None, (judge(document) for judge in self.filters)), None) for document in held]
+        return [self._reason(document) for document in held]
+
+    def _reason(self, document: Document) -> str | None:
+        judges = self.own.get(document.source, self.filters)
+        return next(filter(None, (judge(document) for judge in judges)), None)
 
 
 class Judges(Judging):
-    """The filters of a recipe. Raises what `make_filters` raises, at once."""
+    """The filters of a recipe, and those of its sources. Raises what `make_filters` raises, at once."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = dict(settings)
-        super().__init__(make_filters(settings))
+    def __init__(self, settings: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> None:
+        self._settings = (dict(settings), {source: dict(table) for source, table in own.items()})
+        super().__init__(make_filters(settings), {source: make_filters(table) for source, table in own.items()})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Judges, (self._settings,)
+        return Judges, self._settings
 
 
 class Tidying:
@@ -53,29 +57,32 @@ class Tidying:
     def __reduce__(self) -> tuple[Any, ...]:
         return Tidying, (self._settings,)
 
-    def __call__(self, held: Sequence[Document]) -> tuple[list[Document], Rewritten]:
-        self._ledger.rewritten = {}
+    def __call__(self, held: Sequence[Document]) -> tuple[list[Document], Ledger]:
+        self._ledger.rewritten, self._ledger.sources = {}, {}
         documents: Iterable[Document] = held
         for stage in self._stages:
             documents = stage(documents)
-        return list(documents), self._ledger.rewritten
+        done = list(documents)
+        return done, Ledger(rewritten=self._ledger.rewritten, sources=self._ledger.sources)
 
 
 class Encoding:
-    """Documents, tidied, as ids with their channels; `eos` ends each where it is not None."""
+    """Documents, tidied, as ids with their channels, and what a survey asks of each; `eos` ends each where it is not
+    None."""
 
     def __init__(self, tidy: Tidying | None, tokenizer: Any, coder: Coder, channels: Sequence[str], eos: int | None):
         self._tidy, self._tokenizer, self._coder = tidy, tokenizer, coder
         self._channels, self._eos = tuple(channels), eos
 
-    def __call__(self, held: Sequence[Document]) -> tuple[TokenBatch, Rewritten]:
-        documents, gone = self._tidy(held) if self._tidy is not None else (list(held), {})
+    def __call__(self, held: Sequence[Document]) -> tuple[TokenBatch, list[Brief], Ledger]:
+        documents, gone = self._tidy(held) if self._tidy is not None else (list(held), Ledger())
         texts = [document.text for document in documents]
         coded, beside = self._told(texts) if self._channels else (self._coder(texts), {})
         ids, lengths = coded.ids, coded.lengths
         if self._eos is not None:
             ids, lengths = np.insert(ids, np.cumsum(lengths), self._eos), lengths + 1
-        return TokenBatch(ids, lengths, [document.id for document in documents], beside), gone
+        briefs = [Brief.of(document) for document in documents]
+        return TokenBatch(ids, lengths, [document.id for document in documents], beside), briefs, gone
 
     def _told(self, texts: Sequence[str]) -> tuple[Any, dict[str, IntArray]]:
         """Ids and channels; these need to know from where to where in the text each token is."""
@@ -89,7 +96,8 @@ class Encoding:
         return flat([ids for ids, _ in pairs]), joined
 
 
-def add_rewritten(ledger: Ledger, gone: Mapping[str, Count]) -> None:
-    """Count in a ledger what a work took out of texts."""
-    for reason, count in gone.items():
-        ledger.rewritten.setdefault(reason, Count()).add(count.records, count.bytes, count.tokens)
+def add_rewritten(ledger: Ledger, gone: Ledger) -> None:
+    """Count in a ledger what a work took out of texts, by source too."""
+    for here, there in ((ledger, gone), *((ledger.of(name), part) for name, part in gone.sources.items())):
+        for reason, count in there.rewritten.items():
+            here.rewritten.setdefault(reason, Count()).add(count.records, count.bytes, count.tokens)

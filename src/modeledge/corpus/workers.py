@@ -98,14 +98,20 @@ def engine(kind: Engine | None, count: int) -> Ordered:
 
 
 def batches_of(items: Iterable[T], len_of: Callable[[T], int]) -> Iterator[list[T]]:
-    """The items in lists that reach `BATCH` characters or `MOST` items, but for the last."""
+    """The items in lists that reach `BATCH` characters or `MOST` items, but for the last; where the items end in an
+    error, those before it come first, so that what was read is accounted for."""
     held: list[T] = []
     length = 0
-    for item in items:
-        held.append(item)
-        length += len_of(item)
-        if length >= BATCH or len(held) >= MOST:
+    try:
+        for item in items:
+            held.append(item)
+            length += len_of(item)
+            if length >= BATCH or len(held) >= MOST:
+                yield held
+                held, length = [], 0
+    except Exception:
+        if held:
             yield held
-            held, length = [], 0
+        raise
     if held:
         yield held

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modeledge.errors import ModeledgeError, nearest
+from modeledge.errors import ModeledgeError, nearest, printable
 from modeledge.tasks import Answer, ExtractTask
 from modeledge.tasks.columns import where_of
 from modeledge.tasks.task import Row
@@ -50,7 +50,8 @@ def glue_file(task: str, answers: Sequence[Answer], names: Sequence[str] = ()) -
     """The text of one file. `names` are the model's classes in order (none: values).
 
     Raises `E-CONFIG-VALUE` for an unknown task, `E-LENGTH-MISMATCH` for another number of rows than the test file has,
-    `E-LABEL-UNKNOWN` for class names that the server does not know.
+    `E-LABEL-UNKNOWN` for class names that the server does not know, `E-LABEL-TYPE` for answers that are sets, tags or
+    texts.
     """
     if task not in GLUE:
         raise ModeledgeError("E-CONFIG-VALUE", f"GLUE has no task {task!r}", remedy=nearest(task, GLUE))
@@ -63,7 +64,12 @@ def glue_file(task: str, answers: Sequence[Answer], names: Sequence[str] = ()) -
         ours, theirs = (", ".join(classes) or "values" for classes in (names, wanted.names))
         what = f"the model's classes are {ours}, the server's {theirs}"
         raise ModeledgeError("E-LABEL-UNKNOWN", what, where=wanted.name, remedy="train on the benchmark's own names")
-    told = (names[int(a.value)] if names else f"{min(max(float(a.value), 0.0), 5.0):.3f}" for a in answers)
+    for answer in answers:
+        if type(answer.value) is not (int if names else float):
+            shown, one = printable(repr(answer.value), 60), "one class" if names else "one value"
+            what, remedy = f"the answer {shown} is not {one}", "answer it with a task of one label a row"
+            raise ModeledgeError("E-LABEL-TYPE", what, where=f"row {answer.index + 1}", remedy=remedy)
+    told = (names[a.value] if names else f"{min(max(a.value, 0.0), 5.0):.3f}" for a in answers)
     return "index\tprediction\n" + "".join(f"{n}\t{word}\n" for n, word in enumerate(told))
 
 

@@ -67,12 +67,25 @@ def _pack(module: nn.Module) -> None:
     for name, child in module.named_children():
         if type(child) is Linear:
             bias = None if child.bias is None else child.bias.detach()
-            activation = ("none", "")
-            if isinstance(module, FeedForward) and name == "up" and module.kind in FUSED:
+            activation, hooked = ("none", ""), bool(child._forward_hooks or child._forward_pre_hooks)
+            if not hooked and isinstance(module, FeedForward) and name == "up" and module.kind in FUSED:
                 activation, module.activation = FUSED[module.kind], _unchanged
-            setattr(module, name, PackedLinear(child.weight.detach(), bias, activation))
+            packed = PackedLinear(child.weight.detach(), bias, activation)
+            if hooked:
+                _take_over(packed, child)
+            setattr(module, name, packed)
         else:
             _pack(child)
+
+
+def _take_over(packed: PackedLinear, child: Linear) -> None:
+    """What an adapter has put beside a map, and the hooks that call it: they act on the packed one as they did on it.
+    An activation must come behind them, so it is not fused."""
+    for name, beside in child.named_children():
+        packed.add_module(name, beside)
+    packed._forward_hooks, packed._forward_pre_hooks = child._forward_hooks, child._forward_pre_hooks
+    packed._forward_hooks_with_kwargs = child._forward_hooks_with_kwargs
+    packed._forward_pre_hooks_with_kwargs = child._forward_pre_hooks_with_kwargs
 
 
 def _unchanged(x: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ from modeledge.metrics.ranking import average_precision, ndcg_at, recall_at, rec
 from modeledge.metrics.regress import mean_squared_error, pearson, spearman
 from modeledge.metrics.rouge import rouge
 from modeledge.metrics.spans import by_type, entities, entity
+from modeledge.metrics.spikes import spike_score
 from modeledge.metrics.squad import (
     coqa_exact,
     coqa_f1,
@@ -58,6 +59,7 @@ from modeledge.metrics.squad import (
     squad_v2,
 )
 from modeledge.metrics.surprise import (
+    bits_of_bytes,
     bits_per_text_byte,
     nats_per_token,
     perplexity_per_byte,
@@ -127,6 +129,9 @@ ROWS: tuple[Metric, ...] = (
     counted("type_token", type_token, "text", alone=True),
     # the loss of a target's tokens
     counted("nats_per_token", nats_per_token, "scores", greater_is_better=False),
+    counted("bits_per_byte", bits_of_bytes, "scores", greater_is_better=False),
+    # steps of a training, 0 or 1 each: did it leap?
+    counted("spike_score", spike_score, "scores", greater_is_better=False, alone=True),
     # rankings
     counted("mrr", reciprocal_rank, "ranking"),
     counted("map", average_precision, "ranking"),

@@ -42,15 +42,19 @@ def perplexity_renormalised(nats: npt.ArrayLike, tokens: npt.ArrayLike, *, refer
 
 def bits_per_text_byte(nats: npt.ArrayLike, text_bytes: npt.ArrayLike, *, seed: int) -> Score:
     """Bits per UTF-8 byte over documents, with its interval (the plain number is `bits_per_byte`)."""
-    sums = surprise_sums(nats, text_bytes)
-    tally = Tally(sums, lambda s: s[..., 0] / s[..., 1] / np.log(2), "unit:UTF-8 byte")
-    return score_of("bits_per_byte", tally, seed=seed)
+    return score_of("bits_per_byte", bits_of_bytes(nats, text_bytes), seed=seed)
 
 
 def nats_per_token(predictions: npt.ArrayLike, labels: npt.ArrayLike) -> Tally:
     """Σ nats / Σ tokens: −Σ log p of each target `[items]`, and how many tokens it has, its end among them `[items]`.
     The loss of a task that writes; it compares models of one tokenizer only."""
     return Tally(surprise_sums(predictions, labels), lambda s: np.asarray(s[..., 0] / s[..., 1]), "unit:token")
+
+
+def bits_of_bytes(predictions: npt.ArrayLike, labels: npt.ArrayLike) -> Tally:
+    """Σ nats / Σ bytes / ln 2: −Σ log p of each text `[items]`, and its UTF-8 bytes `[items]`. It compares models of
+    any tokenizers on the same texts."""
+    return Tally(surprise_sums(predictions, labels), lambda s: s[..., 0] / s[..., 1] / np.log(2), "unit:UTF-8 byte")
 
 
 def corpus_perplexity(unit: str, nats: npt.ArrayLike, lengths: npt.ArrayLike, how: str, seed: int) -> Score:

@@ -193,10 +193,11 @@ class SelfAttention(nn.Module):
         if self.fused:
             return torch.split(self.qkv(x), self.sizes, -1)
         parts = (self.query, self.key, self.value)
-        pays = self.query.weight.requires_grad or self.query.weight.dtype is not x.dtype
-        if not (pays and torch.is_grad_enabled() and joinable(parts)):
-            return tuple(part(x) for part in parts)
-        return joined(parts, x, self.sizes, self.working)
+        if torch.is_grad_enabled() and joinable(parts):  # one that is packed for decoding has no weight to ask
+            weight = self.query.weight
+            if weight.requires_grad or weight.dtype is not x.dtype:
+                return joined(parts, x, self.sizes, self.working)
+        return tuple(part(x) for part in parts)
 
 
 class CrossAttention(nn.Module):

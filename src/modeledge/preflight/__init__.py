@@ -14,7 +14,7 @@ from types import MappingProxyType
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.preflight import data, invariance, leaks, resources, schedule, specials, targets, weights
 from modeledge.preflight.finding import Check, Finding, Token, record, shown
-from modeledge.preflight.view import Room, Split, View
+from modeledge.preflight.view import Reads, Room, Split, View
 
 CHECKS: dict[str, Check] = {
     "empty-splits": data.empty_splits,
@@ -56,6 +56,7 @@ CHECKS: dict[str, Check] = {
     "rate": schedule.rate,
     "schedule": schedule.schedule,
     "batch": schedule.batch_size,
+    "epochs": schedule.epochs,
     "two-steps": schedule.two_steps,
     "moving": weights.moving,
     "memory": resources.memory,
@@ -115,6 +116,7 @@ __all__ = [
     "CHECKS",
     "Check",
     "Finding",
+    "Reads",
     "Room",
     "Split",
     "Token",

@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from io import StringIO
 from typing import Any
 
@@ -31,7 +32,7 @@ STEPS, SECONDS = 24, 20.0  # at most so many steps, and no new one after so many
 @dataclass(frozen=True)
 class Plan:
     """A run's needs: counts, bytes, seconds. `peak` is the resident memory at its highest, libraries included; `work`
-    what of it is neither weights, copies, gradients nor optimizer."""
+    what of it is neither weights, copies, gradients nor optimizer; `epochs` is how often each corpus is read."""
 
     parameters: int
     moving: int
@@ -49,6 +50,8 @@ class Plan:
     disk: int
     measured_steps: int
     flops_a_token: float = 0.0
+    epochs: Mapping[str, float] = field(default_factory=dict)
+    fill: float | None = None
 
     def as_plain(self) -> dict[str, Any]:
         """JSON values."""
@@ -76,6 +79,8 @@ class Plan:
             ("time", spelled(self.seconds)),
             ("disk, at the fullest", mib(self.disk)),
             ("  one checkpoint", mib(self.checkpoint)),
+            *((f"epochs of {name}", f"{count:.2f}") for name, count in self.epochs.items()),
+            *([] if self.fill is None else [("rows are full to", f"{100 * self.fill:.1f} %")]),
         ]
         table = Table("what", "how much", title=f"from {self.measured_steps} steps", box=None, title_justify="left")
         for row in rows:
@@ -130,6 +135,8 @@ def make_plan(view: View) -> Plan:
         disk=disk,
         measured_steps=len(records),
         flops_a_token=flops_a_token(trainer),
+        epochs={read.name: read.epochs for read in view.reads},
+        fill=view.fill,
     )
 
 

@@ -60,6 +60,15 @@ def batch_size(view: View) -> Iterator[Finding]:
         yield Finding("W-BATCH", what, "train.batch", "lower it")
 
 
+def epochs(view: View) -> Iterator[Finding]:
+    """No corpus of a mixture is read more often than it should be: later epochs teach little."""
+    for read in view.reads:
+        if read.most is not None and read.epochs > read.most * (1 + 1e-6):
+            what = f"{read.name} is read {read.epochs:.2f} times, and mixture.max_epochs is {read.most:g}"
+            remedy = 'lower its weight or train.steps, raise max_epochs, or say beyond = "share"'
+            yield Finding("W-EPOCHS", what, f"mixture.sources.{read.name}", remedy)
+
+
 def two_steps(view: View) -> Iterator[Finding]:
     """Two steps run, and their losses and gradients are finite."""
     error = None if view.trial is None else view.trial.error

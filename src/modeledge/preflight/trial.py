@@ -80,13 +80,12 @@ class Layouts:
 
 @dataclass(frozen=True)
 class Trial:
-    """Two steps: what they cost, which weights moved, which were to move, and which got no gradient."""
+    """Two steps: what they cost, which weights were to move, and the farthest that a number of each one moved."""
 
     error: ModeledgeError | None = None
     losses: tuple[float, ...] = ()
-    changed: frozenset[str] = frozenset()
+    far: Mapping[str, float] = field(default_factory=dict)  # of those that changed
     moving: frozenset[str] = frozenset()
-    farthest: float = 0.0  # the largest change of a weight
     activations: float = 0.0  # bytes a token kept for the backward pass
 
 
@@ -123,11 +122,9 @@ def try_steps(trainer: Trainer, original: Mapping[str, Tensor]) -> Trial:
     except ModeledgeError as error:
         return Trial(error, tuple(losses))
     after = dict(trainer.model.named_parameters())
-    changed = frozenset(n for n, before in original.items() if not torch.equal(before, after[n].to(before.device)))
-    farthest = max(
-        (float((after[n].to(original[n].device) - original[n]).detach().abs().max()) for n in changed), default=0.0
-    )
-    return Trial(None, tuple(losses), changed, moving, farthest, kept.bytes / max(1, record.tokens))
+    pairs = ((name, before, after[name].to(before.device)) for name, before in original.items())
+    far = {n: float((b - a).detach().abs().max()) for n, a, b in pairs if not torch.equal(a, b)}
+    return Trial(None, tuple(losses), far, moving, kept.bytes / max(1, record.tokens))
 
 
 class _Kept:

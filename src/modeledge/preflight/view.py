@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from modeledge.corpus.mix import MixedStream
 from modeledge.corpus.stream import IndexedStream
 from modeledge.errors import ModeledgeError
 from modeledge.machine import available_memory
@@ -56,6 +57,15 @@ class Room:
         return Room(available_memory(), shutil.disk_usage(there).free)
 
 
+@dataclass(frozen=True)
+class Reads:
+    """How often a run reads one of its corpora, and how often it may (`None`: as often as it likes)."""
+
+    name: str
+    epochs: float
+    most: float | None = None
+
+
 @dataclass
 class View:
     """A run that is ready to begin.
@@ -63,7 +73,8 @@ class View:
     `train` and `others` are its splits, `inputs` and `target` the columns of their rows that are read and learned,
     `names` the classes. `before` are the heads that the model came with, `beside` the fingerprint of the tokenizer that
     lies beside its weights; `fresh` says that its weights are random, `framed` that
-    each example is a whole text with its special tokens, though there are no rows.
+    each example is a whole text with its special tokens, though there are no rows. Of pre-training `reads` says how
+    often each corpus is read, and `fill` how full the rows of the first batches are.
     """
 
     trainer: Trainer
@@ -79,6 +90,8 @@ class View:
     fresh: bool = False
     framed: bool = False
     room: Room = Room()
+    reads: Sequence[Reads] = ()
+    fill: float | None = None
 
     @property
     def config(self) -> TrainConfig:
@@ -112,7 +125,7 @@ class View:
     def first(self) -> list[Example]:
         """The first examples of the run, in its own order: what two small steps are made of."""
         count, stream = 2 * min(TRIED, self.config.batch), self.trainer.stream
-        if isinstance(stream, IndexedStream):
+        if isinstance(stream, IndexedStream | MixedStream):
             return [stream.at(i) for i in range(min(count, len(stream)))]
         return list(self.train.examples[:count])
 

@@ -103,21 +103,26 @@ def finite_weights(view: View) -> Iterator[Finding]:
 
 
 def moving(view: View) -> Iterator[Finding]:
-    """In two steps something moves, every head that is learned moves, and nothing moves that is frozen."""
+    """In two steps something moves, below the heads too where it may (an adapter, a prompt, the body), every head that
+    is learned moves, and nothing moves that is frozen."""
     trial = view.trial
     if trial is None or trial.error is not None:
         return
-    strange = sorted(trial.changed - trial.moving)
+    strange = sorted(trial.far.keys() - trial.moving)
     if strange:
         what = f"{len(strange)} frozen weights moved: {', '.join(strange[:4])}"
         yield Finding("E-FROZEN", what)
-    if trial.farthest < STILL:
+    if max(trial.far.values(), default=0.0) < STILL:
         yield Finding("E-FROZEN", "no weight moved in two steps", remedy="raise the rate, or freeze less")
         return
+    below = {name for name in trial.moving if not name.startswith("heads.")}
+    if below and max((trial.far.get(name, 0.0) for name in below), default=0.0) < STILL:
+        what = f"{len(below)} weights below the heads may move, and none did: {', '.join(sorted(below)[:4])}"
+        yield Finding("E-FROZEN", what, remedy="no gradient reaches what was added; see how it starts, and its rate")
     for name in view.objective.heads:
         own = {f"heads.{name}.{n}" for n, _ in view.model.heads[name].named_parameters()}
         fresh = name not in view.before or view.before[name] is not view.model.heads[name]
-        if own and fresh and not own & trial.changed:
+        if own and fresh and not own & trial.far.keys():
             yield Finding("E-FROZEN", f"the head {name!r} is random and does not move", remedy="do not freeze it")
 
 

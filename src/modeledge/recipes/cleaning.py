@@ -55,6 +55,14 @@ class AgainstRecipe(Settings):
     pieces: int = Field(default=10, ge=1)
 
 
+class DuplicateRecipe(Settings):
+    """A share of the documents that stands several times, to see what that does. See `corpus.duplicate`."""
+
+    share: float = Field(default=0.1, gt=0, le=1)
+    times: int = Field(default=10, ge=2, le=10_000)
+    seed: int = 0
+
+
 class CleaningRecipe(Settings):
     """The keys of a corpus that look at it as a whole. `memory` is in MB.
 
@@ -68,6 +76,7 @@ class CleaningRecipe(Settings):
     near: NearRecipe | None = None
     repeats: RepeatsRecipe | None = None
     against: AgainstRecipe | None = None
+    duplicate: DuplicateRecipe | None = None
     memory: int = Field(default=256, ge=1)
     engine: Engine | None = None
     processes: int = Field(default=1, ge=1)

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from modeledge import files
-from modeledge.corpus.pipeline import LEDGER, Build, build_corpus
+from modeledge.corpus.asked import Build
+from modeledge.corpus.duplicate import Duplicate
+from modeledge.corpus.pipeline import LEDGER, build_corpus
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
 from modeledge.model.transformer import Transformer
@@ -44,11 +46,14 @@ def building(corpus: CorpusRecipe, channels: Iterable[str] = ()) -> Build:
     wanted = {*corpus.channels, *channels}
     return Build(
         filters=corpus.filters,
+        own_filters={s.name: s.filters for s in corpus.sources if s.filters is not None},
         cleaning=cleaning_of(corpus),
         stages=corpus.stages,
+        duplicate=None if corpus.duplicate is None else Duplicate(**corpus.duplicate.model_dump()),
         channels=sorted(wanted),
         dropped=corpus.dropped,
         backend=corpus.backend,
+        count_dropped=corpus.count_dropped,
     )
 
 

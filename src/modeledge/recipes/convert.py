@@ -22,6 +22,7 @@ from modeledge.recipes.card import Card, base_of, write_card
 from modeledge.recipes.hub import TOKENIZERS, find_model, remember_source
 from modeledge.recipes.models import dtype_of, family_for
 from modeledge.recipes.sandbox import pickled_folder
+from modeledge.recipes.writing import note_of, way_of
 
 Say = Callable[[str], None]
 
@@ -59,6 +60,8 @@ def convert(source: str | Path, target: str | Path, wish: Wish, say: Say = print
     with files.committed_folder(final, {"schema": 1}) as temporary:
         save_model(model, temporary, family=family, dtype=dtype)
         copied = copy_tokenizer(origin, temporary)
+        for name, value in note_of(way_of(origin)).items():  # how it writes is a matter of how it was trained
+            files.write_json(temporary / name, value)
         write_card(temporary, Card(verb="convert", base=base_of(origin, model)), model)
     say(f"{family}, {sum(p.numel() for p in model.parameters()):,} weights, {', '.join(copied) or 'no tokenizer'}")
     return final

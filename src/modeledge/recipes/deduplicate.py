@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from modeledge.corpus.dropped import DROPPED, DroppedFile
@@ -33,7 +34,7 @@ def deduplicate(corpus: CorpusRecipe, out: Path, say: Say) -> Ledger:
     ledger, config = Ledger(), building(corpus)
     with committed_folder(out, {}) as folder:
         dropped = DroppedFile(folder / DROPPED)
-        untidied = type(config)(filters=config.filters, cleaning=config.cleaning, stages=())
+        untidied = replace(config, stages=())
         kept = kept_documents(read(corpus, ledger, folder), untidied, ledger=ledger, folder=folder, dropped=dropped)
         with (folder / DOCUMENTS).open("w", encoding="utf-8") as file:
             for document in kept:
@@ -43,8 +44,6 @@ def deduplicate(corpus: CorpusRecipe, out: Path, say: Say) -> Ledger:
         if len(corpus.paths) > 1:
             _write_overlap(corpus, folder / OVERLAP, say)
     report_ledger(ledger, say)
-    for reason, count in sorted(ledger.cut.items()):
-        say(f"cut {count.records:,} × {reason}, {count.bytes:,} bytes")
     return ledger
 
 

@@ -23,7 +23,8 @@ from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
 from modeledge.objectives import Step
 from modeledge.recipes.adapters.digest import Base
-from modeledge.recipes.adapters.run import Beside, base_for, check_writable, finish_adapter
+from modeledge.recipes.adapters.go_on import going_on, heads_going_on
+from modeledge.recipes.adapters.run import Beside, base_for, check_writable, finish_adapter, lightened
 from modeledge.recipes.benchmark import stated
 from modeledge.recipes.card import Card, base_of
 from modeledge.recipes.cost import watch, write_costs
@@ -110,7 +111,7 @@ def finetune(
 
             return run_features(recipe, parts, opened(recipe, parts, found, say), folder, say)
         ready = make_ready(recipe, parts, found, say)
-        tokenizer, model, task, trainer = ready.tokenizer, ready.model, ready.task, ready.trainer
+        trainer = ready.trainer
         write_environment(folder, recipe.seed, found.source)
         watch()
         session = Session(folder, trainer, say=say)
@@ -121,29 +122,37 @@ def finetune(
         session.run(listeners)
         session.conclude()
         write_costs(trainer, folder, len(ready.examples))
-        if ready.adapts is None:
-            merge_all(trainer.strategies, model)
-        task.finish(model)
-        for line in task.tune(answers(task, model, ready.chosen), ready.chosen) if ready.chosen else ():
-            say(line)
-        told = answers(task, model, ready.held)
-        counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)}
-        counts["cut"] = task.truncated(ready.examples)
-        form = settle(model, task.objective.heads, recipe.family, say)
-        analysis = analyse(task, told, ready.held, seed=recipe.seed)
-        results = {**marks(task, told, ready.held, recipe.seed), "rows": counts, "analysis": analysis, "form": form}
-        if recipe.mark_train:
-            seen = ready.examples[: recipe.mark_train]
-            results["train_scores"] = marks(task, answers(task, model, seen), seen, recipe.seed)["scores"]
-        files.write_json(folder / "results.json", results)
-        files.write_json(folder / ANSWERS, answered(task, told, ready.held))
-        card = card_of(recipe, ready.base, results, task.card)
-        words, beside = words_of(task, model), {TASK_FILE: described(task)}
-        if ready.adapts is None:
-            finish(model, tokenizer, folder / "model", recipe.family, beside, card, words)
-        else:
-            finish_adapter(model, tokenizer, folder / "model", Beside(ready.adapts, recipe.family, beside, card))
-        return results
+        return concluded(recipe, ready, parts, folder, say)
+
+
+def concluded(
+    recipe: FinetuneRecipe, ready: Ready, parts: Parts, folder: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """What follows the last step: tune, mark, write down, and save the model or the adapter; returns the marks."""
+    model, task = ready.model, ready.task
+    if ready.adapts is None:
+        merge_all(ready.trainer.strategies, model)
+    task.finish(model)
+    for line in task.tune(answers(task, model, ready.chosen), ready.chosen) if ready.chosen else ():
+        say(line)
+    told = answers(task, model, ready.held)
+    counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)}
+    counts["cut"] = task.truncated(ready.examples)
+    form = settle(model, task.objective.heads, recipe.family, say)
+    analysis = analyse(task, told, ready.held, seed=recipe.seed)
+    results = {**marks(task, told, ready.held, recipe.seed), "rows": counts, "analysis": analysis, "form": form}
+    if recipe.mark_train:
+        seen = ready.examples[: recipe.mark_train]
+        results["train_scores"] = marks(task, answers(task, model, seen), seen, recipe.seed)["scores"]
+    files.write_json(folder / "results.json", results)
+    files.write_json(folder / ANSWERS, answered(task, told, ready.held))
+    card = card_of(recipe, ready.base, results, task.card)
+    words, beside = words_of(task, model), {TASK_FILE: described(task)}
+    if ready.adapts is None:
+        finish(model, ready.tokenizer, folder / "model", recipe.family, beside, card, words)
+    else:
+        finish_adapter(model, ready.tokenizer, folder / "model", Beside(ready.adapts, recipe.family, beside, card))
+    return results
 
 
 def opened(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[str], None]) -> Opened:
@@ -157,6 +166,8 @@ def opened(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[st
         tell(model, recipe.family, say)
     before = dict(model.heads)
     adapts = base_for(recipe, model, found)
+    if (light := lightened(recipe, model, adapts)) is not None:
+        say(light.told())
     task = make_task(recipe, parts.train, tokenizer, model, say)
     task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
     if task.needs_validation and not parts.validation:
@@ -176,12 +187,15 @@ def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable
     """What was opened, and the trainer of a recipe."""
     begun = opened(recipe, parts, found, say)
     announce(begun.model, begun.task.objective.heads, recipe.family, say)
+    said, objective = said_beside(found.folder / TASK_FILE), begun.task.objective
+    same = said.get("names") == json.loads(json.dumps(begun.task.described())).get("names")
+    objective.continues = objective.continues | heads_going_on(begun.model, objective, same)
     trainer = build_trainer(recipe, begun.model, begun.task, begun.examples, begun.chosen)
     say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
     if begun.adapts is not None:
         check_writable(begun.model, begun.adapts, recipe.family)
         say("the adapter alone will be written, and opened on its base (merge = true writes the whole model)")
-    return Ready(**vars(begun), folder=found.folder, trainer=trainer, said=said_beside(found.folder / TASK_FILE))
+    return Ready(**vars(begun), folder=found.folder, trainer=trainer, said=said)
 
 
 def merge_all(strategies: Sequence[Strategy], model: Backbone) -> None:
@@ -249,7 +263,7 @@ def build_trainer(
     stream = ListStream(examples, recipe.seed)
     labels = getattr(task, "labels", None)
     classes = labels.names if isinstance(labels, Labels) else ()
-    strategies = [worded(make_strategy(s), task.tokenizer, classes) for s in recipe.strategies]
+    strategies = [going_on(worded(make_strategy(s), task.tokenizer, classes), model) for s in recipe.strategies]
     return Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from modeledge import files
-from modeledge.corpus.mix import MixedStream
+from modeledge.corpus.mix import MixedStream, PhasedStream
 from modeledge.corpus.stream import ShardStream
 from modeledge.errors import ModeledgeError
-from modeledge.preflight import CHECKS, Room, Split, Verdict, View, check_allowed, preflight, refusal, shown
+from modeledge.preflight import CHECKS, Reads, Room, Split, Verdict, View, check_allowed, preflight, refusal, shown
 from modeledge.recipes.held import split_stream
+from modeledge.recipes.packing import fill_share
 from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
 from modeledge.records import Example
 from modeledge.tokens import Tokenizer
@@ -95,15 +96,15 @@ def view_of_rows(recipe: FinetuneRecipe, opened: Opened, parts: Parts) -> View:
 
 
 def view_of_training(
-    recipe: PretrainRecipe, trainer: Trainer, tokenizer: Tokenizer, all_of_it: ShardStream, folder: Path
+    recipe: PretrainRecipe, trainer: Trainer, tokenizer: Tokenizer, wholes: Sequence[ShardStream], folder: Path
 ) -> View:
-    """A pre-training as the checks see it; `all_of_it` is the stream before anything was held out."""
+    """A pre-training as the checks see it; `wholes` are its corpora before anything was held out."""
     start = recipe.model.start is not None
-    held = split_stream(all_of_it, recipe.held_out, recipe.seed)[1] if recipe.held_out else []
+    held = [e for s in wholes for e in split_stream(s, recipe.held_out, recipe.seed)[1]] if recipe.held_out else []
     stream = trainer.stream
     parts = stream.streams if isinstance(stream, MixedStream) else (stream,)
     learned = []
-    for part in parts if held else ():  # a corpus is read where it is compared with something held out
+    for part in parts if held or len(parts) > 1 else ():  # one corpus alone is looked at through its stream
         assert isinstance(part, ShardStream)
         learned += [part.example(i) for i in range(min(len(part), 2000))]
     return View(
@@ -114,7 +115,22 @@ def view_of_training(
         before=dict(trainer.model.heads) if start and ready_heads(trainer) else {},
         fresh=not start,
         room=Room.here(folder),
+        reads=reads_of(recipe, trainer),
+        fill=fill_share(trainer),
     )
+
+
+def reads_of(recipe: PretrainRecipe, trainer: Trainer) -> tuple[Reads, ...]:
+    """How often a run reads each of its corpora."""
+    stream, shown = trainer.stream, trainer.config.steps * trainer.config.batch
+    if isinstance(stream, PhasedStream) and recipe.mixture is not None:
+        most, counts = recipe.mixture.max_epochs, stream.counts(shown)
+        parts = zip(recipe.mixture.sources, stream.streams, counts, strict=True)
+        return tuple(Reads(name, count / len(part), most) for name, part, count in parts)
+    if isinstance(stream, MixedStream):
+        shares = zip(("corpus", "replay"), stream.streams, stream.shares, strict=True)
+        return tuple(Reads(name, float(shown * share) / len(part)) for name, part, share in shares)
+    return (Reads("corpus", shown / len(stream)),) if isinstance(stream, ShardStream) else ()
 
 
 def ready_heads(trainer: Trainer) -> bool:

@@ -22,13 +22,17 @@ from modeledge.recipes.continued import check_continuing, replay_shards
 from modeledge.recipes.finetune import make_ready
 from modeledge.recipes.gate import guard, view_of_training, view_of_tuning
 from modeledge.recipes.held import check_judging
-from modeledge.recipes.pretrain import prepare_corpus, ready
+from modeledge.recipes.mixed import prepare_sources
+from modeledge.recipes.multitask import MultitaskRecipe, check_tasks
+from modeledge.recipes.pretrain import Texts, prepare_corpus, ready
 from modeledge.recipes.recipe import MEMORY, FinetuneRecipe, PretrainRecipe, absolute
 from modeledge.recipes.rows import split_rows
 from modeledge.recipes.scratch import starting_model
 from modeledge.recipes.source import read
 from modeledge.recipes.start import check_body
+from modeledge.recipes.texts import CorpusRecipe
 from modeledge.records import Document, Ledger
+from modeledge.tokens import Tokenizer
 from modeledge.train.rate_range import RangeTest, range_test
 
 Say = Callable[[str], None]
@@ -37,6 +41,11 @@ TEXTS, CHARACTERS = 20_000, 20_000_000
 
 def check_recipe(path: Path, overrides: Sequence[str], values: Mapping[str, Any], say: Say) -> str:
     """Run the pre-flight of a recipe and nothing else; one line where all is well, else what `guard` raises."""
+    if "tasks" in read_toml(path):
+        several = load_config(MultitaskRecipe, path, overrides, values={**values, "check": True})
+        with TemporaryDirectory(prefix="modeledge-") as name:
+            verdicts = check_tasks(several, Path(name), say)
+        return "\n".join(f"{task}: {verdict}" for task, verdict in verdicts.items())
     recipe = load_any(path, overrides, {**values, "check": True})
     with looked_at(recipe, say) as view:
         verdict = guard(recipe, view, lambda line: say(line) if not line.startswith("checked ") else None)
@@ -85,22 +94,36 @@ def looked_at(recipe: PretrainRecipe | FinetuneRecipe, say: Say) -> Iterator[Vie
             recipe = absolute(recipe)
             check_judging(recipe)
             check_body(recipe)
-            texts = None if recipe.corpus.shards is not None else _first_texts(recipe, say)
-            tokenizer, shards = prepare_corpus(recipe, folder, texts, lambda line: None)
+            recipe, tokenizer, shards = _looked_texts(recipe, folder, say)
             check_continuing(recipe)
             replay = replay_shards(recipe, folder, tokenizer, lambda line: None)
-            trainer, stream = ready(recipe, tokenizer, shards, replay)
-            yield view_of_training(recipe, trainer, tokenizer, stream, folder)
+            trainer, wholes = ready(recipe, tokenizer, shards, replay)
+            yield view_of_training(recipe, trainer, tokenizer, wholes, folder)
 
 
-def _first_texts(recipe: PretrainRecipe, say: Say) -> list[Document]:
-    """The first documents of the recipe's files."""
+def _looked_texts(recipe: PretrainRecipe, folder: Path, say: Say) -> tuple[PretrainRecipe, Tokenizer, Texts]:
+    """The tokenizer and the shards of a recipe's first texts. Where a source of a mixture is not looked at whole, its
+    epochs are not known, and no limit is held against them."""
+    if recipe.mixture is None:
+        texts = None if recipe.corpus.shards is not None else _first_texts(recipe.corpus, say)[0]
+        return recipe, *prepare_corpus(recipe, folder, texts, lambda line: None)
+    sources = {name: s for name, s in recipe.mixture.sources.items() if s.shards is None}
+    found = {name: _first_texts(source, say, f" {name}") for name, source in sources.items()}
+    if not all(whole for _, whole in found.values()):
+        say("note: epochs are at most what is said here, and mixture.max_epochs is not held against them")
+        recipe = recipe.model_copy(update={"mixture": recipe.mixture.model_copy(update={"max_epochs": None})})
+    first = {name: documents for name, (documents, _) in found.items()}
+    return recipe, *prepare_sources(recipe, folder, lambda line: None, first)
+
+
+def _first_texts(corpus: CorpusRecipe, say: Say, name: str = "") -> tuple[list[Document], bool]:
+    """The first documents of a corpus, and whether these are all of them."""
     texts: list[Document] = []
     size = 0
-    for document in read(recipe.corpus, Ledger()):
+    for document in read(corpus, Ledger()):
+        if len(texts) == TEXTS or size > CHARACTERS:
+            say(f"note: looked at the first {len(texts):,} texts of the corpus{name}; epochs of it are fewer than said")
+            return texts, False
         texts.append(document)
         size += len(document.text)
-        if len(texts) == TEXTS or size > CHARACTERS:
-            say(f"note: looked at the first {len(texts):,} texts of the corpus")
-            break
-    return texts
+    return texts, True

@@ -28,18 +28,22 @@ from modeledge import files
 from modeledge.config import to_toml
 from modeledge.corpus.sampled import SampledStream, exponents
 from modeledge.corpus.stream import ListStream
+from modeledge.errors import ModeledgeError
 from modeledge.families.own import OURS, inherited
 from modeledge.metrics import METRICS
 from modeledge.model.backbone import Backbone
 from modeledge.objectives import Step
 from modeledge.objectives.shared import BETWEEN, Shared, seen
+from modeledge.preflight import Verdict
 from modeledge.recipes.benchmark import stated
 from modeledge.recipes.card import Card, base_of
 from modeledge.recipes.conflicts import Conflicts
-from modeledge.recipes.finetune import make_task, marks
+from modeledge.recipes.finetune import Opened, Ready, make_task, marks
+from modeledge.recipes.finetune import build_trainer as alone_trainer
 from modeledge.recipes.folder import run_folder
+from modeledge.recipes.gate import guard, said_beside, view_of_tuning
 from modeledge.recipes.heads import settle, words_of
-from modeledge.recipes.hub import find_model, remember_source
+from modeledge.recipes.hub import Found, find_model, remember_source
 from modeledge.recipes.open import open_model
 from modeledge.recipes.pretrain import finish
 from modeledge.recipes.recipe import FinetuneRecipe, absolute
@@ -78,6 +82,15 @@ class Shelf:
     base: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What a run starts from."""
+
+    tokenizer: Tokenizer
+    model: Backbone
+    found: Found
+
+
 def multitask(
     recipe: MultitaskRecipe,
     folder: Path,
@@ -87,20 +100,14 @@ def multitask(
     resume: bool = False,
 ) -> dict[str, Any]:
     """Run the recipe in `folder`; returns the marks of each task."""
-    alone = {name: stated(absolute(recipe.alone(name)), say) for name in recipe.tasks}
-    rows = {name: split_rows(own, say=say) for name, own in alone.items()}
-    found = find_model(recipe.model, recipe.revision, recipe.endpoint)
-    recipe = recipe.model_copy(
-        update={
-            **(found.pins(recipe.endpoint) if found.source else {"model": next(iter(alone.values())).model}),
-            "tasks": {name: TaskRecipe.of(own) for name, own in alone.items()},
-        }
-    )
+    recipe, alone, rows, found = settled(recipe, say)
     with run_folder(folder, to_toml(recipe), resume=resume):
         tokenizer, model = Tokenizer.load(found.folder), open_model(found.folder, say)
         remember_source(model, found.source)
         base = base_of(recipe.model, model)
         members = {n: member(alone[n], rows[n], tokenizer, model, named(say, n)) for n in rows}
+        if not resume:
+            guard_each(members, Begun(tokenizer, model, found), folder, say)
         trainer = build_trainer(recipe, model, members)
         say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
         write_environment(folder, recipe.seed, found.source)
@@ -132,6 +139,48 @@ def multitask(
         notes = {"tasks.json": {n: described(own.task) for n, own in members.items()}}
         finish(model, tokenizer, folder / "model", OURS, notes, card)
         return results
+
+
+def settled(
+    recipe: MultitaskRecipe, say: Callable[[str], None]
+) -> tuple[MultitaskRecipe, dict[str, FinetuneRecipe], dict[str, Parts], Found]:
+    """The recipe with what its data and its model settle, each task's by itself, its rows, and the model."""
+    alone = {name: stated(absolute(recipe.alone(name)), say) for name in recipe.tasks}
+    rows = {name: split_rows(own, say=say) for name, own in alone.items()}
+    found = find_model(recipe.model, recipe.revision, recipe.endpoint)
+    model = found.pins(recipe.endpoint) if found.source else {"model": next(iter(alone.values())).model}
+    tasks = {name: TaskRecipe.of(own) for name, own in alone.items()}
+    return recipe.model_copy(update={**model, "tasks": tasks}), alone, rows, found
+
+
+def check_tasks(recipe: MultitaskRecipe, folder: Path, say: Callable[[str], None]) -> dict[str, Verdict | None]:
+    """The pre-flight of a recipe and nothing else."""
+    _, alone, rows, found = settled(recipe, say)
+    tokenizer, model = Tokenizer.load(found.folder), open_model(found.folder, say)
+    members = {n: member(alone[n], rows[n], tokenizer, model, named(say, n)) for n in rows}
+    return guard_each(members, Begun(tokenizer, model, found), folder, say)
+
+
+def guard_each(
+    members: Mapping[str, Member], begun: Begun, folder: Path, say: Callable[[str], None]
+) -> dict[str, Verdict | None]:
+    """Look at each task as at a run of it alone, on a copy of the model; refused as that would be, with its name."""
+    told: dict[str, Verdict | None] = {}
+    for name, own in members.items():
+        model, task = copy.deepcopy(begun.model), copy.copy(own.task)
+        task.objective, before = copy.deepcopy(own.task.objective), dict(model.heads)
+        trainer = alone_trainer(own.recipe, model, task, own.train, own.chosen)
+        source, said = begun.found.source, said_beside(begun.found.folder / TASK_FILE)
+        opened = Opened(
+            begun.tokenizer, model, task, own.train, own.chosen, own.held, source, base={}, before=before, adapts=None
+        )
+        ready = Ready(**vars(opened), folder=begun.found.folder, trainer=trainer, said=said)
+        try:
+            told[name] = guard(own.recipe, view_of_tuning(own.recipe, ready, own.parts, folder), named(say, name))
+        except ModeledgeError as error:
+            what = f"task {name}: {error.what}"
+            raise ModeledgeError(error.code, what, where=error.where, why=error.why, remedy=error.remedy) from error
+    return told
 
 
 def named(say: Callable[[str], None], name: str) -> Callable[[str], None]:
@@ -236,4 +285,4 @@ def write_alone(shelf: Shelf, name: str, own: Member, results: Mapping[str, Any]
     finish(single, shelf.tokenizer, shelf.folder / "tasks" / name, recipe.family, notes, card, words)
 
 
-__all__ = ["MultitaskRecipe", "TaskRecipe", "multitask"]
+__all__ = ["MultitaskRecipe", "TaskRecipe", "check_tasks", "multitask"]

@@ -27,6 +27,8 @@ from modeledge.recipes.folder import finished, run_folder
 from modeledge.recipes.gate import guard, view_of_training
 from modeledge.recipes.held import check_judging, every, marks_on, metric_of, split_stream
 from modeledge.recipes.hub import find_model, source_of
+from modeledge.recipes.mixed import mixed, mixture_of, prepare_sources, say_mixture, watched
+from modeledge.recipes.packing import cut_stream, packed_config, packing_note
 from modeledge.recipes.recipe import PretrainRecipe, absolute, is_name
 from modeledge.recipes.reshaped import tell
 from modeledge.recipes.samples import sampling
@@ -41,6 +43,7 @@ from modeledge.train import Judge, Session, Trainer
 from modeledge.train.session import Listener, write_environment
 
 Say = Callable[[str], None]
+Texts = Shards | Mapping[str, Shards]  # of one corpus, or of each source of a mixture
 TEXTS = "texts.json"  # the digest of texts that came as Python values
 
 
@@ -68,8 +71,9 @@ def pretrain(
         if resume and finished(folder):
             say("the run is finished")
             return folder / "model"
-        tokenizer, shards = prepare_corpus(recipe, folder, documents, say)
-        trainer, stream = ready(recipe, tokenizer, shards, replay_shards(recipe, folder, tokenizer, say))
+        tokenizer, shards = prepare_texts(recipe, folder, documents, say)
+        trainer, wholes = ready(recipe, tokenizer, shards, replay_shards(recipe, folder, tokenizer, say))
+        reading = mixture_of(recipe, trainer)
         if recipe.model.bidirectional or recipe.model.decoder is not None:
             tell(trainer.model, recipe.family, say)
         write_environment(folder, recipe.seed, source_of(trainer.model))
@@ -77,16 +81,19 @@ def pretrain(
         if resume:
             say(f"resumed after step {session.resume()}")
         else:
-            if stream.note:
-                say(f"note: {stream.note}")
-            guard(recipe, view_of_training(recipe, trainer, tokenizer, stream, folder), say)
-        with sampling(recipe, trainer, tokenizer, stream, folder) as sampled:
+            for whole in wholes:
+                if whole.note:
+                    say(f"note: {whole.note}")
+            say(packing_note(recipe, trainer))
+            say_mixture(reading, say)
+            guard(recipe, view_of_training(recipe, trainer, tokenizer, wholes, folder), say)
+        with sampling(recipe, trainer, tokenizer, wholes, folder) as sampled, watched(recipe, trainer, reading, folder):
             session.run([*sampled, *listeners])
         session.conclude()
         assert isinstance(trainer.model, Transformer)
         recipe.objective.beside(trainer.model, trainer.module.objective, tokenizer, folder)
         card = card_of(recipe, trainer, folder)
-        words = beginning(trainer, stream)
+        words = beginning(trainer, wholes[0])
         notes = note_of(recipe.objective.writes)
         return finish(trainer.model, tokenizer, folder / "model", recipe.family, notes, card=card, words=words)
 
@@ -101,6 +108,17 @@ def beginning(trainer: Trainer, stream: ShardStream) -> dict[str, Any]:
     assert target is not None
     token = int(target.ids[0])
     return {} if token == start_of(model) else {"decoder_start_token_id": token}
+
+
+def prepare_texts(
+    recipe: PretrainRecipe, folder: Path, documents: Iterable[Document] | None, say: Say
+) -> tuple[Tokenizer, Texts]:
+    """The tokenizer and the shards of the recipe: those of each source where it has a mixture."""
+    if recipe.mixture is None:
+        return prepare_corpus(recipe, folder, documents, say)
+    if documents is not None:
+        raise ModeledgeError("E-CONFIG", "texts are given, and a mixture is named too", where="mixture.sources")
+    return prepare_sources(recipe, folder, say)
 
 
 def prepare_corpus(
@@ -150,41 +168,50 @@ def same_texts(documents: list[Document], folder: Path) -> list[Document]:
     return documents
 
 
-def build_trainer(
-    recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards, replay: Shards | None = None
-) -> Trainer:
+def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, texts: Texts, replay: Shards | None = None) -> Trainer:
     """Model, objective and stream of a recipe under one trainer; `replay` are the shards of its general text."""
-    return ready(recipe, tokenizer, shards, replay)[0]
+    return ready(recipe, tokenizer, texts, replay)[0]
 
 
 def ready(
-    recipe: PretrainRecipe, tokenizer: Tokenizer, shards: Shards, replay: Shards | None = None
-) -> tuple[Trainer, ShardStream]:
-    """The trainer of `build_trainer`, and the corpus as its objective cuts it, before any is held out."""
+    recipe: PretrainRecipe, tokenizer: Tokenizer, texts: Texts, replay: Shards | None = None
+) -> tuple[Trainer, list[ShardStream]]:
+    """The trainer of `build_trainer`, and the corpora as its objective cuts them, before any is held out."""
     model = build_model(recipe, tokenizer)
     recipe.objective.check(model.config)
     aim = recipe.objective.on(model, tokenizer)
     aim.check_length(recipe.train.length)
     objective = aim.build(tokenizer, model.config, recipe.train.length)
-    shards.need(objective.prepare.channels)
-    aim.check_corpus(shards)
+    corpora = {"": texts} if isinstance(texts, Shards) else {f"{name}.": shards for name, shards in texts.items()}
+    corpora |= {} if replay is None else {"replay.": replay}
+    for shards in corpora.values():
+        shards.need(objective.prepare.channels)
+    for shards in list(corpora.values())[: 1 if replay is not None else None]:
+        aim.check_corpus(shards)
     recipe.curriculum.apply(objective, recipe.train.batch, recipe.objective.shared)
-    whole = stream_of(recipe, model, tokenizer, shards)
-    streams: dict[str, ShardStream] = {"": whole}
-    if replay is not None:
-        replay.need(objective.prepare.channels)
-        streams["replay."] = stream_of(recipe, model, tokenizer, replay)
-    step = Step(model, objective, noise=Noise(recipe.seed))
-    judge = None
+    streams = {name: stream_of(recipe, model, tokenizer, shards) for name, shards in corpora.items()}
+    wholes = [stream for name, stream in streams.items() if name != "replay."]
+    step, judge = Step(model, objective, noise=Noise(recipe.seed)), None
     if recipe.held_out:
         parts = {name: split_stream(stream, recipe.held_out, recipe.seed) for name, stream in streams.items()}
         streams = {name: kept for name, (kept, _) in parts.items()}
-        evaluate = marks_on(step, {name: held for name, (_, held) in parts.items()}, recipe.train, tokenizer)
+        held = {name: examples for name, (_, examples) in parts.items()}
+        if recipe.mixture is not None:
+            held = {"": [example for examples in held.values() for example in examples], **held}
+        evaluate = marks_on(step, held, recipe.train, tokenizer)
         judge = Judge(evaluate, metric_of(objective), every(recipe), False, recipe.train.patience)
-    stream: Stream = streams[""]
-    if recipe.replay is not None and replay is not None:
-        stream = MixedStream(list(streams.values()), [1.0 - recipe.replay.share, recipe.replay.share])
-    return Trainer(step, stream, rules(recipe), config=recipe.train, seed=recipe.seed, judge=judge), whole
+    config = packed_config(recipe)
+    return Trainer(step, joined(recipe, streams), rules(recipe), config=config, seed=recipe.seed, judge=judge), wholes
+
+
+def joined(recipe: PretrainRecipe, streams: Mapping[str, ShardStream]) -> Stream:
+    """The corpora of a run as one stream: a mixture, a corpus with general text beside it, or the corpus itself."""
+    if recipe.mixture is not None:
+        named = {name.removesuffix("."): stream for name, stream in streams.items()}
+        return mixed(recipe.mixture, named, recipe.train.steps, recipe.train.batch).stream(named)
+    if recipe.replay is not None and len(streams) > 1:
+        return MixedStream(list(streams.values()), [1.0 - recipe.replay.share, recipe.replay.share])
+    return streams[""]
 
 
 def rules(recipe: PretrainRecipe) -> list[Strategy]:
@@ -195,7 +222,7 @@ def rules(recipe: PretrainRecipe) -> list[Strategy]:
 
 def stream_of(recipe: PretrainRecipe, model: Backbone, tokenizer: Tokenizer, shards: Shards) -> ShardStream:
     """The examples of a corpus, cut as the objective wants them, before any is held out."""
-    return recipe.objective.on(model, tokenizer).stream(shards, recipe.train.length, recipe.seed)
+    return cut_stream(recipe, recipe.objective.on(model, tokenizer), shards)
 
 
 def pinned(recipe: PretrainRecipe) -> PretrainRecipe:
@@ -216,7 +243,8 @@ def card_of(recipe: PretrainRecipe, trainer: Trainer, folder: Path) -> Card:
     """What the card of a pre-trained model says."""
     corpus, judge, start = recipe.corpus, trainer.judge, recipe.model.start
     given = [f"{files.read_json(folder / TEXTS)['texts']:,} texts from memory"] if (folder / TEXTS).exists() else []
-    paths = (*corpus.paths, *([corpus.shards] if corpus.shards else []))
+    every_one = [corpus] if recipe.mixture is None else list(recipe.mixture.sources.values())
+    paths = [path for one in every_one for path in (*one.files, *([one.shards] if one.shards else []))]
     scores = {}
     if judge is not None and judge.best is not None:
         scores = {f"{judge.metric} on held-out examples": {"value": judge.best}}

@@ -15,6 +15,7 @@ from modeledge.config import Settings
 from modeledge.model.reshape import Decoder
 from modeledge.recipes.curriculum import CurriculumRecipe
 from modeledge.recipes.features.recipe import FeaturesRecipe
+from modeledge.recipes.mixture import MixtureRecipe
 from modeledge.recipes.objectives import CausalAim, ObjectiveRecipe
 from modeledge.recipes.texts import CorpusRecipe, ReplayRecipe, TokenizerRecipe, absolute_path, placed
 from modeledge.train.config import TrainConfig
@@ -63,12 +64,18 @@ class Checked(Settings):
 
 
 class PretrainRecipe(Checked):
-    """Raw text in, a model out. `held_out` is the share of examples that are never trained on, for the judge."""
+    """Raw text in, a model out. `held_out` is the share of examples that are never trained on, for the judge.
+
+    With a `mixture` of several corpora `corpus` names no files: what it says holds for every source that does not say
+    it itself. `packing` says how documents become rows: see `recipes/packing.py`.
+    """
 
     kind: Literal["pretrain"] = "pretrain"
     seed: int = 0
     held_out: float = Field(default=0.0, ge=0, lt=1)
-    corpus: CorpusRecipe
+    corpus: CorpusRecipe = CorpusRecipe()
+    mixture: MixtureRecipe | None = None
+    packing: Literal["auto", "split", "fit", "alone"] = "auto"
     tokenizer: TokenizerRecipe = TokenizerRecipe()
     model: ModelRecipe = ModelRecipe()
     objective: ObjectiveRecipe = CausalAim()
@@ -78,6 +85,16 @@ class PretrainRecipe(Checked):
     samples: SamplesRecipe | None = None
     family: str | None = None
     license: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> PretrainRecipe:
+        if self.mixture is None and "corpus" not in self.model_fields_set:
+            raise ValueError("corpus is needed and missing, or a mixture of several")
+        if self.mixture is not None and (self.corpus.paths or self.corpus.shards):
+            raise ValueError("corpus names files, and so do the sources of the mixture: make the corpus one of them")
+        if self.mixture is not None and self.replay is not None:
+            raise ValueError("replay stands beside one corpus: make its text a source of the mixture")
+        return self
 
     @property
     def reserved(self) -> tuple[str, ...]:
@@ -131,7 +148,7 @@ class FinetuneRecipe(Checked):
     first `mark_train` training rows are marked at the end too: how far ahead they are is over-fitting.
     With `features` nothing is trained: a classical head is fitted on the states of the body as it is.
     What an adapter learned is written alone, and opened on `model`; with `merge` the whole model is written, the
-    adapter folded into its weights.
+    adapter folded into its weights. `quantize` holds the frozen body in fewer bits while adapters are trained on it.
     A `model` "preset:NAME" is fresh weights of that shape, with a `tokenizer` that is trained on the training rows.
     """
 
@@ -161,6 +178,7 @@ class FinetuneRecipe(Checked):
     strategies: tuple[StrategyRecipe, ...] = ()
     features: FeaturesRecipe | None = None
     merge: bool = False
+    quantize: Literal["int8", "nf4"] | None = None
     epochs: float = Field(default=3.0, gt=0)
     train: FinetuneTrain = FinetuneTrain()
     mark_train: int = Field(default=0, ge=0)
@@ -221,6 +239,7 @@ def absolute(recipe: R) -> R:
     return recipe.model_copy(
         update={
             "corpus": placed(recipe.corpus),
+            "mixture": None if recipe.mixture is None else recipe.mixture.over(recipe.corpus),
             "replay": None if recipe.replay is None else placed(recipe.replay),
             "tokenizer": recipe.tokenizer.model_copy(update={"path": absolute_path(recipe.tokenizer.path)}),
             "model": recipe.model.model_copy(update={"start": _named(recipe.model.start)}),

@@ -43,7 +43,8 @@ def resume(folder: Path, *, listeners: Sequence[Listener] = (), say: Callable[[s
         run_stages(load_config(StagesRecipe, path), folder, listeners=listeners, say=say, resume=True)
     else:
         training = load_config(PretrainRecipe, path)
-        named = (training.corpus.paths or training.corpus.shards) and not (folder / TEXTS).exists()
+        files = training.mixture or training.corpus.files or training.corpus.shards
+        named = files and not (folder / TEXTS).exists()
         if not (named or (folder / "corpus").exists()):
             raise in_memory(folder, "texts", "modeledge.pretrain(recipe, folder, …, texts=texts, resume=True)")
         pretrain(training, folder, listeners=listeners, say=say, resume=True)

@@ -1,6 +1,7 @@
 """What a model writes while it is trained: the same prompts every so many steps, in `samples.jsonl`.
 
-A decoder continues the prompts (`continuation`); an encoder fills their masks, a model with both answers what its
+A decoder continues the prompts (`continuation`), and one that foretells no next token does so in the way that it was
+trained to write (`generate/hidden.py`); an encoder fills their masks, a model with both answers what its
 objective makes of an example (`answer`). Nothing of it can be seen in the training: the lots are a function of (seed,
 "samples", step, prompt), the modes of all modules are put back, and no gradient is kept.
 """
@@ -12,6 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +21,7 @@ import numpy as np
 
 from modeledge.corpus.stream import ShardStream
 from modeledge.errors import ModeledgeError
-from modeledge.generate import Sampling, generate
+from modeledge.generate import Sampling, Way, continue_hidden, generate
 from modeledge.generate.engine import fill_mask
 from modeledge.model.backbone import Backbone
 from modeledge.objectives import prepared
@@ -39,13 +41,13 @@ HIDDEN = 0.15
 
 @contextmanager
 def sampling(
-    recipe: PretrainRecipe, trainer: Trainer, tokenizer: Tokenizer, stream: ShardStream, folder: Path
+    recipe: PretrainRecipe, trainer: Trainer, tokenizer: Tokenizer, streams: Sequence[ShardStream], folder: Path
 ) -> Iterator[list[Listener]]:
     """The listener that writes samples, where the recipe asks for them."""
     if recipe.samples is None:
         yield []
         return
-    sampler = Sampler(recipe.samples, trainer, tokenizer, chosen(recipe, stream))
+    sampler = Sampler(recipe.samples, trainer, tokenizer, chosen(recipe, streams), recipe.objective.writes)
     file = reopened(folder / SAMPLES, trainer.done)
     try:
         yield [lambda record: sampler.listen(record, file)]
@@ -53,22 +55,28 @@ def sampling(
         file.close()
 
 
-def chosen(recipe: PretrainRecipe, stream: ShardStream) -> list[Example]:
-    """The examples that are begun where no prompt is given: held out, where anything is."""
+def chosen(recipe: PretrainRecipe, streams: Sequence[ShardStream]) -> list[Example]:
+    """The examples that are begun where no prompt is given: held out, where anything is; of each corpus in turn."""
     assert recipe.samples is not None
-    if recipe.held_out:
-        return split_stream(stream, recipe.held_out, recipe.seed)[1][: recipe.samples.count]
-    return [stream.example(i) for i in range(min(recipe.samples.count, len(stream)))]
+    count, found = recipe.samples.count, list[list[Example]]()
+    for stream in streams:
+        if recipe.held_out:
+            found.append(split_stream(stream, recipe.held_out, recipe.seed)[1][:count])
+        else:
+            found.append([stream.example(i) for i in range(min(count, len(stream)))])
+    turns = (one for turn in zip_longest(*found) for one in turn if one is not None)
+    return list(islice(turns, count))
 
 
 @dataclass
 class Sampler:
-    """Prompts and how they are answered."""
+    """Prompts and how they are answered; `writes` is the way of a model that guesses hidden tokens."""
 
     recipe: SamplesRecipe
     trainer: Trainer
     tokenizer: Tokenizer
     examples: Sequence[Example]
+    writes: Way | None = None
 
     def listen(self, record: StepRecord, file: IO[str]) -> None:
         """Write the samples of a step that is due, or the last."""
@@ -99,6 +107,8 @@ class Sampler:
             return self._answered(model, noise)
         if model.config.decoder is None:
             return [self._filled(model, ids) for ids in self._gaps()]
+        if self.writes is not None:
+            return self._guessed(model, self.writes, noise)
         bos = self.tokenizer.specials.bos
         ids: list[IntArray] = [self.tokenizer.encode(text) for text in self.recipe.prompts]
         begin: IntArray = np.array([] if bos is None else [bos])
@@ -116,6 +126,15 @@ class Sampler:
         how = Sampling(asked.temperature)
         ends = () if eos is None else (eos,)
         return generate(model, ids, max_new_tokens=room, sampling=how, stop=ends, noise=noise, start=start)
+
+    def _guessed(self, model: Backbone, way: Way, noise: Noise) -> list[tuple[str, str]]:
+        """Prompts read both ways, and what is guessed behind them."""
+        prompts = list(self.recipe.prompts) or [self._text(example.ids[:BEGUN]) for example in self.examples]
+        how = Sampling(self.recipe.temperature)
+        told = continue_hidden(
+            model, self.tokenizer, prompts, way, max_new_tokens=self.recipe.tokens, sampling=how, noise=noise
+        )
+        return list(zip(prompts, told, strict=True))
 
     def _answered(self, model: Backbone, noise: Noise) -> list[tuple[str, str]]:
         """Answers to what the objective makes of an example, or to prompts as they stand."""

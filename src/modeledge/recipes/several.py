@@ -8,7 +8,9 @@ from pydantic import Field, model_validator
 
 from modeledge.config import Settings
 from modeledge.corpus.sampled import Sampling
-from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain, StrategyRecipe
+from modeledge.recipes.recipe import Checked, FinetuneRecipe, FinetuneTrain, StrategyRecipe
+
+SHARED = ("model", "seed", "dropout", "train", "epochs", "strategies", "check", "strict", "allow", "allow_leak")
 
 
 class TaskRecipe(Settings):
@@ -33,12 +35,13 @@ class TaskRecipe(Settings):
         return cls(**{name: getattr(recipe, name) for name in cls.model_fields})
 
 
-class MultitaskRecipe(Settings):
+class MultitaskRecipe(Checked):
     """A model and the rows of several tasks in, one body with a head for each out.
 
     `sampling` says how often a batch is of which task: see `corpus/sampled.py`. An epoch shows as many examples as all
     tasks have together. With `train.judge_every` the judge keeps the step whose mean over the tasks' first scores is
-    best. `conflict_every` steps the cosine between the tasks' gradients is measured (`conflicts.jsonl`).
+    best. The pre-flight looks at each task as at a run of it alone. `conflict_every` steps the cosine between the
+    tasks' gradients is measured (`conflicts.jsonl`).
     """
 
     kind: Literal["multitask"] = "multitask"
@@ -54,6 +57,7 @@ class MultitaskRecipe(Settings):
     strategies: tuple[StrategyRecipe, ...] = ()
     epochs: float = Field(default=3.0, gt=0)
     train: FinetuneTrain = FinetuneTrain()
+    allow_leak: bool = False
     family: str | None = None
     license: str | None = None
 
@@ -65,5 +69,5 @@ class MultitaskRecipe(Settings):
 
     def alone(self, name: str) -> FinetuneRecipe:
         """The recipe of one task by itself."""
-        own = self.tasks[name].model_dump()
-        return FinetuneRecipe(model=self.model, seed=self.seed, dropout=self.dropout, train=self.train, **own)
+        shared = {field: getattr(self, field) for field in SHARED}
+        return FinetuneRecipe(**shared, **self.tasks[name].model_dump())

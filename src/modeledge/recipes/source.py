@@ -3,52 +3,89 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from modeledge.corpus.read import ReadConfig, read_documents
 from modeledge.errors import ModeledgeError
+from modeledge.recipes.hub_data import fetch_data, is_address
 from modeledge.recipes.texts import CorpusRecipe
 from modeledge.records import Document, Ledger
 from modeledge.tokens import Tokenizer
 
 Say = Callable[[str], None]
+QUARANTINE = "quarantine.jsonl"
+READ_FIELDS = (
+    "format", "text", "id", "split", "encoding", "delimiter", "on_bad_record", "bad_limit", "max_record_bytes",
+    "max_expansion", "allow_partial", "extractor",
+)  # fmt: skip
 
 
 def read(corpus: CorpusRecipe, ledger: Ledger, folder: Path | None = None) -> Iterator[Document]:
-    """The recipe's files as documents. Quarantined records are kept in `quarantine.jsonl` of the folder."""
-    if not corpus.paths:
+    """The recipe's files as documents, source after source. Quarantined records are kept in `quarantine.jsonl` of the
+    folder."""
+    if not corpus.files:
         raise ModeledgeError(
             "E-CONFIG", "no input is named", where="corpus.paths", remedy="name files, folders or globs"
         )
-    config = ReadConfig(
-        format=corpus.format,
-        text=corpus.text,
-        id=corpus.id,
-        split=corpus.split,
-        encoding=corpus.encoding,
-        delimiter=corpus.delimiter,
-        on_bad_record=corpus.on_bad_record,
-        bad_limit=corpus.bad_limit,
-        max_record_bytes=corpus.max_record_bytes,
-        max_expansion=corpus.max_expansion,
-        allow_partial=corpus.allow_partial,
-    )
+    for source in corpus.sources:
+        ledger.of(source.name).kind = source.kind
     if folder is None:
-        yield from read_documents(corpus.paths, config, ledger)
+        for paths, config in readings(corpus, ledger):
+            yield from read_documents(paths, config, ledger)
+        refuse_warnings(corpus, ledger)
         return
-    with (folder / "quarantine.jsonl").open("w", encoding="utf-8") as file:
+    with (folder / QUARANTINE).open("w", encoding="utf-8") as file:
 
         def keep(record: Any) -> None:
-            row = {"where": record.where, "reason": record.reason, "raw": record.raw.hex()}
-            file.write(json.dumps(row) + "\n")
+            row = {"where": record.where, "reason": record.reason, "offset": record.offset, "raw": record.raw.hex()}
+            file.write(json.dumps({**row, "message": record.message}) + "\n")
 
-        yield from read_documents(corpus.paths, config, ledger, keep)
+        for paths, config in readings(corpus, ledger):
+            yield from read_documents(paths, config, ledger, keep)
+    refuse_warnings(corpus, ledger)
 
 
-def watch_specials(documents: Iterable[Document], tokenizer: Tokenizer, ledger: Ledger) -> Iterator[Document]:
-    """The documents; a note says how often special tokens are written out in them, which are read as plain text."""
+def readings(corpus: CorpusRecipe, ledger: Ledger) -> Iterator[tuple[list[str], ReadConfig]]:
+    """The files of each source (of a corpus without: all files) and how they are read; addresses are fetched."""
+    own = {name: getattr(corpus, name) for name in READ_FIELDS}
+    if not corpus.sources:
+        yield _local(corpus.paths, ledger), ReadConfig(**own)
+    for source in corpus.sources:
+        said = {
+            k: v for k, v in source.model_dump(exclude={"name", "kind", "paths", "filters"}).items() if v is not None
+        }
+        yield _local(source.paths, ledger), ReadConfig(**{**own, **said}, source=source.name)
+
+
+def _local(paths: Sequence[str], ledger: Ledger) -> list[str]:
+    """The paths, with the files behind addresses on a hub in their places; the ledger notes the commit."""
+    local = list[str]()
+    for path in paths:
+        if is_address(path):
+            found = fetch_data(path)
+            ledger.notes.append(f"{path}: read as {found.address}")
+            path = str(found.path)
+        local.append(path)
+    return local
+
+
+def refuse_warnings(corpus: CorpusRecipe, ledger: Ledger) -> None:
+    """Raise `E-WARNING` for the first note of the ledger that is a warning, where the recipe is strict."""
+    warnings = [note for note in ledger.notes if "W-" in note] if corpus.strict else []
+    if warnings:
+        remedy = "mend the texts, or leave out --strict"
+        raise ModeledgeError("E-WARNING", warnings[0], why=f"{len(warnings)} warnings are refused", remedy=remedy)
+
+
+def watch_specials(
+    documents: Iterable[Document], tokenizer: Tokenizer, ledger: Ledger, corpus: CorpusRecipe | None = None
+) -> Iterator[Document]:
+    """The documents; a note says how often special tokens are written out in them, which are read as plain text.
+
+    A strict `corpus` makes an error of it (`E-WARNING`).
+    """
     count, first = 0, ""
     for document in documents:
         found = tokenizer.count_specials_in(document.text)
@@ -58,6 +95,8 @@ def watch_specials(documents: Iterable[Document], tokenizer: Tokenizer, ledger: 
     if count:
         what = "a special token written out in the text, encoded as plain text"
         ledger.notes.append(f"{first} (first): {count:,} × W-SPECIAL-IN-TEXT: {what}")
+    if corpus is not None:
+        refuse_warnings(corpus, ledger)
 
 
 def report_notes(tokenizer: Tokenizer, say: Say) -> None:
@@ -67,10 +106,14 @@ def report_notes(tokenizer: Tokenizer, say: Say) -> None:
 
 
 def report_ledger(ledger: Ledger, say: Say) -> None:
-    """The balance of a ledger, and what was accepted though it looks odd."""
+    """The balance of a ledger, what was taken out of texts, each source's own, and what looks odd."""
     say(balance(ledger))
-    if ledger.rewritten:
-        say(f"taken out of kept texts: { {k: c.records for k, c in sorted(ledger.rewritten.items())} }")
+    for name, counts in (("cut out of documents", ledger.cut), ("rewritten in kept texts", ledger.rewritten)):
+        if counts:
+            parts = ", ".join(f"{c.records:,} × {k} ({c.bytes:,} bytes)" for k, c in sorted(counts.items()))
+            say(f"{name}: {parts}")
+    for name, own in sorted(ledger.sources.items()):
+        say(f"  {name}{f' ({own.kind})' if own.kind else ''}: {balance(own)}")
     for note in ledger.notes:
         say(f"note: {note}")
 

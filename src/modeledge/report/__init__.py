@@ -25,6 +25,7 @@ from modeledge.report.page import render_page, write_report
 from modeledge.report.plots import Result, budget_plot, comparison_plot, loss_curves, progress_panels
 from modeledge.report.read import Run, read_run
 from modeledge.report.summary import run_page, run_report
+from modeledge.report.treemap import treemap
 
 __all__ = [
     "Block",
@@ -53,5 +54,6 @@ __all__ = [
     "render_page",
     "run_page",
     "run_report",
+    "treemap",
     "write_report",
 ]

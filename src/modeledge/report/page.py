@@ -178,13 +178,20 @@ def render_ledger(ledger: Mapping[str, Any]) -> str:
     rows = [ledger_row("Read", read, total, "total"), ledger_row("Kept", kept, total, "kept")]
     rows += [ledger_row(f"Filtered: {k}", v, total, "out") for k, v in sorted(filtered.items())]
     rows += [ledger_row(f"Quarantined: {k}", v, total, "out") for k, v in sorted(quarantined.items())]
+    cut, rewritten = dict(ledger.get("cut", {})), dict(ledger.get("rewritten", {}))
+    rows += [ledger_row(f"Cut out of documents: {k}", v, None, "out") for k, v in sorted(cut.items())]
+    rows += [ledger_row(f"Rewritten in kept texts: {k}", v, None, "out") for k, v in sorted(rewritten.items())]
     outs = [kept, *filtered.values(), *quarantined.values()]
     missing = {unit: read[unit] - sum(out[unit] for out in outs) for unit in ("records", "bytes")}
+    missing["bytes"] -= sum(out["bytes"] for out in cut.values())
     if any(missing.values()):
         gap = ", ".join(f"{number(value)} {unit}" for unit, value in missing.items())
         balance = render_block(Verdict(f"The ledger does not balance: {gap} are unaccounted for.", "bad"))
     else:
-        balance = '<p class="balance">Read = kept + filtered + quarantined, in records and in bytes: it balances.</p>\n'
+        rule = "Read = kept + filtered + quarantined, in records and in bytes: it balances."
+        rule += " Parts cut out of documents count in bytes alone." if cut else ""
+        rule += " What is rewritten was counted as kept." if rewritten else ""
+        balance = f'<p class="balance">{rule}</p>\n'
     notes = "".join(f'<li dir="auto">{escape(note)}</li>' for note in ledger.get("notes", []))
     heads = ("", "left"), ("Records", "right"), ("Share", "left"), ("Bytes", "right"), ("Tokens", "right")
     head = "".join(f'<th scope="col" class="{align}">{name}</th>' for name, align in heads)
@@ -193,14 +200,15 @@ def render_ledger(ledger: Mapping[str, Any]) -> str:
     return f'<div class="scroll" tabindex="0">{table}</div>\n{balance}{notes}'
 
 
-def ledger_row(name: str, count: Mapping[str, int], total: int, kind: str) -> str:
-    """One line of the ledger."""
+def ledger_row(name: str, count: Mapping[str, int], total: int | None, kind: str) -> str:
+    """One line of the ledger; without a `total` its records are no share of anything (parts of documents)."""
     share = 100 * count["records"] / total if total else 0.0
-    shown = "<0.1" if 0 < share < 0.05 else f"{share:.1f}"
+    shown = ("<0.1" if 0 < share < 0.05 else f"{share:.1f}") + " %" if total is not None else "parts"
     bar = f'<span class="bar"><span style="width:{min(max(share, 0.0), 100.0):.2f}%"></span></span>'
+    bar = bar if total is not None else ""
     tokens = number(count["tokens"]) if count.get("tokens") else DASH
     return (
         f'<tr class="{kind}"><th scope="row" dir="auto">{escape(name)}</th>'
-        f'<td class="right">{number(count["records"])}</td><td class="share">{bar}{escape(shown)} %</td>'
+        f'<td class="right">{number(count["records"])}</td><td class="share">{bar}{escape(shown)}</td>'
         f'<td class="right">{escape(size(count["bytes"]))}</td><td class="right">{tokens}</td></tr>\n'
     )

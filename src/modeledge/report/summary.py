@@ -34,11 +34,14 @@ from modeledge.report.blocks import (
     Table,
 )
 from modeledge.report.markup import DASH, number, together
+from modeledge.report.mixture import mixture_blocks
 from modeledge.report.page import write_report
 from modeledge.report.plots import BUCKETS, loss_curves, progress_panels
 from modeledge.report.read import Run, broken, is_number, ledgers, read_run
 
 TAIL = 20  # steps whose mean is called the final loss: one step is noise
+
+LEDGER_LINES = ("kind", "read", "kept", "filtered", "quarantined", "rewritten", "notes", "cut", "sources")
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def run_page(run: Run) -> Page:
         Section("Scores", score_blocks(run)),
         Section("Where it is wrong", wrong_blocks(run)),
         Section("Samples", sample_blocks(run)),
+        Section("Mixture", mixture_blocks(run)),
         Section("Data", ledger_blocks(run)),
         Section("Reproduce", reproduce_blocks(run)),
     ]
@@ -204,7 +208,7 @@ def ledger_blocks(run: Run) -> list[Block]:
         blocks += [Paragraph(name)] if name else []
         blocks.append(LedgerTable(ledger))
     rest = {k: v for k, v in run.ledger.items() if k not in found} if "" not in found else {}
-    extra = {k: v for k, v in run.ledger.items() if k not in ("read", "kept", "filtered", "quarantined", "notes")}
+    extra = {k: v for k, v in run.ledger.items() if k not in LEDGER_LINES}
     rest = extra if "" in found else rest
     if rest:
         blocks.append(KeyValues(rest))

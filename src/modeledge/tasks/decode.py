@@ -27,6 +27,15 @@ class Steps:
         return Steps(self.start + other.start, self.between + other.between, self.end + other.end)
 
 
+def decoded(scores: FloatArray, *added: Steps | None) -> tuple[IntArray, FloatArray]:
+    """The best tag of each word `[words]`, and every tag's share at each `[words, tags]`, under all that is added."""
+    steps = [one for one in added if one is not None]
+    if not steps:
+        return scores.argmax(-1), softmax(scores)
+    whole = steps[0] if len(steps) == 1 else steps[0] + steps[1]
+    return viterbi(scores, whole), marginals(scores, whole)
+
+
 def viterbi(scores: FloatArray, steps: Steps) -> IntArray:
     """The best sequence `[words]` for scores `[words, tags]`; of equals the tag with the lowest number."""
     back = np.zeros(scores.shape, dtype=np.int64)

@@ -126,16 +126,23 @@ def _whole(name: str) -> bool:
     return name.removeprefix("-").isdecimal() and name.isascii()
 
 
+def spelling(name: str) -> str:
+    """What two names share that are one class spelled twice: no spaces around, lower case, `1.0` as `1`."""
+    bare = name.strip().lower()
+    whole, point, fraction = bare.partition(".")
+    return whole if point and _whole(whole) and set(fraction) <= {"0"} else bare
+
+
 def _refuse_near(labels: Sequence[Any], wheres: Sequence[str]) -> None:
-    """Refuse names that differ by spaces or case alone: the rarer one is taken for a slip (`E-LABEL-UNKNOWN`)."""
+    """Refuse names that are one name spelled twice: the rarer one is taken for a slip (`E-LABEL-UNKNOWN`)."""
     counts = Counter(str(_plain(label)) for label in labels)
     usual: dict[str, str] = {}
     for name, _ in counts.most_common():
-        other = usual.setdefault(name.strip().lower(), name)
+        other = usual.setdefault(spelling(name), name)
         if other != name:
             where = next(w for label, w in zip(labels, wheres, strict=True) if str(_plain(label)) == name)
             what = f"the label {printable(name, 60)!r} stands beside {printable(other, 60)!r}"
-            remedy = f"did you mean {other!r}? (spaces and case count)"
+            remedy = f"did you mean {other!r}? (spaces and case count, and 1.0 is not 1)"
             raise ModeledgeError("E-LABEL-UNKNOWN", what, where=where, remedy=remedy)
 
 

@@ -23,7 +23,7 @@ from modeledge.records import FloatArray
 from modeledge.tasks.columns import where_of
 from modeledge.tasks.label import LabelTask
 from modeledge.tasks.labels import Labels, infer
-from modeledge.tasks.task import Answer, Asked, Row, Say, known_options, role_columns
+from modeledge.tasks.task import Answer, Asked, Row, Say, known_options, mean_shares, role_columns
 from modeledge.tasks.wording import WORDING, worded
 from modeledge.tokens import Tokenizer
 
@@ -73,6 +73,10 @@ class OrdinalTask(LabelTask):
         """The median class."""
         below = np.cumsum(shares)[:-1] / shares.sum()
         return Answer(index, int((below < 0.5).sum()), tuple(float(s) for s in shares))
+
+    def joined(self, answers: Sequence[Answer]) -> Answer:
+        """The median class of the mean probabilities."""
+        return self.chosen(answers[0].index, np.array(mean_shares(answers)))
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -142,6 +142,11 @@ class RankTask(Task):
         rows = np.split(vectors, starts[1:])
         return [Answer(int(i), float(own[0] @ own[1]), details=own) for i, own in zip(batch.indices, rows, strict=True)]
 
+    def joined(self, answers: Sequence[Answer]) -> Answer:
+        """The mean of the models' cosines: each model's unit vectors behind the other's, over √models."""
+        rows = np.concatenate([answer.details for answer in answers], axis=1) / np.sqrt(len(answers))
+        return Answer(answers[0].index, float(rows[0] @ rows[1]), details=rows)
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """Those of the options, or the usual ones."""

@@ -23,8 +23,8 @@ from modeledge.objectives import ClassifySeveral
 from modeledge.records import Example, FloatArray
 from modeledge.tasks.columns import field_of, where_of
 from modeledge.tasks.label import LabelTask
-from modeledge.tasks.labels import Labels
-from modeledge.tasks.task import Answer, Asked, Request, Row, Say, Score, known_options, role_columns
+from modeledge.tasks.labels import Labels, spelling
+from modeledge.tasks.task import Answer, Asked, Request, Row, Say, Score, known_options, mean_shares, role_columns
 from modeledge.tasks.wording import WORDING, worded
 from modeledge.tokens import Tokenizer
 
@@ -114,10 +114,16 @@ class SeveralTask(LabelTask):
             shares = torch.sigmoid(self.objective.scores(model, batch)).cpu().double().numpy()
         return [self.chosen(int(i), s) for i, s in zip(batch.indices, shares, strict=True)]
 
-    def chosen(self, index: int, shares: FloatArray) -> Answer:
-        """The classes of one row."""
-        held = tuple(n for n, (p, cut) in enumerate(zip(shares, self.thresholds, strict=True)) if p >= cut)
-        return Answer(index, held, tuple(float(p) for p in shares))
+    def chosen(self, index: int, shares: FloatArray, cuts: tuple[float, ...] | None = None) -> Answer:
+        """The classes of one row by the task's thresholds, or by others; `details` are the thresholds."""
+        cuts = self.thresholds if cuts is None else cuts
+        held = tuple(n for n, (p, cut) in enumerate(zip(shares, cuts, strict=True)) if p >= cut)
+        return Answer(index, held, tuple(float(p) for p in shares), cuts)
+
+    def joined(self, answers: Sequence[Answer]) -> Answer:
+        """The classes whose mean probability reaches the mean of the models' thresholds for them."""
+        cuts = tuple(np.mean([answer.details for answer in answers], axis=0).tolist())
+        return self.chosen(answers[0].index, np.array(mean_shares(answers)), cuts)
 
     def tune(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Sequence[str]:
         """The threshold of each class with the largest F1 on validation rows, where that was asked for."""
@@ -195,16 +201,19 @@ def names_of(row: Row, column: str, split: str | None, index: int) -> list[str]:
 
 
 def refuse_near(names: Sequence[str], told: Sequence[Sequence[str]], wheres: Sequence[str]) -> None:
-    """Refuse names that differ by spaces or case alone (`E-LABEL-UNKNOWN`)."""
+    """Refuse names that are one name spelled twice (`E-LABEL-UNKNOWN`)."""
     usual: dict[str, str] = {}
     for name in names:
-        other = usual.setdefault(name.strip().lower(), name)
+        other = usual.setdefault(spelling(name), name)
         if other != name or not name.strip():
             where = next(w for held, w in zip(told, wheres, strict=True) if name in held)
             what = f"the label {printable(name, 60)!r} stands beside {printable(other, 60)!r}"
             what = what if name.strip() else "a class has no name"
             raise ModeledgeError(
-                "E-LABEL-UNKNOWN", what, where=where, remedy="spaces and case count: write one of them"
+                "E-LABEL-UNKNOWN",
+                what,
+                where=where,
+                remedy="spaces and case count, and 1.0 is not 1: write one of them",
             )
 
 

@@ -25,11 +25,11 @@ from modeledge.objectives import TagPrepare, TagTokens
 from modeledge.objectives.tag import BEGINS, ENDS, owners
 from modeledge.records import Example, FloatArray, IntArray
 from modeledge.tasks.columns import texts_of, where_of
-from modeledge.tasks.decode import Steps, marginals, softmax, viterbi
+from modeledge.tasks.decode import Steps, decoded
 from modeledge.tasks.labels import Labels, check_unseen, infer
-from modeledge.tasks.schemes import OUTSIDE, REFUSED, Span, legal_steps, scheme_of, spans_of, tags_of
+from modeledge.tasks.schemes import OUTSIDE, REFUSED, Span, legal_steps, scheme_of, spans_of
 from modeledge.tasks.shapes import checked_smoothing, shape_for
-from modeledge.tasks.tag_prompt import TagRequest, asked_for, read_lines
+from modeledge.tasks.tag_prompt import TagRequest, asked_for, read_tags
 from modeledge.tasks.tagged import (
     Scored,
     Tagged,
@@ -37,6 +37,7 @@ from modeledge.tasks.tagged import (
     check_decode,
     check_scheme,
     learned_steps,
+    mean_tagged,
     whole_row,
     words_in,
 )
@@ -44,6 +45,7 @@ from modeledge.tasks.task import Answer, Asked, Request, Row, Say, Task, known_o
 from modeledge.tasks.words import Words, read_places, stop_places, windows
 from modeledge.tokens import Tokenizer
 
+TINY = 1e-300  # below every share; its logarithm is far above `REFUSED`
 ANSWERED = ("prediction", "confidences", "spans", "unread")
 
 
@@ -211,18 +213,24 @@ class TagTask(Task):
             scores[unread] = REFUSED
             scores[unread, self.labels.names.index(OUTSIDE)] = 0.0
         scores[known] = np.concatenate([part.scores for part in told])
-        best, shares = self._decoded(scores, told[0].learned)
-        tags = tuple(OUTSIDE if lost else self.labels.names[tag] for tag, lost in zip(best, unread, strict=True))
-        sure = np.where(unread, 0.0, shares[np.arange(len(best)), best])
-        return Answer(row, tags, (), Tagged(words, tuple(sure.tolist()), int(unread.sum())))
+        best, shares = decoded(scores, self.legal, told[0].learned)
+        return self._answer(row, words, best, np.where(unread[:, None], 0.0, shares))
 
-    def _decoded(self, scores: FloatArray, learned: Steps | None) -> tuple[Any, FloatArray]:
-        """The tag of each word, and the share of every tag at each."""
-        added = [steps for steps in (self.legal, learned) if steps is not None]
-        if not added:
-            return scores.argmax(-1), softmax(scores)
-        steps = added[0] if len(added) == 1 else added[0] + added[1]
-        return viterbi(scores, steps), marginals(scores, steps)
+    def _answer(self, row: int, words: Words, best: Any, shares: FloatArray) -> Answer:
+        """The tags of a row, "O" where every share is 0: no model could read the word."""
+        unread, names = shares.sum(-1) == 0, self.labels.names
+        tags = tuple(OUTSIDE if lost else names[tag] for tag, lost in zip(best, unread, strict=True))
+        sure = shares[np.arange(len(best)), best]
+        return Answer(row, tags, (), Tagged(words, tuple(sure.tolist()), int(unread.sum()), shares=shares))
+
+    def joined(self, answers: Sequence[Answer]) -> Answer:
+        """The best tags by each word's mean probabilities; the best sequence of those that a decoding scheme allows."""
+        if len(answers) == 1:
+            return answers[0]
+        words, shares = mean_tagged([one.details for one in answers])
+        known = np.where(shares.sum(-1, keepdims=True) > 0, shares, [float(n == OUTSIDE) for n in self.labels.names])
+        best, _ = decoded(np.log(np.maximum(known, TINY)), self.legal)
+        return self._answer(answers[0].index, words, best, shares)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -272,8 +280,7 @@ class TagTask(Task):
 
     def check(self, learned: Sequence[Row], asked: Sequence[Row], *, apart: bool) -> None:
         """Refuse tags that training never shows (`E-CLASS-UNSEEN`); slips of case are named when they are read."""
-        told = [tag for i, row in enumerate(asked) for tag in self._tags(row, i)]
-        names = self.labels.names
+        told, names = [tag for i, row in enumerate(asked) for tag in self._tags(row, i)], self.labels.names
         known = {*names, *(name.strip().lower() for name in names)}
         new = sorted({tag for tag in told if tag not in known and tag.strip().lower() not in known})
         check_unseen(range(len(names)), range(len(names) + len(new)), Labels("class", (*names, *new)))
@@ -288,12 +295,5 @@ class TagTask(Task):
     def answer(self, index: int, request: Request, told: Any) -> Answer:
         """The tags that the lines spell; a line that cannot be read is no span, and is counted."""
         assert isinstance(request, TagRequest)
-        spans, unparsed = read_lines(str(told), request)
-        size = len(request.words)
-        if self.scheme is None:
-            tags = [OUTSIDE] * size
-            for first, last, kind in spans:
-                tags[first:last] = [kind] * (last - first)
-        else:
-            tags = tags_of(spans, size, self.scheme)
+        tags, unparsed = read_tags(str(told), request, self.scheme)
         return Answer(index, tuple(tags), (), Tagged(request.words, unparsed=unparsed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from modeledge.tasks.schemes import Span
+from modeledge.tasks.schemes import OUTSIDE, Scheme, Span, tags_of
 from modeledge.tasks.task import Generate
 from modeledge.tasks.words import Words
 
@@ -63,3 +63,15 @@ def _place(words: Words, text: str, free: Sequence[bool]) -> tuple[int, int] | N
             if words.places[last][1] == start + len(text) and all(free[first : last + 1]):
                 return first, last + 1
     return None
+
+
+def read_tags(told: str, request: TagRequest, scheme: Scheme | None) -> tuple[list[str], int]:
+    """One tag a word out of the lines that were written, and how many lines could not be read."""
+    spans, unparsed = read_lines(told, request)
+    size = len(request.words)
+    if scheme is not None:
+        return tags_of(spans, size, scheme), unparsed
+    tags = [OUTSIDE] * size
+    for first, last, kind in spans:
+        tags[first:last] = [kind] * (last - first)
+    return tags, unparsed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -45,12 +45,38 @@ class Scored:
 
 @dataclass(frozen=True)
 class Tagged:
-    """What stands beside the tags of a row: its words, how sure each tag is, words unread, lines that say nothing."""
+    """What stands beside the tags of a row: its words, how sure each tag is, words unread, lines that say nothing.
+
+    `shares` are the probabilities of every tag `[words, tags]`, of a row's zeros at a word that has no piece; a model
+    that wrote its tags has none.
+    """
 
     words: Words
     confidences: tuple[float, ...] = ()
     unread: int = 0
     unparsed: int = 0
+    shares: FloatArray | None = field(default=None, compare=False)
+
+
+def mean_tagged(told: Sequence[Tagged]) -> tuple[Words, FloatArray]:
+    """The words of a row and the mean of several models' shares of its tags, over the models that could read a word.
+
+    Words are known by their characters, so that the models may cut them into other pieces. Raises `E-USAGE` for tags
+    that were written, `E-LENGTH-MISMATCH` for other words.
+    """
+    parts = [one.shares for one in told if one.shares is not None]
+    if len(parts) < len(told):
+        what = f"{len(told) - len(parts)} of {len(told)} models wrote their tags: there are no probabilities to average"
+        raise ModeledgeError("E-USAGE", what, remedy="join fine-tuned models, or evaluate each by itself")
+    words = told[0].words
+    for one in told[1:]:
+        if one.words != words:
+            mine, other = (printable(text.text, 60) for text in (words, one.words))
+            what = f"one model reads the {len(words)} words {mine!r}, another the {len(one.words)} words {other!r}"
+            raise ModeledgeError("E-LENGTH-MISMATCH", what, remedy="join models that were asked about the same words")
+    total = np.sum(parts, axis=0)
+    readers = np.sum([part.sum(-1) > 0 for part in parts], axis=0)
+    return words, total / np.maximum(readers, 1)[:, None]
 
 
 def check_decode(shape: TagShape, spelled: bool) -> None:

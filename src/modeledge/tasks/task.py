@@ -197,8 +197,7 @@ class Task(ABC):
         """One answer of several models' to one row: the mean of probabilities, or of values."""
         first = answers[0]
         if first.probabilities:
-            by_class = zip(*(answer.probabilities for answer in answers), strict=True)
-            shares = tuple(sum(column) / len(answers) for column in by_class)
+            shares = mean_shares(answers)
             return replace(first, value=max(range(len(shares)), key=shares.__getitem__), probabilities=shares)
         if isinstance(first.value, float):
             return replace(first, value=sum(answer.value for answer in answers) / len(answers))
@@ -258,6 +257,12 @@ class Task(ABC):
         """Scores by name, of settled answers."""
         gold = self.rows_of(examples)
         return {name: float(METRICS[name](*self.sides(name, answers, gold))) for name in self.metrics}
+
+
+def mean_shares(answers: Sequence[Answer]) -> tuple[float, ...]:
+    """The mean probability of each class over several models' answers to one row."""
+    by_class = zip(*(answer.probabilities for answer in answers), strict=True)
+    return tuple(sum(column) / len(answers) for column in by_class)
 
 
 def role_columns(kind: type[Task], given: Mapping[str, str]) -> dict[str, str]:

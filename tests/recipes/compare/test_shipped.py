@@ -18,7 +18,7 @@ from modeledge.recipes.compare import Results, StudyRecipe, compare, load_study
 from modeledge.recipes.compare.engine import recipe_of
 from modeledge.recipes.compare.grid import units
 from modeledge.recipes.compare.table import write_results
-from modeledge.tokens import Tokenizer
+from modeledge.tokens import Tokenizer, train_tokenizer
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 STUDIES = {
@@ -27,6 +27,7 @@ STUDIES = {
     "supervised": ["*/seed-0/pretrain", "*/seed-0/supervised", "both", "frozen"],
     "ladder": ["*/seed-0/pretrain", "top-little"],
     "salient": ["*/seed-0/pretrain", "salient"],
+    "data": ["*/seed-0/pretrain", "weighed"],
 }
 
 
@@ -34,10 +35,25 @@ STUDIES = {
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the studies read."""
     folder, lots = tmp_path_factory.mktemp("data"), random.Random(0)
-    for name in ("gutenberg", "tinyshakespeare", "sotu", "sst2", "squad", "e2e", "mrpc", "multi30k", "rte", "nq_open"):
+    for name in (
+        "gutenberg",
+        "tinyshakespeare",
+        "sotu",
+        "sst2",
+        "squad",
+        "e2e",
+        "mrpc",
+        "multi30k",
+        "rte",
+        "nq_open",
+        "web",
+        "toxicity",
+        "wikitext2_raw",
+    ):
         (folder / name).mkdir()
     pages = [". ".join(s.capitalize() for s in sentences(12, 9, seed)) + "." for seed in range(60)]
     (folder / "gutenberg" / "a.txt").write_text("\n\n".join(pages[:20]))
+    (folder / "gutenberg" / "blake-poems.txt").write_text("\n\n".join(pages[20:40]))
     (folder / "tinyshakespeare" / "input.txt").write_text("\n\n".join(pages[20:]))
     (folder / "sotu" / "sotu.jsonl.gz").write_bytes(gzip.compress(json.dumps({"text": pages[0]}).encode()))
     texts = list(dict.fromkeys(sentences(120, 8, 99)))
@@ -48,6 +64,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, part in (("train", texts[:60]), ("test", texts[60:90])):
         rows = [f"{n % 2}\t{n}\t{n}\t{text}\t{lots.choice(texts) if n % 2 else text}" for n, text in enumerate(part)]
         (folder / "mrpc" / f"msr_paraphrase_{name}.txt").write_text("\n".join([head, *rows]) + "\n")
+    web = [json.dumps({"text": page}) for page in pages[40:]]
+    (folder / "web" / "c4_demo.jsonl").write_text("\n".join(web) + "\n")
+    (folder / "wikitext2_raw" / "wiki.valid.raw").write_text("\n".join(pages[:6]))
+    tweets = "\n".join(["tweet,class", *(f"{text},1" for text in texts[:40])])
+    (folder / "toxicity" / "labeled_data.csv.gz").write_bytes(gzip.compress(tweets.encode()))
+    (folder / "multi30k" / "train.de.gz").write_bytes(gzip.compress("\n".join(texts[:40]).upper().encode()))
+    foreign = train_tokenizer(pages, kind="bpe", vocab_size=300)
+    foreign.save(folder / "tokenizers")
+    (folder / "tokenizers" / "gpt2_tokenizer.json").write_bytes((folder / "tokenizers" / "tokenizer.json").read_bytes())
     for name, part in (("train", texts[:60]), ("val", texts[60:80])):
         (folder / "multi30k" / f"{name}.en").write_text("\n".join(part) + "\n")
         (folder / "multi30k" / f"{name}.de").write_text("\n".join(text.upper() for text in part) + "\n")
@@ -68,7 +93,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-SLOW = ("supervised", "ladder", "salient")  # each as long as the other two together
+SLOW = ("supervised", "ladder", "salient", "data")  # each as long as the other two together
 
 
 @pytest.fixture(
@@ -90,8 +115,11 @@ def test_a_shipped_study_runs_at_its_smallest(ran: tuple[str, Path]) -> None:
     results = write_results(study, folder)
     assert results.failed == {}
     assert set(results.facts) == set(study.cells)
+    marks = {(cell, mark) for cell in study.cells for mark in study.marks}
     full = {cell for cell in study.cells if cell in STUDIES[name]}
-    assert {(o.cell, o.task) for o in results.outcomes} == {(cell, task) for cell in full for task in study.tasks}
+    assert {(o.cell, o.task) for o in results.outcomes} == marks | {
+        (cell, task) for cell in full for task in study.tasks
+    }
     assert study.title in (folder / "report.html").read_text()
     if name == "architectures":
         matched(results, Tokenizer.load(folder / "tokenizer").vocab_size)

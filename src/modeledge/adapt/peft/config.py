@@ -15,6 +15,8 @@ from modeledge.errors import ModeledgeError, nearest, printable
 
 CONFIG = "adapter_config.json"
 PREFIX = "base_model.model."
+OWN = "MODELEDGE_"  # how the types of forms begin that PEFT does not have; what follows one is all that its error shows
+MORE = " (a method that PEFT does not have: open it with modeledge)"
 AIMS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
 SAID = {
     "peft_type", "auto_mapping", "base_model_name_or_path", "revision", "task_type", "inference_mode", "peft_version",
@@ -24,9 +26,10 @@ CLASS = {"base_model_class", "parent_library", "unsloth_fixed"}
 
 
 def heading(peft_type: str, task: str | None, base: str, revision: str | None) -> dict[str, Any]:
-    """The keys that every configuration has."""
+    """The keys that every configuration has. PEFT refuses a type that it does not know by a KeyError of its name and
+    no more, so the name of one of our own says what to do."""
     return {
-        "peft_type": peft_type,
+        "peft_type": f"{peft_type}{MORE}" if peft_type.startswith(OWN) else peft_type,
         "auto_mapping": None,
         "base_model_name_or_path": base,
         "revision": revision,
@@ -38,6 +41,7 @@ def heading(peft_type: str, task: str | None, base: str, revision: str | None) -
 def type_of(said: Mapping[str, Any], known: Collection[str]) -> str:
     """Which method a configuration is of; one that is not known here is `E-ADAPTER`."""
     kind = said.get("peft_type")
+    kind = kind.removesuffix(MORE) if isinstance(kind, str) else kind
     if not isinstance(kind, str) or kind not in known:
         what = f"the method {printable(repr(kind), 60)} is not known here"
         remedy = nearest(str(kind), known)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from modeledge import files
 from modeledge.errors import ModeledgeError
-from modeledge.families.checkpoint import check_dtypes
 from modeledge.families.fill import listing, outlines
 from modeledge.families.folder import (
     CONFIG,
@@ -28,6 +27,7 @@ from modeledge.families.folder import (
 )
 from modeledge.families.heads import heads_as_plain, heads_from_plain
 from modeledge.families.keys import refuse_code
+from modeledge.families.refused import check_dtypes
 from modeledge.families.weights import read_weights, write_weights
 from modeledge.model.heads import Head
 

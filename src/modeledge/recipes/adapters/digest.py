@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from modeledge.adapt.graft import PLACE
+from modeledge.adapt.leading import PLACE as BEFORE
+from modeledge.adapt.quantize import quantized_names
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 
@@ -41,8 +43,12 @@ def base_from(model: Backbone, source: str, revision: str | None = None) -> Base
 
 
 def plain(model: Backbone) -> dict[str, Tensor]:
-    """The weights of a model by name, without what adapters added."""
-    return {name: tensor.detach() for name, tensor in model.state_dict().items() if f".{PLACE}." not in name}
+    """The weights of a model by name, without what adapters added, and without those that were put into int8 and so
+    are no longer what was read."""
+    state, codes = model.state_dict().items(), quantized_names(model)
+    return {
+        n: t.detach() for n, t in state if f".{PLACE}." not in n and not n.startswith(f"{BEFORE}.") and n not in codes
+    }
 
 
 def hashed(tensor: Tensor) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from modeledge import files
+from modeledge.adapt.graft import adapters_on, leads_of
 from modeledge.adapt.lora import Lora
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.adapters.open import open_adapted
 from modeledge.recipes.adapters.pair import is_adapter
-from modeledge.recipes.adapters.write import adapters_on
 from modeledge.recipes.card import Card
 from modeledge.recipes.folder import model_folder
 from modeledge.recipes.heads import words_of
@@ -32,8 +32,12 @@ def merge(
         )
     if out.exists():
         raise ModeledgeError("E-OUTPUT", "it is there already", where=str(out))
-    model = open_adapted(folder, say, base=base)
+    model = open_adapted(folder, say, base=base, whole=True)
     for name in adapters_on(model):
+        if name in leads_of(model):
+            what = f"{name!r} stands before the examples: no weight of the base can hold it"
+            remedy = "keep the adapter, which every verb opens; bottleneck adapters and prompts cannot be merged"
+            raise ModeledgeError("E-MERGE", what, where=str(folder), remedy=remedy)
         Lora(name=name).merge(model)  # every method folds itself in; the name alone counts
     tokenizer = Tokenizer.load(folder)
     notes = {TASK_FILE: files.read_json(folder / TASK_FILE)} if (folder / TASK_FILE).exists() else {}

@@ -6,11 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from modeledge.adapt.peft import PAGES, PREFIX, read_adapter
+from modeledge.adapt.peft import TYPES, cut, read_adapter
 from modeledge.adapt.peft.config import type_of
-from modeledge.adapt.peft.maps import all_maps
+from modeledge.adapt.quantize import quantize
 from modeledge.errors import ModeledgeError
 from modeledge.families.fill import listing
 from modeledge.families.heads import described, heads_from_plain
@@ -30,15 +28,21 @@ OWN = {"SEQ_CLS": "class", "TOKEN_CLS": "tags", "QUESTION_ANS": "span"}  # task_
 
 
 def open_adapted(
-    folder: Path, say: Callable[[str], None] = print, *, base: str | Path | None = None, adapter: str = DEFAULT
+    folder: Path,
+    say: Callable[[str], None] = print,
+    *,
+    base: str | Path | None = None,
+    adapter: str = DEFAULT,
+    whole: bool = False,
 ) -> Backbone:
-    """The model of an adapter's folder. `base` says where its base lies now.
+    """The model of an adapter's folder. `base` says where its base lies now. A base that was in int8 while it was
+    trained is put into int8 again, unless it is wanted `whole`; both are said.
 
     Raises `E-BASE` where the base is gone or another one, `E-ADAPTER` for a method that is not known here, `E-KEYS` for
     tensors that are missing or left over, and what reading the files raises.
     """
     pair = read_pair(folder)
-    type_of(pair.said, PAGES)
+    type_of(pair.said, TYPES)
     revision = pair.said.get("revision")
     source, there = find_base(
         folder,
@@ -51,6 +55,11 @@ def open_adapted(
         raise ModeledgeError("E-BASE", what, where=str(folder), remedy=f"modeledge merge {source} --out FOLDER first")
     model = open_plain(there, say)
     check(model, pair, source, folder, say)
+    if pair.notes.get("quantize") == "int8":
+        if whole:
+            say("it was trained over int8 weights, and is put on the weights as they are: answers may differ a little")
+        else:
+            say(quantize(model).told())
     put_on(model, pair, adapter)
     return model
 
@@ -69,19 +78,11 @@ def check(
 def put_on(model: Backbone, pair: Pair, adapter: str, *, still: bool = False) -> None:
     """Give a model the heads and other weights of an adapter's files, and put the adapter beside its maps. With `still`
     the weights of its body must stay (`E-ADAPTER`)."""
-    tensors = {unprefixed(name): tensor for name, tensor in pair.tensors.items()}
-    wanted = heads_of(pair, model, tensors)
+    wanted = heads_of(pair, model)
     brought = inherited(model, wanted)
     drawn = set_heads(model, wanted)
     names = named(model)
-    maps = all_maps(model)
-    mine, saved = dict[str, Tensor](), dict[str, Tensor]()
-    for name, tensor in tensors.items():
-        near = next((n for n in spellings(name, names.prefix) if _owner(n, maps)), None)
-        if near is not None and _leafy(near, maps):
-            mine[near] = tensor
-        else:
-            saved[name] = tensor
+    mine, saved = cut(model, pair.said, pair.tensors, names.prefix)
     ours = names.read(saved)
     kept = {n: t for n, t in brought.items() if n.startswith(tuple(f"heads.{name}." for name in drawn))}
     fresh = [n for n in model.state_dict() if n.startswith(tuple(f"heads.{name}." for name in drawn))]
@@ -92,7 +93,7 @@ def put_on(model: Backbone, pair: Pair, adapter: str, *, still: bool = False) ->
     if still and (body := sorted(name for name in ours if not name.startswith("heads."))):
         what = f"it changes weights of the base, {listing(body)}, which others on this model need"
         raise ModeledgeError("E-ADAPTER", what, remedy="open it alone, with a base of its own")
-    read_adapter(model, adapter, pair.said, mine)
+    read_adapter(model, adapter, pair.said, mine, pair.notes)
     state = model.state_dict()
     for name, tensor in {**kept, **ours}.items():
         state[name].copy_(tensor)
@@ -109,18 +110,16 @@ def set_heads(model: Backbone, wanted: Mapping[str, Head]) -> set[str]:
     return fresh
 
 
-def heads_of(pair: Pair, model: Backbone, tensors: Mapping[str, Tensor]) -> dict[str, Head]:
+def heads_of(pair: Pair, model: Backbone) -> dict[str, Head]:
     """The heads that an adapter was trained with: as our notes say, else those of the class that `task_type` names."""
     if pair.notes:
         return heads_from_plain(pair.notes.get("heads", {}))
     said: Any = pair.said.get("task_type")
     if said not in OWN:
         return described(model)
-    last = [
-        t
-        for n, t in tensors.items()
-        if n.endswith(".weight") and n.split(".")[0] in ("classifier", "score", "qa_outputs")
-    ]
+    plain = {name.removeprefix("base_model.").removeprefix("model."): t for name, t in pair.tensors.items()}
+    known = ("classifier", "score", "qa_outputs")
+    last = [t for n, t in plain.items() if n.endswith(".weight") and n.split(".")[0] in known]
     if not last:
         return described(model)
     name = "value" if said == "SEQ_CLS" and last[-1].shape[0] == 1 else OWN[said]
@@ -129,26 +128,3 @@ def heads_of(pair: Pair, model: Backbone, tensors: Mapping[str, Tensor]) -> dict
         what = f"the head of a {said} on this model is not known here"
         raise ModeledgeError("E-ADAPTER", what, remedy="merge it with the library that wrote it")
     return {name: head}
-
-
-def unprefixed(name: str) -> str:
-    """A tensor's name in the base; one that is not the base's is `E-KEYS`."""
-    if not name.startswith(PREFIX):
-        raise ModeledgeError("E-KEYS", f"unexpected: {listing([name])}", why=f"names begin with {PREFIX}")
-    return name.removeprefix(PREFIX)
-
-
-def spellings(name: str, prefix: str) -> tuple[str, ...]:
-    """A name as it is, with the prefix of the body and without."""
-    return name, prefix + name, name.removeprefix(prefix)
-
-
-def _owner(name: str, maps: Mapping[str, Any]) -> str | None:
-    words = name.split(".")
-    return next((o for n in range(len(words) - 1, 0, -1) if (o := ".".join(words[:n])) in maps), None)
-
-
-def _leafy(name: str, maps: Mapping[str, Any]) -> bool:
-    """Is this tensor something that stands beside a map, and not the map's own weight or bias?"""
-    owner = _owner(name, maps)
-    return owner is not None and name.removeprefix(f"{owner}.") not in ("weight", "bias")

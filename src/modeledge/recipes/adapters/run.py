@@ -8,16 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from modeledge import files
-from modeledge.adapt import STRATEGIES, LinearMethod
+from modeledge.adapt import STRATEGIES, BottleneckAdapter, LinearMethod
+from modeledge.adapt.graft import adapters_on
+from modeledge.adapt.leading import Leading
 from modeledge.adapt.peft import write_adapter
+from modeledge.adapt.quantize import Quantized, quantize, quantized_names
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.recipes.adapters.digest import Base, base_from, plain
-from modeledge.recipes.adapters.write import adapters_on, only_one, write_folder
+from modeledge.recipes.adapters.go_on import base_below, check_going_on
+from modeledge.recipes.adapters.write import only_one, task_type, write_folder
 from modeledge.recipes.card import Card, write_card
 from modeledge.recipes.hub import Found
 from modeledge.recipes.recipe import FinetuneRecipe
 from modeledge.tokens import Tokenizer
+
+ADDING = (LinearMethod, BottleneckAdapter, Leading)  # strategies that leave the body as it is, and put more beside it
 
 
 @dataclass(frozen=True)
@@ -33,14 +39,17 @@ class Beside:
 def base_for(recipe: FinetuneRecipe, model: Backbone, found: Found) -> Base | None:
     """The model as it is before training, where an adapter alone is to be written; `None` where the whole model is.
 
-    A model that is fresh or reshaped lies in no folder that an adapter could be opened on: `E-CONFIG`.
+    A model that comes with an adapter goes on with it. One that is fresh or reshaped lies in no folder that an adapter
+    could be opened on: `E-CONFIG`.
     """
     if adapters_on(model):
-        what = "the model has an adapter already"
-        remedy = f"fold it in first: modeledge merge {recipe.model} --out FOLDER"
-        raise ModeledgeError("E-USAGE", what, where="model", remedy=remedy)
+        check_going_on(recipe, model)
+        return base_below(found.folder, lambda line: None)
     kinds = [STRATEGIES.get(strategy.kind) for strategy in recipe.strategies]
-    adds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, LinearMethod)]
+    adds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, ADDING)]
+    if stay := [kind for kind in adds if recipe.merge and not kind.mergeable]:
+        what = f"{stay[0].kind} cannot be folded into the weights"
+        raise ModeledgeError("E-MERGE", what, where="merge", remedy="leave merge out: the adapter is written")
     if not adds or recipe.merge:
         return None
     odd = [name for name in ("fresh", "bidirectional", "decoder", "preset") if getattr(recipe, name)]
@@ -50,9 +59,28 @@ def base_for(recipe: FinetuneRecipe, model: Backbone, found: Found) -> Base | No
     return base_from(model, recipe.model, found.source.get("revision"))
 
 
+def lightened(recipe: FinetuneRecipe, model: Backbone, adapts: Base | None) -> Quantized | None:
+    """Put the frozen body into fewer bits, where the recipe asks for it.
+
+    `E-CONFIG` where not an adapter alone is trained, `E-EXTRA` for 4 bits, which other libraries make.
+    """
+    if recipe.quantize is None:
+        return None
+    if recipe.quantize == "nf4":
+        what = "4-bit weights are made by bitsandbytes, on CUDA, and there is no bridge to it here"
+        raise ModeledgeError("E-EXTRA", what, where="quantize", remedy='set quantize = "int8", which needs nothing')
+    if quantized_names(model):
+        return None  # an adapter that was trained over int8 goes on so
+    if adapts is None:
+        what = "weights in int8 cannot move, nor take an adapter in"
+        remedy = "train an adapter (strategies), without merge"
+        raise ModeledgeError("E-CONFIG", what, where="quantize", remedy=remedy)
+    return quantize(model)
+
+
 def check_writable(model: Backbone, base: Base, family: str | None) -> None:
     """Refuse, before the first step, what the files of an adapter cannot hold (`E-ADAPTER`)."""
-    write_adapter(model, only_one(model))
+    write_adapter(model, only_one(model), task_type(model), trained=True)
     more = [name for name in plain(model) if name not in base.weights and not name.startswith("heads.")]
     if more:
         what = f"a strategy adds {more[0]} to the body, and no adapter"

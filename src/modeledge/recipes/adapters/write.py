@@ -6,14 +6,15 @@ through `modules_to_save`: what a run has learned is in the folder, or the folde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from modeledge.adapt.graft import all_grafts
-from modeledge.adapt.peft import PREFIX, heading, write_adapter
+from modeledge.adapt.graft import adapters_on, leads_of
+from modeledge.adapt.peft import heading, write_adapter
+from modeledge.adapt.quantize import quantized_names
 from modeledge.errors import ModeledgeError
 from modeledge.families.fill import listing
 from modeledge.families.heads import described, heads_as_plain
@@ -30,11 +31,6 @@ WHOLE = {  # what peft saves as a whole under a task_type, and wants to find in 
     "TOKEN_CLS": ("classifier", "score"),
     "QUESTION_ANS": ("qa_outputs",),
 }
-
-
-def adapters_on(model: Backbone) -> list[str]:
-    """The names of the adapters that a model has, in the order of their maps."""
-    return list(dict.fromkeys(name.partition(":")[0] for _, grafts in all_grafts(model) for name in grafts))
 
 
 def save_adapter(
@@ -65,17 +61,22 @@ def write_folder(
     """The two files of an adapter and of what else is not the base's (see `save_adapter`)."""
     adapter = adapter if adapter is not None else only_one(model)
     names = named(model, family)
-    kind, made = write_adapter(model, adapter)
     task = task_type(model)
-    saved = saved_beside(names, base, made.tensors, WHOLE.get(task or "", ()))
-    tensors = {f"{module}.{leaf}": t for module, leaves in made.tensors.items() for leaf, t in leaves.items()}
-    said = heading(kind, task, base.source, base.revision) | made.config
+    made = write_adapter(model, adapter, task)
+    saved = saved_beside(names, base, made.maps, WHOLE.get(task or "", ()))
+    named_task = task or (
+        "FEATURE_EXTRACTION" if adapter in leads_of(model) else None
+    )  # without, PEFT leaves prompts out
+    said = heading(made.peft_type, named_task, base.source, base.revision) | made.config
     said["modules_to_save"] = modules(saved, WHOLE.get(task or "", ())) or None
-    notes: dict[str, Any] = {"base": base.digest, "heads": heads_as_plain(described(model))}
-    write_pair(folder, said, {PREFIX + name: tensor for name, tensor in (tensors | saved).items()}, notes)
+    notes: dict[str, Any] = {"base": base.digest, "heads": heads_as_plain(described(model)), **made.notes}
+    if quantized_names(model):
+        notes["quantize"] = "int8"
+    tensors = made.tensors | {made.prefix + name: tensor for name, tensor in saved.items()}
+    write_pair(folder, said, tensors, notes)
 
 
-def saved_beside(names: Named, base: Base, maps: Mapping[str, Any], always: Sequence[str]) -> dict[str, Tensor]:
+def saved_beside(names: Named, base: Base, maps: Collection[str], always: Sequence[str]) -> dict[str, Tensor]:
     """What is not the base's beside the adapter, by whole modules, and those that are `always` written; `E-ADAPTER`
     where that cannot be opened again."""
     moved = changed(base, names.model)

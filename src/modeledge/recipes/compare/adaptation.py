@@ -40,7 +40,11 @@ def mean_costs(results: Results, cell: str) -> dict[str, float]:
 
 def firsts(results: Results) -> list[Outcome]:
     """The outcomes by the first metric of each task."""
-    return [o for o in results.outcomes if o.metric == results.study.tasks[o.task].metrics[0]]
+    return [
+        o
+        for o in results.outcomes
+        if o.metric == results.study.columns()[o.task][1][0] and o.task in results.study.tasks
+    ]
 
 
 def moved_table(results: Results, costs: dict[str, dict[str, float]]) -> Table:

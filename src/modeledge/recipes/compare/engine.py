@@ -18,6 +18,7 @@ from modeledge import files
 from modeledge.config import load_config, to_toml
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError, printable
+from modeledge.recipes.compare.corpora import Texts, build_texts, is_own
 from modeledge.recipes.compare.facts import FACTS, seconds, write_facts, write_supervised_facts
 from modeledge.recipes.compare.grid import (
     ASKED,
@@ -31,16 +32,18 @@ from modeledge.recipes.compare.grid import (
     pretrain_recipe,
     rows_named,
     selected,
+    texts_of,
     units,
 )
 from modeledge.recipes.compare.jobs import run_side_by_side
+from modeledge.recipes.compare.marks import check_marks, mark_texts, write_marks
 from modeledge.recipes.compare.rows import table_of, write_rows
 from modeledge.recipes.compare.search import run_search
 from modeledge.recipes.compare.study import SUPERVISED, StudyRecipe
 from modeledge.recipes.compare.tables import placed
 from modeledge.recipes.finetune import ANSWERS, answered, finetune, marks
 from modeledge.recipes.folder import RECIPE, empty, held
-from modeledge.recipes.pretrain import prepare_corpus, pretrain
+from modeledge.recipes.pretrain import prepare_corpus, prepare_texts, pretrain
 from modeledge.recipes.recipe import PretrainRecipe, absolute
 from modeledge.recipes.start import check_body
 from modeledge.recipes.use import Model
@@ -88,12 +91,16 @@ def compare(
         if isinstance(recipe, PretrainRecipe) and not complete(unit, folder):
             with placed(f"cells.{unit.cell}.pretrain"):
                 check_body(recipe)
+                check_marks(study.marks, recipe)
+    for name, mark in study.marks.items():
+        with placed(f"marks.{name}"):
+            mark_texts(mark, study.place)
     with study_folder(folder, study, resume=resume):
         write_environment(folder, study.seeds[0])
         for name in dict.fromkeys(rows_named(study, u) for u in chosen if u.task is not None):
             write_rows(study, folder, name, say)
-        if any(u.task is None for u in chosen):
-            shared_corpus(study, folder, say)
+        for cell in dict.fromkeys(u.cell for u in chosen if u.task is None):
+            make_texts(study, cell, folder, say)
         left = [unit for unit in chosen if not complete(unit, folder)]
         say(f"{len(left)} of {len(chosen)} runs to do")
         if jobs == 1:
@@ -133,6 +140,17 @@ def recipe_of(study: StudyRecipe, unit: Unit, folder: Path) -> Any:
 def shared_corpus(study: StudyRecipe, folder: Path, say: Say) -> tuple[Tokenizer, Shards]:
     """The tokenizer and the shards of all cells, built once."""
     return prepare_corpus(absolute(corpus_recipe(study, folder.absolute())), folder, None, say)
+
+
+def make_texts(study: StudyRecipe, cell: str, folder: Path, say: Say) -> None:
+    """The tokenizer and the shards of a cell: the study's own tokenizer first, which cells without one share."""
+    asked, folder = corpus_recipe(study, folder.absolute()), folder.absolute()
+    if not study.mixture and (not is_own(study, cell) or not (folder / "tokenizer").exists()):
+        shared_corpus(study, folder, say if not (folder / "corpus").exists() else lambda line: None)
+    if study.mixture:
+        build_texts(Texts(absolute(asked), folder / "tokenizer", {}), folder, say)
+    if is_own(study, cell) or study.mixture:
+        build_texts(texts_of(study, cell, folder), folder, say, asked.corpus.channels)
 
 
 def attempt(study: StudyRecipe, unit: Unit, folder: Path, progress: Progress, say: Say) -> bool:
@@ -181,8 +199,8 @@ def run(study: StudyRecipe, unit: Unit, folder: Path, listeners: Sequence[Listen
     elif unit.task is None:
         if not done(unit, folder):
             pretrain(recipe, here, listeners=watched, say=say, resume=going_on)
-        tokenizer, shards = shared_corpus(study, folder, lambda line: None)
-        write_facts(recipe, here, tokenizer, shards)
+        write_marks(study.marks, recipe, here, study.place)
+        write_facts(recipe, here, *prepare_texts(recipe, here, None, lambda line: None))
     shutil.rmtree(here / "checkpoints", ignore_errors=True)
 
 

@@ -17,9 +17,8 @@ from typing import Any
 from torch.utils.flop_counter import FlopCounterMode
 
 from modeledge import files
-from modeledge.corpus.shard import Shards
 from modeledge.recipes.finetune import make_ready
-from modeledge.recipes.pretrain import build_trainer
+from modeledge.recipes.pretrain import Texts, build_trainer
 from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
 from modeledge.recipes.rows import split_rows
 from modeledge.recipes.scratch import starting_model
@@ -30,9 +29,9 @@ FACTS = "facts.json"
 TAIL = 20  # the last steps, whose mean loss is told
 
 
-def write_facts(recipe: PretrainRecipe, folder: Path, tokenizer: Tokenizer, shards: Shards) -> dict[str, Any]:
+def write_facts(recipe: PretrainRecipe, folder: Path, tokenizer: Tokenizer, texts: Texts) -> dict[str, Any]:
     """`facts.json` of a finished pre-training: what `measured` counts, and what its log says."""
-    facts = {**measured(build_trainer(recipe, tokenizer, shards)), **logged(folder)}
+    facts = {**measured(build_trainer(recipe, tokenizer, texts)), **logged(folder)}
     files.write_json(folder / FACTS, facts)
     return facts
 

@@ -10,11 +10,13 @@ from typing import Any
 
 from modeledge import files
 from modeledge.errors import ModeledgeError, nearest
+from modeledge.recipes.compare.corpora import Texts, cell_texts, is_own, placed_in, with_mixture
 from modeledge.recipes.compare.rows import SEARCH_TEST, SEARCH_TRAIN, table_of
 from modeledge.recipes.compare.study import PRETRAIN, SEARCH, SUPERVISED, SearchRecipe, StudyRecipe
-from modeledge.recipes.compare.tables import loaded, over, refuse
+from modeledge.recipes.compare.tables import loaded, over, placed, refuse
 from modeledge.recipes.folder import finished
 from modeledge.recipes.recipe import UNTRAINED, FinetuneRecipe, PretrainRecipe
+from modeledge.recipes.texts import CorpusRecipe
 
 CELLS, BEST, STATES = "cells", "best.json", ".states"
 ASKED = "asked.json"  # in the folder of a task that trains nothing: whose model answered
@@ -159,26 +161,39 @@ def corpus_recipe(study: StudyRecipe, folder: Path) -> PretrainRecipe:
     """What builds the corpus and the tokenizer that all cells share: with every channel and every reserved token that
     one of them asks for. Raises `E-CONFIG` where no corpus is named.
     """
-    if study.corpus is None:
+    if study.corpus is None and not study.mixture:
         raise ModeledgeError("E-CONFIG", "cells are pre-trained, and no corpus is named", where="corpus.paths")
-    bodies = [pretrain_recipe(study, unit, folder) for unit in units(study) if unit.task is None]
-    channels = {*study.corpus.channels}.union(*(recipe.objective.channels for recipe in bodies))
-    paths = tuple(study.place(path) for path in study.corpus.paths)
-    corpus = study.corpus.model_copy(update={"paths": paths, "channels": tuple(sorted(channels))})
+    asked = study.corpus or CorpusRecipe()
+    bodies = [loaded_body(study, unit, {"corpus": {}}) for unit in units(study) if unit.task is None]
+    channels = {*asked.channels}.union(*(recipe.objective.channels for recipe in bodies))
+    corpus = asked.model_copy(update={"channels": tuple(sorted(channels))})
     tokenizer = study.tokenizer
-    if tokenizer.path is not None:
-        tokenizer = tokenizer.model_copy(update={"path": study.place(tokenizer.path)})
-    else:
+    if tokenizer.path is None:
         extra = dict.fromkeys(name for recipe in bodies for name in recipe.reserved)
         tokenizer = tokenizer.model_copy(update={"extra": tuple(dict.fromkeys((*extra, *tokenizer.extra)))})
-    return PretrainRecipe(corpus=corpus, tokenizer=tokenizer)
+    whole = PretrainRecipe(corpus=corpus, tokenizer=tokenizer)
+    return placed_in(study, whole if not study.mixture else with_mixture(whole, study.mixture))
+
+
+def texts_of(study: StudyRecipe, cell: str, folder: Path) -> Texts:
+    """The tokenizer and the corpora of a cell, and where they are built."""
+    with placed(f"cells.{cell}"):
+        return cell_texts(study, cell, folder, corpus_recipe(study, folder))
 
 
 def pretrain_recipe(study: StudyRecipe, unit: Unit, folder: Path) -> PretrainRecipe:
-    """The recipe of a pre-training: the study's table, the cell's over it, the shared corpus and tokenizer."""
+    """The recipe of a pre-training: the study's table, the cell's over it, its corpus and tokenizer, ready."""
+    shared: dict[str, Any] = {"corpus": {"shards": str(folder / "corpus")}}
+    shared |= {"tokenizer": {"path": str(folder / "tokenizer")}}
+    if is_own(study, unit.cell) or study.mixture:
+        shared = texts_of(study, unit.cell, folder).values()
+    return loaded_body(study, unit, shared)
+
+
+def loaded_body(study: StudyRecipe, unit: Unit, shared: Mapping[str, Any]) -> PretrainRecipe:
+    """The recipe of a pre-training on given texts."""
     cell = study.cells[unit.cell]
-    shared = {"corpus": {"shards": str(folder / "corpus")}, "tokenizer": {"path": str(folder / "tokenizer")}}
-    given = {"corpus": "corpus", "tokenizer": "tokenizer", "seed": "seeds", "kind": "kind"}
+    given = {"corpus": "corpus", "mixture": "mixture", "tokenizer": "tokenizer", "seed": "seeds", "kind": "kind"}
     refuse(given, [("pretrain", study.pretrain), (f"cells.{unit.cell}.pretrain", cell.pretrain)])
     values = over([study.pretrain, cell.pretrain, shared, {"seed": unit.seed}])
     return loaded(PretrainRecipe, values, f"cells.{unit.cell}.pretrain")

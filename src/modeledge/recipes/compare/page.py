@@ -42,13 +42,15 @@ def study_page(results: Results, folder: Path) -> Page:
     sections = [
         Section("What holds", [*verdicts(results), Paragraph(HOW), *([Paragraph(study.note)] if study.note else [])]),
         Section("The table", whole_table(results)),
-        *(task_section(results, task) for task in study.tasks),
+        *(task_section(results, task) for task in study.columns()),
         *adaptation_sections(results),
         Section("Pre-training", pretraining(results, folder)),
         Section("Runs", runs(results)),
         Section("How to do this again", again(results, folder)),
     ]
-    count = sum(len(o.by_seed) for o in results.outcomes if o.metric == study.tasks[o.task].metrics[0])
+    count = sum(
+        len(o.by_seed) for o in results.outcomes if o.task in study.tasks and o.metric == study.tasks[o.task].metrics[0]
+    )
     headlines = (
         Headline("cells", str(len(study.cells)), f"scale {study.scale}"),
         Headline("seeds", str(len(study.seeds)), "of pre-training and of fine-tuning"),
@@ -68,11 +70,9 @@ def verdicts(results: Results) -> list[Block]:
         blocks.append(Verdict(f"{len(results.failed)} runs failed: the table lacks them.", "bad"))
     if results.waiting:
         blocks.append(Verdict(f"{len(results.waiting)} runs are still to be done.", "mixed"))
-    for task, asked in study.tasks.items() if study.against is not None else ():
-        found = [
-            o for o in results.outcomes if (o.task, o.metric) == (task, asked.metrics[0]) and o.against is not None
-        ]
-        way = 1 if METRICS[asked.metrics[0]].greater_is_better else -1
+    for task, (label, metrics) in study.columns().items() if study.against is not None else ():
+        found = [o for o in results.outcomes if (o.task, o.metric) == (task, metrics[0]) and o.against is not None]
+        way = 1 if METRICS[metrics[0]].greater_is_better else -1
         ahead = [
             named(results, o.cell) for o in found if o.against and o.against.excludes_zero and way * o.against.mean > 0
         ]
@@ -84,7 +84,7 @@ def verdicts(results: Results) -> list[Block]:
         rest = len(found) - len(ahead) - len(behind)
         parts = [f"better: {', '.join(ahead)}" if ahead else "", f"worse: {', '.join(behind)}" if behind else ""]
         parts.append(f"not told apart: {rest}" if rest else "")
-        text = f"{asked.label or task} ({asked.metrics[0]}), against {named(results, str(study.against))}: "
+        text = f"{label} ({metrics[0]}), against {named(results, str(study.against))}: "
         text += "; ".join(part for part in parts if part)
         blocks.append(Verdict(text, "good" if ahead or behind else "mixed"))
     return blocks
@@ -93,10 +93,10 @@ def verdicts(results: Results) -> list[Block]:
 def whole_table(results: Results) -> list[Block]:
     """A row a cell, columns by task; the best of each column is marked."""
     study = results.study
-    columns = [(task, metric) for task, asked in study.tasks.items() for metric in asked.metrics]
+    columns = [(task, metric) for task, (_, metrics) in study.columns().items() for metric in metrics]
     bodies = ["Parameters", "MFLOPs a token", "Tokens", "Seconds"] if results.facts else ["Moved", "%"]
     heads = ["", *bodies]
-    heads += [f"{study.tasks[task].label or task}: {metric}" for task, metric in columns]
+    heads += [f"{study.columns()[task][0]}: {metric}" for task, metric in columns]
     rows: list[list[Cell]] = [
         [
             named(results, name),
@@ -126,19 +126,19 @@ def best_of(results: Results, task: str, metric: str, *, column: int) -> list[tu
 
 def task_section(results: Results, task: str) -> Section:
     """One task: a picture of its first metric, and the paired differences of all."""
-    study, asked = results.study, results.study.tasks[task]
+    study, (label, metrics) = results.study, results.study.columns()[task]
     blocks: list[Block] = []
-    first = [o for o in results.outcomes if (o.task, o.metric) == (task, asked.metrics[0])]
+    first = [o for o in results.outcomes if (o.task, o.metric) == (task, metrics[0])]
     if first:
         drawn = [Result(named(results, o.cell), o.items, *_scaled(o)) for o in first]
-        title = f"{asked.metrics[0]} (points)" if shares(asked.metrics[0]) else asked.metrics[0]
+        title = f"{metrics[0]} (points)" if shares(metrics[0]) else metrics[0]
         blocks.append(Figure(comparison_plot(drawn, score=title), "Test rows in the key; bars are 95 % intervals."))
     rows = [difference_row(results, o) for o in results.outcomes if o.task == task and o.against is not None]
     if rows and study.against is not None:
         columns = ("", "Metric", "Difference", "95 % interval", "p", "Seconds a run")
         caption = f"Paired differences from {named(results, study.against)}: the same seeds and the same test rows."
         blocks.append(Table(columns, rows, ("left", "left", "right", "right", "right", "right"), caption))
-    return Section(asked.label or task, blocks)
+    return Section(label, blocks)
 
 
 def _scaled(o: Outcome) -> tuple[float, float, float]:

@@ -16,6 +16,7 @@ from modeledge.metrics import METRICS, Drawn, Interval, drawn, drawn_difference
 from modeledge.recipes.compare.engine import error_file
 from modeledge.recipes.compare.facts import FACTS, records, seconds
 from modeledge.recipes.compare.grid import Unit, before, body_of, done, trained_by, units
+from modeledge.recipes.compare.marks import MARKS
 from modeledge.recipes.compare.study import StudyRecipe
 from modeledge.recipes.cost import COST
 from modeledge.recipes.finetune import ANSWERS
@@ -59,14 +60,19 @@ def collect(study: StudyRecipe, folder: Path) -> Results:
     """Read every finished run of a study."""
     everything = units(study)
     outcomes: list[Outcome] = []
-    for task, asked in study.tasks.items():
-        for metric in asked.metrics:
-            cells = [name for name in study.cells if task in study.tasks_of(name)]
+    for task, (_, metrics) in study.columns().items():
+        for metric in metrics:
+            cells = [name for name in study.cells if task in study.tasks_of(name) or marks_body(study, name, task)]
             outcomes += marked(study, folder, task, metric, cells)
     failed = {u.name: files.read_json(error_file(u, folder)) for u in everything if error_file(u, folder).exists()}
     waiting = [u.name for u in everything if not done(u, folder) and u.name not in failed]
     facts = {cell: found for cell in study.cells if (found := facts_of(study, folder, cell))}
     return Results(study, outcomes, facts, {name: row["error"] for name, row in failed.items()}, waiting)
+
+
+def marks_body(study: StudyRecipe, cell: str, name: str) -> bool:
+    """Is this a column of bodies, and has the cell one of its own?"""
+    return name in study.marks and study.cells[cell].of is None and study.cells[cell].model is None
 
 
 def marked(study: StudyRecipe, folder: Path, task: str, metric: str, cells: Sequence[str]) -> list[Outcome]:
@@ -79,12 +85,13 @@ def marked(study: StudyRecipe, folder: Path, task: str, metric: str, cells: Sequ
         low, high = system.interval
         differs = None
         shared = [seed for seed in runs[cell] if base is not None and base != cell and seed in runs.get(base, {})]
-        if base is not None and shared:
+        if base is not None and shared and system.items == whole[base].items:
             pair = [_of(mark, runs[name], shared, whole[name]) for name in (cell, base)]
             differs = drawn_difference(*pair)
-        spent = fmean(seconds(Unit(cell, seed, task).folder(folder)) for seed in runs[cell])
+        places = [Unit(cell, seed, None if task in study.marks else task).folder(folder) for seed in runs[cell]]
+        spent = fmean(seconds(place) for place in places)
         by_seed = dict(zip(runs[cell], (float(v) for v in system.by_seed), strict=True))
-        costs = spent_on([Unit(cell, seed, task).folder(folder) for seed in runs[cell]], metric)
+        costs = {} if task in study.marks else spent_on(places, metric)
         out.append(Outcome(cell, task, metric, system.value, low, high, by_seed, system.items, spent, differs, costs))
     return out
 
@@ -111,8 +118,13 @@ def _of(metric: Any, runs: Mapping[int, tuple[Any, Any]], seeds: Sequence[int], 
 
 def sides_of(study: StudyRecipe, folder: Path, cell: str, task: str, metric: str) -> dict[int, tuple[Any, Any]]:
     """Predictions and labels of each finished seed. Raises `E-CONFIG-VALUE` for a metric that the task has not."""
-    found = {}
+    found = dict[int, tuple[Any, Any]]()
     for seed in study.seeds:
+        if task in study.marks:
+            path = Unit(cell, seed).folder(folder) / MARKS
+            told = files.read_json(path).get(task) if path.exists() else None
+            found |= {} if told is None else {seed: (told["predictions"], told["labels"])}
+            continue
         unit = Unit(cell, seed, task)
         if not done(unit, folder):
             continue

@@ -19,6 +19,7 @@ from modeledge.config import Settings, load_config, read_toml
 from modeledge.config.check import merged
 from modeledge.config.read import load_values
 from modeledge.errors import ModeledgeError, nearest
+from modeledge.recipes.compare.marks import MarkRecipe
 from modeledge.recipes.compare.unfold import unfolded
 from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
 
@@ -83,7 +84,8 @@ class CellRecipe(Settings):
     The body is pre-trained as `pretrain` says (over the study's own table), or it is that `of` another cell, or a
     `model` that exists; `supervised` then trains it on labelled rows, before any task of the table. `label` is what the
     table prints, `group` the block of rows that it stands in; `search` is that of the study, or its own; `swept` is the
-    cell that this one repeats at another value of the study's `sweep`.
+    cell that this one repeats at another value of the study's `sweep`. `corpus`, `mixture` and `tokenizer` are tables
+    over those of the study: see `compare/corpora.py`.
     """
 
     label: str = ""
@@ -93,6 +95,9 @@ class CellRecipe(Settings):
     search: SearchRecipe | None = None
     swept: tuple[str, float] | None = None
     supervised: SupervisedRecipe | None = None
+    corpus: dict[str, Any] = Field(default_factory=dict)
+    mixture: dict[str, Any] = Field(default_factory=dict)
+    tokenizer: dict[str, Any] = Field(default_factory=dict)
     pretrain: dict[str, Any] = Field(default_factory=dict)
     finetune: dict[str, Any] = Field(default_factory=dict)
     tasks: tuple[str, ...] | None = None
@@ -101,6 +106,8 @@ class CellRecipe(Settings):
     def _one_body(self) -> CellRecipe:
         if sum((bool(self.pretrain), self.of is not None, self.model is not None)) > 1:
             raise ValueError("a body is pre-trained, of another cell, or a model that exists: name one of the three")
+        if (self.corpus or self.mixture or self.tokenizer) and (self.of is not None or self.model is not None):
+            raise ValueError("corpus, mixture and tokenizer are those of a body that is pre-trained here")
         return self
 
 
@@ -164,7 +171,9 @@ class StudyRecipe(Settings):
     `data` is the folder that `{data}` stands for in paths. `minutes` is what one run may take at most; one that takes
     longer is stopped and counted as failed. `against` is the cell that the others are compared with. `sources` are
     labelled rows that bodies are trained on and that are no column of the table. `scales` holds tables that `--scale`
-    lays over the file. `search` chooses hyper-parameters a cell and task; `sweep` repeats cells along an axis.
+    lays over the file. `marks` are columns of the bodies
+    themselves (`compare/marks.py`). `search` chooses hyper-parameters a cell and task; `sweep` repeats cells along an
+    axis.
     """
 
     kind: Literal["study"] = "study"
@@ -177,11 +186,13 @@ class StudyRecipe(Settings):
     against: str | None = None
     model: str | None = None
     corpus: CorpusRecipe | None = None
+    mixture: dict[str, Any] = Field(default_factory=dict)
     tokenizer: TokenizerRecipe = TokenizerRecipe()
     pretrain: dict[str, Any] = Field(default_factory=dict)
     finetune: dict[str, Any] = Field(default_factory=dict)
     cells: dict[str, CellRecipe] = Field(min_length=1)
     tasks: dict[str, TaskRecipe] = Field(default_factory=dict)
+    marks: dict[str, MarkRecipe] = Field(default_factory=dict)
     sources: dict[str, TaskRecipe] = Field(default_factory=dict)
     search: SearchRecipe | None = None
     sweep: SweepRecipe | None = None
@@ -191,7 +202,7 @@ class StudyRecipe(Settings):
     def _consistent(self) -> StudyRecipe:
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed is named twice")
-        for name in (*self.cells, *self.tasks, *self.sources):
+        for name in (*self.cells, *self.tasks, *self.sources, *self.marks):
             if not NAME.fullmatch(name) or name in (PRETRAIN, SEARCH):
                 raise ValueError(f"{name!r} is no name of a folder: letters, digits, '.', '_', '-', not {PRETRAIN!r}")
         for name, task in self.tasks.items():
@@ -199,8 +210,8 @@ class StudyRecipe(Settings):
                 raise ValueError(f"tasks.{name}.budgets: whole numbers above 0 (load_study makes a task of each)")
             if task.learns is not None and (task.learns not in self.tasks or self.tasks[task.learns].learns):
                 raise ValueError(f"tasks.{name}.learns: {task.learns!r} is no task that is trained on")
-            if name == SUPERVISED or name in self.sources:
-                raise ValueError(f"tasks.{name}: a source, or the run on one, has this name")
+            if name == SUPERVISED or name in self.sources or name in self.marks:
+                raise ValueError(f"tasks.{name}: a source, a mark, or the run on a source has this name")
         for name, cell in self.cells.items():
             self._check_body(name, cell)
             unknown = [task for task in cell.tasks or () if task not in self.tasks]
@@ -234,6 +245,11 @@ class StudyRecipe(Settings):
         """The tasks that a cell is fine-tuned on."""
         named = self.cells[cell].tasks
         return tuple(self.tasks) if named is None else named
+
+    def columns(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """The groups of columns, marks before tasks: what each is called, and its metrics."""
+        marks = {name: (mark.label or name, mark.chosen) for name, mark in self.marks.items()}
+        return {**marks, **{name: (task.label or name, task.metrics) for name, task in self.tasks.items()}}
 
     def label(self, cell: str) -> str:
         """What the table calls a cell."""

@@ -64,9 +64,10 @@ def show(results: Results) -> None:
     bodies = bool(results.facts)  # else all cells begin with models that exist, and what moved is what differs
     for head in ("parameters", "MFLOPs/token", "tokens", "seconds") if bodies else ("moved", "% of model"):
         table.add_column(head, justify="right")
-    columns = [(task, metric) for task, asked in study.tasks.items() for metric in asked.metrics]
+    named = study.columns()
+    columns = [(task, metric) for task, (_, metrics) in named.items() for metric in metrics]
     for task, metric in columns:
-        table.add_column(f"{study.tasks[task].label or task}\n{metric}", justify="right")
+        table.add_column(f"{named[task][0]}\n{metric}", justify="right")
     group = None
     for name, cell in study.cells.items():
         if group is not None and cell.group != group:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from modeledge.corpus import pipeline, workers
+from modeledge.corpus.asked import Build
 from modeledge.corpus.clean import Cleaning
 from modeledge.corpus.dedup import Dedup
 from modeledge.corpus.minhash import make_near
-from modeledge.corpus.pipeline import Build, build_corpus, kept_documents, reading
+from modeledge.corpus.pipeline import build_corpus, kept_documents, reading
 from modeledge.corpus.repeats import Repeats
 from modeledge.corpus.workers import Processes, engine, in_this_process
 from modeledge.errors import ModeledgeError

@@ -1,0 +1,93 @@
+"""What moves, under every row of the strategies: each passes, and is refused when a frozen weight slips or nothing it
+adds is reached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import preflight_small as small
+import pytest
+import torch
+
+from modeledge.adapt import STRATEGIES
+from modeledge.adapt.strategy import Clock, Group, Neutral
+from modeledge.model.backbone import Backbone
+from modeledge.preflight import CHECKS, View
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "freeze": {"all_but": 1},
+    "named": {"only": "*.attention.*"},
+    "replaced-head": {"outputs": 2},
+    "unfreeze": {"start": 1},
+    "lora": {"rank": 2},
+    "dora": {"rank": 2},
+    "adalora": {"rank": 3, "target": 2},
+    "loha": {"rank": 2},
+    "lokr": {"rank": 2},
+    "vera": {"rank": 4},
+    "adapter": {"reduction": 2},
+    **{kind: {"length": 3} for kind in ("prompt", "p-tuning", "prefix", "mpt")},
+}
+
+
+@dataclass(frozen=True)
+class Slips(Neutral):
+    """An optimizer that moves a weight though it is frozen: the first of them."""
+
+    def after_step(self, model: Backbone, clock: Clock) -> None:
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if not parameter.requires_grad:
+                    parameter += 0.1
+                    return
+
+
+@dataclass(frozen=True)
+class Unreached(Neutral):
+    """All but the heads stands at a rate below the last bit of every weight."""
+
+    def moving(self, model: Backbone, clock: Clock) -> Any:
+        names = [name for name, _ in model.named_parameters()]
+        heads = tuple(name for name in names if name.startswith("heads."))
+        return Group(heads), Group(tuple(name for name in names if not name.startswith("heads.")), 1e-30)
+
+
+def run(kind: str, *others: Any) -> View:
+    return small.labelled(strategies=(STRATEGIES[kind](**OPTIONS.get(kind, {})), *others))
+
+
+def said(view: View) -> list[str]:
+    return [finding.what for finding in CHECKS["moving"](view)]
+
+
+def still(kind: str) -> tuple[bool, bool]:
+    """Is any weight frozen under a row, and does any below the heads move?"""
+    view = run(kind)
+    assert view.trial is not None
+    assert view.trial.error is None, view.trial.error
+    moving = view.trial.moving
+    return len(moving) < len(dict(view.model.named_parameters())), any(not n.startswith("heads.") for n in moving)
+
+
+@pytest.mark.parametrize("kind", STRATEGIES)
+def test_every_row_passes_and_is_refused_each_way(kind: str) -> None:
+    frozen, below = still(kind)
+    assert frozen or below
+    assert said(run(kind)) == []
+    if frozen:
+        assert any("frozen weights moved" in what for what in said(run(kind, Slips())))
+    if below:
+        assert any("below the heads may move, and none did" in what for what in said(run(kind, Unreached())))
+
+
+def test_an_adapter_that_no_gradient_reaches_is_refused() -> None:
+    """LoRA whose A and B are both 0: the head learns, the adapter never will."""
+    view = run("lora")
+    with torch.no_grad():
+        for name, parameter in view.model.named_parameters():
+            if "lora_" in name:
+                parameter.zero_()
+    (what,) = said(view)
+    assert "below the heads may move, and none did" in what
+    assert "lora_A" in what

@@ -119,8 +119,7 @@ def build_corpus(
         raise ModeledgeError("E-OUTPUT", "the folder exists already", where=str(folder))
     judges, tidy = Judges(config.filters, config.own_filters), Tidying(config.stages)
     fallen, survey = DroppedSample(config.dropped), Survey()
-    ends = int(config.end and tokenizer.specials.eos is not None)
-    counting = DroppedTokens(fallen, tokenizer, ledger, ends) if config.count_dropped else None
+    counting = DroppedTokens(fallen, tokenizer, ledger, int(_ends(tokenizer, config))) if config.count_dropped else None
     dropped: DroppedTokens | DroppedSample = counting or fallen
     manifest: dict[str, Any] = {}
     with _placed(folder, manifest, key, resume) as (temporary, place):
@@ -139,15 +138,10 @@ def build_corpus(
             rewritten.restore(done.get("rewritten", rewritten.as_dict()))
             rest = restart.beyond(kept, writer.documents)
             _write(writer, config.whole.ordered(work, batches(rest, config.batch)), rewritten, survey, place)
-            _settle(ledger, rewritten, survey)
-            if counting is not None:
-                counting.finish()
-            assert ledger.balanced(), f"the source did not fill ledger.read: {ledger.as_dict()}"
-            if not ledger.kept.tokens:
-                raise _nothing_kept(ledger, folder)
+            _settle(ledger, rewritten, survey, counting, folder)
             manifest.update(writer.finish())
-        write_json(temporary / LEDGER, ledger.as_dict())
-        write_json(temporary / SURVEY, survey.as_dict())
+        for name, told in ((LEDGER, ledger), (SURVEY, survey)):
+            write_json(temporary / name, told.as_dict())
         fallen.write(temporary / DROPPED)
         if finish is not None:
             finish(temporary)
@@ -176,11 +170,21 @@ class _Stages:
         return _counted(kept, self.ledger)
 
 
-def _settle(ledger: Ledger, rewritten: Ledger, survey: Survey) -> None:
+def _ends(tokenizer: Encoder, config: Build) -> bool:
+    """Does an end-of-text token follow each document?"""
+    return config.end and tokenizer.specials.eos is not None
+
+
+def _settle(ledger: Ledger, rewritten: Ledger, survey: Survey, counting: DroppedTokens | None, folder: Path) -> None:
     """What is known when all is written: the tokens of what was kept, and what was taken out of it, by source."""
     add_rewritten(ledger, rewritten)
     for source, portrait in survey.sources.items():
         ledger.add("kept", source=source, records=0, tokens=portrait.tokens)
+    if counting is not None:
+        counting.finish()
+    assert ledger.balanced(), f"the source did not fill ledger.read: {ledger.as_dict()}"
+    if not ledger.kept.tokens:
+        raise _nothing_kept(ledger, folder)
 
 
 def _nothing_kept(ledger: Ledger, folder: Path) -> ModeledgeError:

@@ -18,7 +18,7 @@ SRC = Path(modeledge.__file__).parent
 
 # shared/DESIGN.md, "Floors": a room may import from lower floors only; rooms of one floor never import each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("records", "errors", "seed", "files", "machine"),
+    ("records", "errors", "seed", "files", "machine", "strictjson"),
     ("config",),
     ("tokens", "report", "metrics"),
     ("corpus", "model", "classical"),

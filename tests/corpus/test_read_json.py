@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeledge.corpus.read import Quarantined, ReadConfig, read_documents, read_records
-from modeledge.corpus.strictjson import MAX_DEPTH, Flaw, parse
 from modeledge.errors import ModeledgeError
 from modeledge.records import Ledger
+from modeledge.strictjson import MAX_DEPTH, Flaw, parse
 
 GOOD = '{"text": "ok"}'
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,8 @@ def test_what_is_planned_is_what_is_read(texts: Path, tmp_path: Path) -> None:
         (name, count / len(part)) for name, count, part in zip(WORDS, counts, wholes, strict=True)
     ]
     assert not list(CHECKS["epochs"](view))
+    view.reads = [replace(read, most=read.epochs / 2) for read in view.reads]
+    assert [finding.code for finding in CHECKS["epochs"](view)] == ["W-EPOCHS"] * len(WORDS)
     for read in trainer.pull(), trainer.pull():
         for example in (int(i) for batch in read for i in batch.indices):
             number = max(n for n, offset in enumerate(stream.offsets) if offset <= example)

@@ -9,8 +9,8 @@ from typing import Any
 from modeledge.corpus.inputs import Source
 from modeledge.corpus.intake import Intake, Record
 from modeledge.corpus.lines import open_text
-from modeledge.corpus.strictjson import Flaw, find_end, parse, parse_at
 from modeledge.errors import ModeledgeError
+from modeledge.strictjson import Flaw, find_end, parse, parse_at
 
 _SPACE = " \t\r\n"
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from modeledge.corpus.strictjson import Flaw, parse
 from modeledge.errors import ModeledgeError, printable
 from modeledge.families.weights import PICKLES, OnDisk, Stored, damaged, open_weights, unsafe
+from modeledge.strictjson import Flaw, parse
 
 CONFIG, WEIGHTS, INDEX, TOKENIZER = "config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json"
 MAX_CONFIG = 4 << 20  # bytes; the largest published ones, with 21,000 labels, have below 2 MiB

@@ -27,8 +27,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from modeledge import files
-from modeledge.corpus.strictjson import Flaw, parse
 from modeledge.errors import ModeledgeError, printable
+from modeledge.strictjson import Flaw, parse
 
 MAX_HEADER = 32 << 20  # bytes; 100,000 entries with long names stay below it
 MAX_ENTRIES = 100_000  # tensors; the largest published models have some ten thousand

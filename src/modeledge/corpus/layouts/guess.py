@@ -19,8 +19,8 @@ from modeledge.corpus.layouts.layout import Layout
 from modeledge.corpus.layouts.opened import start_of
 from modeledge.corpus.layouts.parallel import has_sister
 from modeledge.corpus.layouts.read import find_split, splits_in
-from modeledge.corpus.strictjson import Flaw, parse_at
 from modeledge.errors import ModeledgeError
+from modeledge.strictjson import Flaw, parse_at
 
 _TEXTS = ("text", "sentence", "sentence1", "sentence2", "premise", "hypothesis", "title", "question", "context")
 ANYONES = frozenset({*_TEXTS, "index", "id", "idx", "label", "answer"})

@@ -18,9 +18,9 @@ from modeledge.corpus.layouts.layout import Asked, Open
 from modeledge.corpus.lines import BOM, open_text
 from modeledge.corpus.read import complete, read_records
 from modeledge.corpus.rows import read_table
-from modeledge.corpus.strictjson import Flaw, parse
 from modeledge.errors import ModeledgeError
 from modeledge.records import Ledger
+from modeledge.strictjson import Flaw, parse
 
 Columns: TypeAlias = "tuple[str, ...] | Callable[[Asked], tuple[str, ...] | None] | None"
 

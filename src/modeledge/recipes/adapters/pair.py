@@ -17,11 +17,11 @@ from typing import Any
 from torch import Tensor
 
 from modeledge import files
-from modeledge.corpus.strictjson import Flaw, parse
 from modeledge.errors import ModeledgeError
 from modeledge.families.folder import MAX_CONFIG, check_link, read_json_object
 from modeledge.families.keys import refuse_code
 from modeledge.families.weights import read_weights, write_weights
+from modeledge.strictjson import Flaw, parse
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 NOTE = "modeledge"  # the key of our notes among those of the safetensors file

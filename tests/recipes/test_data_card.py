@@ -17,7 +17,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.files import read_json, verify_folder
 from modeledge.recipes.build import build_shards, build_tokenizer
 from modeledge.recipes.data_card import write_data_card
-from modeledge.recipes.inspect import inspect_corpus, search_corpus
+from modeledge.recipes.fallen import inspect_corpus, search_corpus
 from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe, placed
 from modeledge.records import Document, Ledger
 

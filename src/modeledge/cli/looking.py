@@ -29,7 +29,7 @@ def inspect(
     from rich.console import Console
     from rich.text import Text
 
-    from modeledge.recipes.inspect import inspect_corpus
+    from modeledge.recipes.fallen import inspect_corpus
 
     found, console = inspect_corpus(folder, reason, samples), Console(highlight=False, soft_wrap=True)
     for ledger, name in [(found.ledger, ""), *((part, name) for name, part in found.ledger.get("sources", {}).items())]:
@@ -75,7 +75,7 @@ def search(
     from rich.text import Text
 
     from modeledge.config import load_config
-    from modeledge.recipes.inspect import search_corpus
+    from modeledge.recipes.fallen import search_corpus
     from modeledge.recipes.texts import CorpusRecipe
     from modeledge.records import Ledger
 

@@ -143,7 +143,7 @@ def logits_of(model: Any, ids: list[int]) -> torch.Tensor:
     side = Side(row, torch.arange(len(ids))[None], torch.ones_like(row))
     batch = Batch(None, side, torch.tensor([[0, 0, len(ids)]]), {}, {}, {}, torch.tensor([0]), {})
     with torch.no_grad():
-        logits: torch.Tensor = model.heads["lm"](model(batch).last)[0]
+        logits: torch.Tensor = model.logits(model(batch).last)[0]
     return logits
 
 

@@ -203,10 +203,29 @@ def test_only_takes_what_a_run_needs(data: Path, tmp_path: Path) -> None:
     assert "did you mean 'hidden'" in refused("E-USAGE", study(data), tmp_path / "x", only=["hiden"])
 
 
-def test_a_failed_cell_is_told_and_the_others_go_on(data: Path, tmp_path: Path) -> None:
-    """A cell whose rows do not fit its model fails at its own place; what needs its model is told too."""
-    folder = tmp_path / "study"
+def test_a_cell_that_cannot_be_is_refused_before_anything_runs(data: Path, tmp_path: Path) -> None:
     cells = {"bad": {"pretrain": {"objective": {"kind": "masked"}}}, "next": {}}
+    base = {"model": {"shape": {"width": 16, "decoder": STACK}}, "train": {**NUMBERS, "steps": 4, "batch": 4}}
+    told = refused("E-CONFIG", study(data, seeds=[0], cells=cells, pretrain=base), tmp_path / "study")
+    assert "cells.bad.pretrain" in told
+    assert "does not fit this model" in told
+    assert not (tmp_path / "study" / "cells").exists()
+
+
+def test_a_failed_cell_is_told_and_the_others_go_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell that fails fails at its own place; what needs its model is told too."""
+    real = grid_engine.pretrain
+
+    def pretrain(recipe: Any, folder: Path, **how: Any) -> Any:
+        if "bad" in folder.parts:
+            raise ModeledgeError("E-DISK", "this disk does not fit this model")
+        return real(recipe, folder, **how)
+
+    monkeypatch.setattr(grid_engine, "pretrain", pretrain)
+    folder = tmp_path / "study"
+    cells = {"bad": {}, "next": {}}
     base = {"model": {"shape": {"width": 16, "decoder": STACK}}, "train": {**NUMBERS, "steps": 4, "batch": 4}}
     trouble = study(data, seeds=[0], cells=cells, pretrain=base)
     with pytest.raises(ModeledgeError, match=r"E-STUDY.*2 of the study's runs failed: bad/seed-0/pretrain") as caught:

@@ -20,7 +20,7 @@ from typing import IO
 
 from modeledge.tokens.words import pieces_of
 
-A_PIECE = 130  # bytes of a piece in a table of counts, beside its characters
+A_PIECE = 190  # bytes of a piece in a table of counts, beside its characters; sorting it takes as much again
 A_WORD = 1500  # bytes of a distinct word in a trainer, about: its symbols, its pairs and where they are
 TOGETHER = 1 << 16  # characters of a word repeated that a trainer is given at once
 

@@ -20,7 +20,7 @@ from typing import IO
 
 from modeledge.tokens.words import pieces_of
 
-A_PIECE = 190  # bytes of a piece in a table of counts, beside its characters; sorting it takes as much again
+A_PIECE = 130  # bytes of a piece in a table of counts, beside its characters
 A_WORD = 1500  # bytes of a distinct word in a trainer, about: its symbols, its pairs and where they are
 TOGETHER = 1 << 16  # characters of a word repeated that a trainer is given at once
 
@@ -108,7 +108,7 @@ def _read(run: IO[bytes]) -> Iterator[tuple[str, int]]:
 
 def _lines(run: IO[bytes], place: int) -> list[bytes]:
     run.seek(place)
-    return run.readlines(1 << 20)
+    return run.readlines(1 << 17)  # a piece of each run is held while they are merged
 
 
 def counted(texts: Iterable[str], memory: int) -> WordCounts:

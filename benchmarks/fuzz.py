@@ -38,10 +38,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from modeledge.corpus.asked import Build
 from modeledge.corpus.filter import make_filters, size
 from modeledge.corpus.intake import Quarantined, ReadConfig
 from modeledge.corpus.pipeline import build_corpus, run_pipeline
-from modeledge.corpus.asked import Build
 from modeledge.corpus.read import read_documents, read_records
 from modeledge.errors import ModeledgeError
 from modeledge.records import IntArray, Ledger

@@ -47,10 +47,10 @@ def digest(rows: Iterable[Any]) -> str:
 
 
 def ours(data: str, kind: str, repeat: int, backend: str, processes: int) -> Block:
+    from modeledge.corpus.asked import Build
     from modeledge.corpus.clean import Cleaning
     from modeledge.corpus.dedup import Dedup
     from modeledge.corpus.pipeline import build_corpus, reading
-    from modeledge.corpus.asked import Build
     from modeledge.records import Document, Ledger
 
     held, coder = texts(data, repeat), tokenizer(data, kind)

@@ -59,12 +59,14 @@ def start(ground: tuple[CorpusRecipe, Path, Path], out: Path) -> Any:
 def test_a_killed_build_is_not_a_corpus_and_the_next_one_is(
     ground: tuple[CorpusRecipe, Path, Path], tmp_path: Path
 ) -> None:
-    started = time.perf_counter()
-    child = start(ground, tmp_path / "timed")
-    child.join()
-    assert child.exitcode == 0
-    long, whole, chance = time.perf_counter() - started, content(ground[2]), random.Random(3)
-    assert content(tmp_path / "timed") == whole
+    whole, chance, long = content(ground[2]), random.Random(3), float("inf")
+    for number in range(3):  # the quickest: of a machine that was busy a moment ago the others say too much
+        started = time.perf_counter()
+        child = start(ground, tmp_path / f"timed{number}")
+        child.join()
+        assert child.exitcode == 0
+        long = min(long, time.perf_counter() - started)
+        assert content(tmp_path / f"timed{number}") == whole
     killed = temporary = 0
     for number in range(KILLS):
         out = tmp_path / f"run{number}" / "out"
@@ -91,5 +93,5 @@ def test_a_killed_build_is_not_a_corpus_and_the_next_one_is(
             begun = any(path.name.endswith(".work") for path in left)
             assert begun == any("begun anew" in line for line in said)
             assert list(out.parent.iterdir()) == [out], "what was left is gone"
-    assert killed > KILLS // 5, "a machine that is busy while it is timed is killed late"
-    assert temporary > KILLS // 8
+    assert killed > KILLS // 2
+    assert temporary > KILLS // 4

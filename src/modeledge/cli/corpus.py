@@ -59,7 +59,7 @@ def build(
 
 def dedup(
     paths: Annotated[list[str], typer.Argument(help="Files, folders, globs; several are compared as sources.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="A fresh folder for what is left and what is not.")],
+    out: Out,
     near: Annotated[str | None, typer.Option(help="Near duplicates too: fineweb or strict.")] = None,
     lines: Annotated[bool, typer.Option("--lines", help="Keep each line of the corpus once.")] = False,
     against: Annotated[list[str] | None, typer.Option(help="A file of an evaluation set to be taken out.")] = None,
@@ -68,10 +68,7 @@ def dedup(
     memory: Annotated[int, typer.Option(min=1, help="In MB.")] = 256,
     text: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
     format: str = "auto",
-    keys: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any key of the corpus recipe, e.g. near.n=8"),
-    ] = None,
+    keys: CorpusKeys = None,
 ) -> None:
     """Keep each text once: exact and near duplicates, repeated lines, evaluation sets; say what stands for what."""
     from modeledge.config import load_config

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from modeledge.cli.corpus import CorpusKeys, Out
 from modeledge.cli.terminal import say
 
-Keys = Annotated[
-    list[str] | None, typer.Option("--set", help="Any key of the corpus recipe, e.g. split=line, encoding=…")
-]
-Fresh = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder.")]
 classifier_app = typer.Typer(help="A classifier of good and bad text.", no_args_is_help=True)
 perplexity_app = typer.Typer(help="An n-gram model of good text.", no_args_is_help=True)
 
@@ -21,8 +17,8 @@ perplexity_app = typer.Typer(help="An n-gram model of good text.", no_args_is_he
 def classifier_train(
     good: Annotated[str, typer.Argument(help="A file, folder or glob of good (clean) texts.")],
     bad: Annotated[str, typer.Argument(help="The same of bad (toxic) texts.")],
-    out: Fresh,
-    keys: Keys = None,
+    out: Out,
+    keys: CorpusKeys = None,
 ) -> None:
     """Learn to tell good texts from bad; print AUC, and precision and recall of a filter, on held-out rows."""
     from modeledge.recipes.judges import build_classifier, texts_of
@@ -34,9 +30,9 @@ def classifier_train(
 @perplexity_app.command("train")
 def perplexity_train(
     good: Annotated[list[str], typer.Argument(help="Files, folders, globs of good texts.")],
-    out: Fresh,
+    out: Out,
     vocabulary: Annotated[int, typer.Option(help="How many of the commonest words are known.")] = 50_000,
-    keys: Keys = None,
+    keys: CorpusKeys = None,
 ) -> None:
     """Count an n-gram model of good texts; print the deciles of the perplexity of held-out ones."""
     from modeledge.recipes.judges import build_ngrams, texts_of

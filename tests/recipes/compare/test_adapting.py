@@ -246,7 +246,7 @@ def test_a_study_of_a_few_words(data: Path) -> None:
 
 
 def _tables(values: dict[str, Any]) -> dict[str, Any]:
-    from modeledge.recipes.compare.search import as_tables
+    from modeledge.recipes.compare.unfold import as_tables
 
     return as_tables(values)
 

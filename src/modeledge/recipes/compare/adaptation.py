@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from modeledge.recipes.compare.results import Outcome, Results
-from modeledge.recipes.compare.table import shares, short
+from modeledge.recipes.compare.table import scale, shares, short
 from modeledge.report import Figure, Result, Section, Table
 from modeledge.report.adaptation import Kept, moved_plot, storage_plot, sweep_plot
 from modeledge.report.blocks import Align, Block, Cell
@@ -68,7 +68,7 @@ def gap(results: Results, cell: str, task: str) -> str:
     found = next((o for o in firsts(results) if (o.cell, o.task) == (cell, task) and "train" in o.spent), None)
     if found is None:
         return DASH
-    by = 100 if shares(found.metric) else 1
+    by = scale(found.metric)
     return " · ".join(f"{by * v:.1f}" for v in (found.spent["train"], found.value, found.spent["train"] - found.value))
 
 
@@ -129,7 +129,7 @@ def sweeps(results: Results) -> list[Block]:
         for o in firsts(results):
             swept = study.cells[o.cell].swept
             if swept is not None and o.task == task:
-                by = 100 if shares(o.metric) else 1
+                by = scale(o.metric)
                 found.setdefault(study.label(swept[0]), {})[swept[1]] = [by * v for v in o.by_seed.values()]
         if found:
             score, title = unit_of(study.tasks[task].metrics[0]), study.tasks[task].label or task
@@ -144,7 +144,7 @@ def is_swept(results: Results, cell: str) -> bool:
 
 def result(results: Results, o: Outcome, place: int) -> Result:
     """An outcome as a picture has it."""
-    by = 100 if shares(o.metric) else 1
+    by = scale(o.metric)
     return Result(results.study.label(o.cell), place, by * o.value, by * o.low, by * o.high)
 
 

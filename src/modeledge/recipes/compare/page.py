@@ -10,7 +10,7 @@ from modeledge.metrics import METRICS
 from modeledge.recipes.compare.adaptation import adaptation_sections
 from modeledge.recipes.compare.grid import Unit, done
 from modeledge.recipes.compare.results import Outcome, Results
-from modeledge.recipes.compare.table import costs, moved, shares, told
+from modeledge.recipes.compare.table import costs, moved, scale, shares, told
 from modeledge.recipes.folder import RECIPE
 from modeledge.report import (
     Code,
@@ -142,14 +142,14 @@ def task_section(results: Results, task: str) -> Section:
 
 
 def _scaled(o: Outcome) -> tuple[float, float, float]:
-    by = 100 if shares(o.metric) else 1
+    by = scale(o.metric)
     return by * o.value, by * o.low, by * o.high
 
 
 def difference_row(results: Results, o: Outcome) -> list[Cell]:
     """A paired difference in words."""
     assert o.against is not None
-    by = 100 if shares(o.metric) else 1
+    by = scale(o.metric)
     mean, low, high = (f"{by * v:+.2f}" for v in (o.against.mean, o.against.low, o.against.high))
     return [named(results, o.cell), o.metric, mean, f"{low} – {high}", f"{o.against.p:.2g}", f"{o.seconds:.1f}"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from modeledge.recipes.compare.study import StudyRecipe
 from modeledge.recipes.compare.unfold import unfolded
 from modeledge.recipes.recipe import PRESET, FinetuneRecipe, is_name
 from modeledge.recipes.rows import split_rows, task_named
+from modeledge.recipes.texts import absolute_path
 from modeledge.tasks import infer
 
 TASK = "task"  # what the one task is called
@@ -38,12 +38,12 @@ def quick_study(
     asked = load_config(FinetuneRecipe, None, values={**given, "model": model, "data": data})
     name = Path(data).name
     task: dict[str, Any] = {
-        "label": name, "data": _absolute(data), "metrics": [metric or first_metric(asked)],
-        **{key: _absolute(given.pop(key)) for key in ("test",) if given.get(key)},
+        "label": name, "data": absolute_path(data), "metrics": [metric or first_metric(asked)],
+        **{key: absolute_path(given.pop(key)) for key in ("test",) if given.get(key)},
         **{key: given.pop(key) for key in ("layout",) if given.get(key)},
         **({"budgets": list(labels), "draw": "seed"} if labels else {}),
     }  # fmt: skip
-    base = model if is_name(model) or model.startswith(PRESET) else _absolute(model)
+    base = model if is_name(model) or model.startswith(PRESET) else absolute_path(model)
     cells = {label_of(kind): {"label": kind, "model": base, "finetune": adapted(rows)}
              for kind, rows in strategies.items()}  # fmt: skip
     tree = {
@@ -99,7 +99,3 @@ def parse_strategies(words: str, made: Any) -> dict[str, list[dict[str, Any]]]:
 def label_of(words: str) -> str:
     """A cell's name that is a folder's: `lora:rank=8` is `lora-rank-8`."""
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in words).strip("-")
-
-
-def _absolute(path: str) -> str:
-    return path if path.startswith("hf://") else os.path.abspath(path)

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modeledge import files
-from modeledge.config.check import merged
 from modeledge.errors import ModeledgeError
 from modeledge.metrics import METRICS
 from modeledge.recipes.compare.grid import BEST, Unit, finetune_recipe, rows_named, search_of
 from modeledge.recipes.compare.study import Range, SearchRecipe, StudyRecipe
+from modeledge.recipes.compare.unfold import as_tables
 from modeledge.recipes.finetune import finetune
 from modeledge.recipes.folder import RECIPE, finished
 from modeledge.recipes.recipe import absolute
@@ -110,14 +110,3 @@ def distribution(how: Range | tuple[Any, ...]) -> optuna.distributions.BaseDistr
     if isinstance(how, Range):
         return FloatDistribution(how.low, how.high, log=how.log)
     return CategoricalDistribution(how)
-
-
-def as_tables(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"train.learning_rate": 1e-4}` as a recipe has it."""
-    out = dict[str, Any]()
-    for key, value in values.items():
-        table: Any = value
-        for part in reversed(key.split(".")):
-            table = {part: table}
-        out = merged(out, table)
-    return out

@@ -111,7 +111,7 @@ def told(results: Results, cell: str, task: str, metric: str) -> str:
 
 def worded(o: Outcome) -> str:
     """`62.1 [60.0, 64.4]*`: shares as points of a hundred."""
-    factor = 100 if shares(o.metric) else 1
+    factor = scale(o.metric)
     star = "*" if o.against is not None and o.against.excludes_zero else ""
     digits = 1 if factor == 100 or abs(o.value) >= 10 else 3
     value, low, high = (f"{factor * v:.{digits}f}" for v in (o.value, o.low, o.high))
@@ -121,3 +121,8 @@ def worded(o: Outcome) -> str:
 def shares(metric: str) -> bool:
     """Is a mark a share of 1, which is read in points of a hundred?"""
     return METRICS[metric].greater_is_better and metric not in ("bleu", "chrf", "chrf++")
+
+
+def scale(metric: str) -> int:
+    """What a mark is multiplied by where it is read."""
+    return 100 if shares(metric) else 1

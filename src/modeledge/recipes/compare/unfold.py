@@ -85,9 +85,7 @@ def _swept(cells: dict[str, Any], sweep: Any) -> dict[str, Any]:
         if name not in named or not isinstance(cell, Mapping):
             continue
         for value in values:
-            table: Any = value
-            for key in reversed(str(sweep.get("key", "train.learning_rate")).split(".")):
-                table = {key: table}
+            table = as_tables({str(sweep.get("key", "train.learning_rate")): value})
             label = f"{cell.get('label') or name}, {value:g}" if isinstance(value, int | float) else name
             own = {key: kept for key, kept in cell.items() if key != "search"}
             out.setdefault(
@@ -95,3 +93,14 @@ def _swept(cells: dict[str, Any], sweep: Any) -> dict[str, Any]:
                 {**own, "label": label, "finetune": merged(cell.get("finetune") or {}, table), "swept": (name, value)},
             )
     return {**out, **{name: cell for name, cell in cells.items() if name not in out}}
+
+
+def as_tables(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"train.learning_rate": 1e-4}` as a recipe has it."""
+    out = dict[str, Any]()
+    for key, value in values.items():
+        table: Any = value
+        for part in reversed(key.split(".")):
+            table = {part: table}
+        out = merged(out, table)
+    return out

@@ -23,6 +23,7 @@ from modeledge.corpus.quality import RULES, C4Lines, LineRules
 from modeledge.corpus.quality.lines import LineJudge, without_lines
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.records import Document, Ledger
+from modeledge.seed import Noise
 
 Filter: TypeAlias = Callable[[Document], str | None]
 Stage: TypeAlias = Callable[[Iterable[Document]], Iterator[Document]]
@@ -121,6 +122,18 @@ def spaces(documents: Iterable[Document]) -> Iterator[Document]:
         yield document if text == document.text else replace(document, text=text)
 
 
+def shuffled_words(documents: Iterable[Document]) -> Iterator[Document]:
+    """Put the words of each text in an order drawn by lot, which is a function of the document's id alone.
+
+    What is left to learn is which words there are, and which come together in a text: how much of what pre-training
+    buys is that, Sinha et al. 2021 (arXiv 2104.06644) asked.
+    """
+    for document in documents:
+        words = document.text.split()
+        order = Noise(0).at("shuffled words", document.id).generator().permutation(len(words))
+        yield replace(document, text=" ".join(words[place] for place in order))
+
+
 class Rewriter(Protocol):
     """A text without some of its parts, and (reason, part) of each that went."""
 
@@ -150,7 +163,7 @@ def _redact_stage(rules: Settings, ledger: Ledger) -> Stage:
 
 
 #: The stages that take nothing, and those with fields, each with the class of its fields and what makes it.
-TIDYING: dict[str, Stage] = {"nfc": nfc, "spaces": spaces}
+TIDYING: dict[str, Stage] = {"nfc": nfc, "spaces": spaces, "shuffled_words": shuffled_words}
 REWRITING: dict[str, tuple[type[Settings], Callable[[Settings, Ledger], Stage]]] = {
     "c4_lines": (C4Lines, _line_stage),
     "line_rules": (LineRules, _line_stage),

@@ -159,6 +159,8 @@ def placed_in(study: StudyRecipe, recipe: PretrainRecipe) -> PretrainRecipe:
 
 def _placed(study: StudyRecipe, corpus: CorpusRecipe) -> CorpusRecipe:
     update: dict[str, Any] = {"paths": tuple(study.place(path) for path in corpus.paths)}
+    named = (source.model_copy(update={"paths": tuple(map(study.place, source.paths))}) for source in corpus.sources)
+    update["sources"] = tuple(named)
     if corpus.against is not None:
         paths = tuple(study.place(path) for path in corpus.against.paths)
         update["against"] = corpus.against.model_copy(update={"paths": paths})

@@ -11,6 +11,7 @@ from modeledge.recipes.compare.adaptation import adaptation_sections
 from modeledge.recipes.compare.grid import Unit, done
 from modeledge.recipes.compare.results import Outcome, Results
 from modeledge.recipes.compare.table import costs, moved, scale, shares, told
+from modeledge.recipes.compare.transfer import transfer_section
 from modeledge.recipes.folder import RECIPE
 from modeledge.report import (
     Code,
@@ -43,6 +44,7 @@ def study_page(results: Results, folder: Path) -> Page:
         Section("What holds", [*verdicts(results), Paragraph(HOW), *([Paragraph(study.note)] if study.note else [])]),
         Section("The table", whole_table(results)),
         *(task_section(results, task) for task in study.columns()),
+        transfer_section(results, folder),
         *adaptation_sections(results),
         Section("Pre-training", pretraining(results, folder)),
         Section("Runs", runs(results)),

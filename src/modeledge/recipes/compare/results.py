@@ -13,6 +13,7 @@ from typing import Any
 from modeledge import files
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.metrics import METRICS, Drawn, Interval, drawn, drawn_difference
+from modeledge.recipes.compare.distance import Distance, distances
 from modeledge.recipes.compare.engine import error_file
 from modeledge.recipes.compare.facts import FACTS, records, seconds
 from modeledge.recipes.compare.grid import Unit, before, body_of, done, trained_by, units
@@ -43,13 +44,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Results:
-    """A study's outcomes, what each body cost (means over seeds), what failed with its error, what is still to run."""
+    """A study's outcomes, what each body cost (means over seeds), what failed with its error, what is still to run; of
+    cells with texts of their own how far these are from the texts of each task."""
 
     study: StudyRecipe
     outcomes: Sequence[Outcome]
     facts: Mapping[str, Mapping[str, Any]]
     failed: Mapping[str, str] = field(default_factory=dict)
     waiting: Sequence[str] = ()
+    distances: Mapping[tuple[str, str], Distance] = field(default_factory=dict)
 
     def at(self, cell: str, task: str, metric: str) -> Outcome | None:
         """One number of the table."""
@@ -67,7 +70,8 @@ def collect(study: StudyRecipe, folder: Path) -> Results:
     failed = {u.name: files.read_json(error_file(u, folder)) for u in everything if error_file(u, folder).exists()}
     waiting = [u.name for u in everything if not done(u, folder) and u.name not in failed]
     facts = {cell: found for cell in study.cells if (found := facts_of(study, folder, cell))}
-    return Results(study, outcomes, facts, {name: row["error"] for name, row in failed.items()}, waiting)
+    told = {name: row["error"] for name, row in failed.items()}
+    return Results(study, outcomes, facts, told, waiting, distances(study, folder))
 
 
 def marks_body(study: StudyRecipe, cell: str, name: str) -> bool:
@@ -94,6 +98,16 @@ def marked(study: StudyRecipe, folder: Path, task: str, metric: str, cells: Sequ
         costs = {} if task in study.marks else spent_on(places, metric)
         out.append(Outcome(cell, task, metric, system.value, low, high, by_seed, system.items, spent, differs, costs))
     return out
+
+
+def difference(study: StudyRecipe, folder: Path, task: str, metric: str, cells: tuple[str, str]) -> Interval | None:
+    """How far the first of two cells is above the second, over the seeds that both have; `None` where that is none."""
+    runs = [sides_of(study, folder, cell, task, metric) for cell in cells]
+    shared = [seed for seed in study.seeds if all(seed in found for found in runs)]
+    if not shared:
+        return None
+    one, other = (drawn(METRICS[metric], [found[seed] for seed in shared], seed=0) for found in runs)
+    return drawn_difference(one, other)
 
 
 def spent_on(folders: Sequence[Path], metric: str) -> dict[str, float]:
@@ -180,6 +194,7 @@ def as_plain(results: Results) -> dict[str, Any]:
         "cells": {name: {"label": study.label(name), "group": c.group} for name, c in study.cells.items()},
         "outcomes": rows,
         "facts": {name: dict(facts) for name, facts in results.facts.items()},
+        "distances": [{"cell": cell, "task": task, **vars(d)} for (cell, task), d in results.distances.items()],
         "failed": dict(results.failed),
         "waiting": list(results.waiting),
     }

@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -21,7 +21,7 @@ from modeledge.cli.corpus import CorpusKeys, Out, build, dedup
 from modeledge.cli.judges import classifier_app, perplexity_app
 from modeledge.cli.looking import inspect, search
 from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, merge, opened
-from modeledge.cli.terminal import columns_of, progress, say, show_scores, strategy_of, write_report
+from modeledge.cli.terminal import progress, said, say, show_scores, strategy_of, write_report
 from modeledge.errors import IO_ERROR, ModeledgeError
 from modeledge.machine import calm_threads
 
@@ -138,7 +138,7 @@ def pretrain(
     from modeledge.recipes.pretrain import pretrain as run
     from modeledge.recipes.recipe import PretrainRecipe
 
-    start = {k: v for k, v in (("revision", revision), ("endpoint", endpoint)) if v is not None}
+    start = said(None, revision=revision, endpoint=endpoint)
     values = {**gate_keys(no_check, strict, allow), **({"model": start} if start else {})}
     loaded = load_config(PretrainRecipe, recipe, overrides or (), values=values)
     with progress("pre-training") as listen:
@@ -174,10 +174,6 @@ def finetune(
     allow: Allow = None,
 ) -> None:
     """Fine-tune a model on labelled rows; marks a held-out part. A recipe may hold several tasks, or several stages."""
-    from modeledge.config import load_config
-    from modeledge.recipes.finetune import finetune as run
-    from modeledge.recipes.recipe import FinetuneRecipe
-
     if "help" in (strategy or ()):
         strategies.show_strategies()
         return
@@ -186,21 +182,11 @@ def finetune(
         return
     if data is None:
         raise ModeledgeError("E-USAGE", "there are no rows to learn from", remedy="modeledge finetune MODEL DATA")
-    values: dict[str, Any] = {
-        "model": model, "data": data, "task": task, "epochs": epochs, "seed": seed,
-        "allow_leak": allow_leak, "merge": merge,
-        "train": {} if learning_rate is None else {"learning_rate": learning_rate},
-        "strategies": [strategy_of(word) for word in strategy or ()],
-    }  # fmt: skip
-    more = {"text": text, "label": label, "pair": pair, "test": test, "revision": revision, "endpoint": endpoint}
-    more["layout"] = layout
-    values |= {k: v for k, v in more.items() if v is not None}
-    values |= {"columns": columns_of(column)} if column else {}
-    loaded = load_config(FinetuneRecipe, None, overrides or (), values=values | gate_keys(no_check, strict, allow))
-    with progress("fine-tuning") as listen:
-        results = run(loaded, out, listeners=[listen], say=say)
-    show_scores(results)
-    say(f"model: {out / 'model'}\nreport: {write_report(out)}")
+    keys = said(column, model=model, data=data, task=task, text=text, label=label, pair=pair, test=test, layout=layout,
+                epochs=epochs, seed=seed, allow_leak=allow_leak, merge=merge, revision=revision, endpoint=endpoint,
+                train=said(None, learning_rate=learning_rate), strategies=[strategy_of(w) for w in strategy or ()],
+                )  # fmt: skip
+    tuned.run_alone(keys | gate_keys(no_check, strict, allow), overrides or (), out)
 
 
 @app.command()

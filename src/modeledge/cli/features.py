@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from modeledge.cli.check import Allow, gate_keys
 from modeledge.cli.judge import Layout
 from modeledge.cli.models import Endpoint, ModelFolder, Revision
-from modeledge.cli.terminal import columns_of, say, show_scores, write_report
+from modeledge.cli.terminal import said
+from modeledge.cli.tuned import run_alone
 
 Words = list[str] | None
 
@@ -43,20 +44,11 @@ def features(
     allow: Allow = None,
 ) -> None:
     """Run a frozen body once over labelled rows and fit a classical head on its states; marks a held-out part."""
-    from modeledge.config import load_config
-    from modeledge.recipes.finetune import finetune as run
-    from modeledge.recipes.recipe import FinetuneRecipe
-
-    asked: dict[str, Any] = {"combine": combine, "search": search, "pairs": "joint" if joint else "apart"}
-    more = {"layers": layers, "pool": pool, "head": head, "strength": strength, "pca": pca}
-    asked |= {k: v for k, v in more.items() if v is not None}
-    values: dict[str, Any] = {"model": model, "data": data, "task": task, "seed": seed, "features": asked}
-    rest = {"text": text, "label": label, "pair": pair, "test": test, "revision": revision, "endpoint": endpoint}
-    values |= {k: v for k, v in {**rest, "layout": layout}.items() if v is not None}
-    values |= {"columns": columns_of(column)} if column else {}
-    loaded = load_config(FinetuneRecipe, None, overrides or (), values=values | gate_keys(False, False, allow))
-    show_scores(run(loaded, out, say=say))
-    say(f"model: {out / 'model'}\nreport: {write_report(out)}")
+    how = said(None, combine=combine, search=search, pairs="joint" if joint else "apart", layers=layers, pool=pool,
+               head=head, strength=strength, pca=pca)  # fmt: skip
+    keys = said(column, model=model, data=data, task=task, seed=seed, features=how, text=text, label=label, pair=pair,
+                test=test, layout=layout, revision=revision, endpoint=endpoint)  # fmt: skip
+    run_alone(keys | gate_keys(False, False, allow), overrides or (), out)
 
 
 VERBS = (features,)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from modeledge.cli.terminal import progress, say, strategy_of
+from modeledge.cli.terminal import progress, said, say, strategy_of
 
 
 def compare(
@@ -47,11 +47,9 @@ def compare(
 
     words = list(overrides or ())
     if study.endswith(".toml"):
-        values = {key: value for key, value in {"data": data, "model": model}.items() if value is not None}
-        asked = load_study(Path(study), scale, words, values)
+        asked = load_study(Path(study), scale, words, said(None, data=data, model=model))
     else:
-        more = {"text": text, "pair": pair, "label": label, "test": test, "layout": layout}
-        keys = {"task": task, "epochs": epochs, **{k: v for k, v in more.items() if v is not None}}
+        keys = said(None, task=task, epochs=epochs, text=text, pair=pair, label=label, test=test, layout=layout)
         asked = of_words(study, words, keys, strategies, labels, seeds, metric)
     finish_study(asked, out, resume=resume, only=only or (), jobs=jobs, progress=progress, say=say)
 

@@ -78,6 +78,12 @@ def write_report(folder: Path) -> Path:
     return folder / "report.html"
 
 
+def said(column: list[str] | None, **words: Any) -> dict[str, Any]:
+    """Keys of a recipe out of the words of a verb: those that were left out (`None`) are not among them."""
+    keys = {name: value for name, value in words.items() if value is not None}
+    return {**keys, "columns": columns_of(column)} if column else keys
+
+
 def columns_of(words: list[str]) -> dict[str, str]:
     """`tokens=words` → {"tokens": "words"}; `E-USAGE` for a word without a sign."""
     from modeledge.errors import ModeledgeError

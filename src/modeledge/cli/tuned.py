@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +10,18 @@ import typer
 
 from modeledge.cli.terminal import progress, say, show_scores, write_report
 from modeledge.errors import ModeledgeError
+
+
+def run_alone(values: Mapping[str, Any], overrides: Sequence[str], out: Path) -> None:
+    """Run what `finetune` or `features` was asked on one table, and say what came of it."""
+    from modeledge.config import load_config
+    from modeledge.recipes.finetune import finetune
+    from modeledge.recipes.recipe import FinetuneRecipe
+
+    recipe = load_config(FinetuneRecipe, None, overrides, values=values)
+    with progress("fine-tuning" if recipe.features is None else "features") as listen:
+        show_scores(finetune(recipe, out, listeners=[listen], say=say))
+    say(f"model: {out / 'model'}\nreport: {write_report(out)}")
 
 
 def from_recipe(path: Path, overrides: Sequence[str], out: Path) -> None:

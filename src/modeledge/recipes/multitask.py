@@ -38,6 +38,7 @@ from modeledge.preflight import Verdict
 from modeledge.recipes.benchmark import stated
 from modeledge.recipes.card import Card, base_of
 from modeledge.recipes.conflicts import Conflicts
+from modeledge.recipes.cost import watch, write_costs
 from modeledge.recipes.finetune import Opened, Ready, make_task, marks
 from modeledge.recipes.finetune import build_trainer as alone_trainer
 from modeledge.recipes.folder import run_folder
@@ -48,7 +49,7 @@ from modeledge.recipes.open import open_model
 from modeledge.recipes.pretrain import finish
 from modeledge.recipes.recipe import FinetuneRecipe, absolute
 from modeledge.recipes.rows import Parts, split_rows
-from modeledge.recipes.several import MultitaskRecipe, TaskRecipe
+from modeledge.recipes.several import MultitaskRecipe
 from modeledge.recipes.strategy import make_strategy
 from modeledge.recipes.task_file import TASK_FILE, described
 from modeledge.records import Example
@@ -114,16 +115,18 @@ def multitask(
         session = Session(folder, trainer, say=say)
         if resume:
             say(f"resumed after step {session.resume()}")
+        watch()
         every, probes = recipe.conflict_every, {n: own.train for n, own in members.items()}
-        watch = [] if every is None else [Conflicts(folder, trainer, probes, every)]
-        session.run([*listeners, *watch])
+        looks = [] if every is None else [Conflicts(folder, trainer, probes, every)]
+        session.run([*listeners, *looks])
         session.conclude()
+        write_costs(trainer, folder, sum(len(own.train) for own in members.values()))
         for strategy in trainer.strategies:
             if strategy.mergeable:
                 strategy.merge(model)
         results = {"tasks": {n: marked(own, seen(model, n), recipe.seed, say) for n, own in members.items()}}
         scores = {f"{n}.{k}": v for n, told in results["tasks"].items() for k, v in told["scores"].items()}
-        results |= {"scores": scores, "conflicts": watch[0].summary() if watch else {}}
+        results |= {"scores": scores, "conflicts": looks[0].summary() if looks else {}}
         files.write_json(folder / "results.json", results)
         shelf = Shelf(recipe, model, tokenizer, folder, base)
         for name, own in members.items():
@@ -149,7 +152,7 @@ def settled(
     rows = {name: split_rows(own, say=say) for name, own in alone.items()}
     found = find_model(recipe.model, recipe.revision, recipe.endpoint)
     model = found.pins(recipe.endpoint) if found.source else {"model": next(iter(alone.values())).model}
-    tasks = {name: TaskRecipe.of(own) for name, own in alone.items()}
+    tasks = {name: own.rows() for name, own in alone.items()}
     return recipe.model_copy(update={**model, "tasks": tasks}), alone, rows, found
 
 
@@ -285,4 +288,4 @@ def write_alone(shelf: Shelf, name: str, own: Member, results: Mapping[str, Any]
     finish(single, shelf.tokenizer, shelf.folder / "tasks" / name, recipe.family, notes, card, words)
 
 
-__all__ = ["MultitaskRecipe", "TaskRecipe", "check_tasks", "multitask"]
+__all__ = ["MultitaskRecipe", "check_tasks", "multitask"]

@@ -136,14 +136,40 @@ class FinetuneTrain(TrainConfig):
 UNTRAINED = ("length", "device", "precision", "threads")  # keys of `train` that a body which is only run has
 
 
-class FinetuneRecipe(Checked):
+class RowsRecipe(Settings):
+    """The rows of one task, and how they are read: a run of it alone says these fields, and so does each of several
+    tasks on one body.
+
+    Without a `test` file `test_share` of the rows is set aside; `validation` rows, or `validation_share` of the
+    training rows, are what a judge chooses by. `task` is a row of `TASKS`; `columns` names the column of each of its
+    roles, and `text`, `pair` and `label` (which is what is learned) are short for three of them; `options` are those of
+    the task.
+    """
+
+    data: str
+    layout: str | None = None
+    test: str | None = None
+    test_share: float = Field(default=0.2, gt=0, lt=1)
+    validation: str | None = None
+    validation_share: float = Field(default=0.1, gt=0, lt=1)
+    text: str | None = None
+    pair: str | None = None
+    label: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    task: str = "auto"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    def rows(self) -> RowsRecipe:
+        """These fields alone."""
+        return RowsRecipe(**{name: getattr(self, name) for name in RowsRecipe.model_fields})
+
+
+class FinetuneRecipe(Checked, RowsRecipe):
     """A model and labelled rows in, an adapted model and its marks out.
 
-    Without a `test` file `test_share` of the rows is set aside. With `train.judge_every` the judge chooses the best
-    step by `metric` on the rows of `validation`, or on `validation_share` of the training rows: never on test rows. The
+    With `train.judge_every` the judge chooses the best step by `metric` on the validation rows: never on test rows. The
     same rows choose a threshold, or the temperature of confidences; a `validation` file does so without a judge too.
-    `task` is a row of `TASKS`; `columns` names the column of each of its roles, and `text`, `pair` and `label` (which
-    is what is learned) are short for three of them; `options` are those of the task. Its head is the one that the
+    The head of the task is the one that the
     model's own class has, unless options ask for another. `bidirectional` and `decoder` are as in `ModelRecipe`. The
     first `mark_train` training rows are marked at the end too: how far ahead they are is over-fitting.
     With `features` nothing is trained: a classical head is fitted on the states of the body as it is.
@@ -159,19 +185,7 @@ class FinetuneRecipe(Checked):
     endpoint: str | None = None
     bidirectional: bool = False
     decoder: Decoder | None = None
-    data: str
-    layout: str | None = None
-    test: str | None = None
-    test_share: float = Field(default=0.2, gt=0, lt=1)
-    validation: str | None = None
-    validation_share: float = Field(default=0.1, gt=0, lt=1)
     metric: str | None = None
-    text: str | None = None
-    pair: str | None = None
-    label: str | None = None
-    columns: dict[str, str] = Field(default_factory=dict)
-    task: str = "auto"
-    options: dict[str, Any] = Field(default_factory=dict)
     fresh: bool = False
     tokenizer: TokenizerRecipe = TokenizerRecipe()
     dropout: float = Field(default=0.1, ge=0, lt=1)

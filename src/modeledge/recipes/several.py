@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from modeledge.config import Settings
 from modeledge.corpus.sampled import Sampling
-from modeledge.recipes.recipe import Checked, FinetuneRecipe, FinetuneTrain, StrategyRecipe
+from modeledge.recipes.recipe import Checked, FinetuneRecipe, FinetuneTrain, RowsRecipe, StrategyRecipe
 
 SHARED = ("model", "seed", "dropout", "train", "epochs", "strategies", "check", "strict", "allow", "allow_leak")
-
-
-class TaskRecipe(Settings):
-    """The rows of one task: fields as in `FinetuneRecipe`."""
-
-    data: str
-    layout: str | None = None
-    test: str | None = None
-    test_share: float = Field(default=0.2, gt=0, lt=1)
-    validation: str | None = None
-    validation_share: float = Field(default=0.1, gt=0, lt=1)
-    text: str | None = None
-    pair: str | None = None
-    label: str | None = None
-    columns: dict[str, str] = Field(default_factory=dict)
-    task: str = "auto"
-    options: dict[str, Any] = Field(default_factory=dict)
-
-    @classmethod
-    def of(cls, recipe: FinetuneRecipe) -> TaskRecipe:
-        """What a recipe of one task says of its rows."""
-        return cls(**{name: getattr(recipe, name) for name in cls.model_fields})
 
 
 class MultitaskRecipe(Checked):
@@ -49,7 +26,7 @@ class MultitaskRecipe(Checked):
     model: str
     revision: str | None = None
     endpoint: str | None = None
-    tasks: dict[str, TaskRecipe]
+    tasks: dict[str, RowsRecipe]
     sampling: Sampling = "proportional"
     temperature: float = Field(default=1.0, ge=1)
     conflict_every: int | None = Field(default=None, ge=1)

@@ -16,12 +16,12 @@ TASKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What a way to adapt keeps a task: `bytes`, beside a body of `shared` bytes that all tasks have in common."""
+class Grown:
+    """What a way to adapt takes: `each` a task, beside what is spent `once` for the body that all tasks share."""
 
     name: str
-    bytes: float
-    shared: float
+    each: float
+    once: float
 
 
 def moved_plot(rows: Sequence[Result], *, score: str) -> str:
@@ -43,8 +43,8 @@ def moved_plot(rows: Sequence[Result], *, score: str) -> str:
         return render_figure(figure, f"{score} with 95 % intervals by the number of weights that moved")
 
 
-def storage_plot(rows: Sequence[Kept]) -> str:
-    """Bytes that are kept in all as the number of tasks grows: one body and what each task adds, both axes log."""
+def growth_plot(rows: Sequence[Grown], *, axis: str) -> str:
+    """What is spent in all as the number of tasks grows: once for the body, and what each task adds; both axes log."""
     if not rows:
         raise ModeledgeError("E-EMPTY-SPLIT", "nothing was handed in, so there is nothing to plot")
     tasks = np.asarray(TASKS, dtype=np.float64)
@@ -56,13 +56,13 @@ def storage_plot(rows: Sequence[Kept]) -> str:
         for n, row in enumerate(rows):
             dashes = "-" if n < len(SERIES) else "--"
             label, colour = printable(row.name, 44), SERIES[n % len(SERIES)]
-            axes.plot(tasks, (row.shared + tasks * row.bytes) / 1e6, color=colour, ls=dashes, label=label)
+            axes.plot(tasks, row.once + tasks * row.each, color=colour, ls=dashes, label=label)
         axes.set_xlabel("tasks")
-        axes.set_ylabel("megabytes kept")
+        axes.set_ylabel(printable(axis, 60))
         axes.xaxis.set_major_formatter(short)
         axes.yaxis.set_major_formatter(short)
         legend(axes, columns=min(len(rows), 4))
-        return render_figure(figure, "Bytes kept by the number of tasks, body included")
+        return render_figure(figure, f"{axis} by the number of tasks, body included")
 
 
 def sweep_plot(rows: Mapping[str, Mapping[float, Sequence[float]]], *, score: str, axis: str) -> str:

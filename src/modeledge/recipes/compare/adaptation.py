@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from modeledge.recipes.compare.many import many_tasks
 from modeledge.recipes.compare.results import Outcome, Results
 from modeledge.recipes.compare.table import scale, shares, short
 from modeledge.report import Figure, Result, Section, Table
-from modeledge.report.adaptation import Kept, moved_plot, storage_plot, sweep_plot
+from modeledge.report.adaptation import moved_plot, sweep_plot
 from modeledge.report.blocks import Align, Block, Cell
 from modeledge.report.markup import DASH
 from modeledge.report.plots import budget_plot
@@ -26,9 +27,10 @@ def adaptation_sections(results: Results) -> list[Section]:
     costs = {name: mean_costs(results, name) for name in results.study.cells}
     costs = {name: found for name, found in costs.items() if "moved" in found}
     if len({found["moved"] for found in costs.values()}) > 1:
-        blocks += [moved_table(results, costs), *moved_pictures(results), *storage(results, costs)]
+        blocks += [moved_table(results, costs), *moved_pictures(results)]
+    many = many_tasks(results, costs) if blocks else []
     out = [Section("Marks by number of labels", budgets(results)), Section("What moved, and what it cost", blocks)]
-    return [*out, Section("How sensitive", sweeps(results))]
+    return [*out, Section("Pre-train once, adapt many times", many), Section("How sensitive", sweeps(results))]
 
 
 def mean_costs(results: Results, cell: str) -> dict[str, float]:
@@ -93,18 +95,6 @@ def shown_tasks(results: Results) -> list[str]:
         if other is None or (task.rows or 0) > (other.rows or 0):
             largest[whole] = name
     return list(largest.values())
-
-
-def storage(results: Results, costs: dict[str, dict[str, float]]) -> list[Block]:
-    """Pretrain once, adapt many times: what is kept as tasks are added."""
-    rows = []
-    for name, found in costs.items():
-        if not is_swept(results, name):
-            whole = found["moved"] > 0.9 * found["parameters"]  # then no body is shared
-            body = 0.0 if whole else 4.0 * found["parameters"]
-            rows.append(Kept(results.study.label(name), found["kept_bytes"], body))
-    caption = "What is kept for N tasks: one body in fp32 and what each task adds to it; a copy each where all moves."
-    return [Figure(storage_plot(rows), caption)] if rows else []
 
 
 def budgets(results: Results) -> list[Block]:

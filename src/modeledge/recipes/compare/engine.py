@@ -28,9 +28,11 @@ from modeledge.recipes.compare.grid import (
     done,
     finetune_recipe,
     learned_by,
+    model_asked,
     needed,
     pretrain_recipe,
     rows_named,
+    rows_of,
     selected,
     texts_of,
     units,
@@ -39,10 +41,12 @@ from modeledge.recipes.compare.jobs import run_side_by_side
 from modeledge.recipes.compare.marks import check_marks, mark_texts, write_marks
 from modeledge.recipes.compare.rows import table_of, write_rows
 from modeledge.recipes.compare.search import run_search
-from modeledge.recipes.compare.study import SUPERVISED, StudyRecipe
+from modeledge.recipes.compare.study import SUPERVISED, TOGETHER, StudyRecipe
 from modeledge.recipes.compare.tables import placed
+from modeledge.recipes.compare.together import together_recipe
 from modeledge.recipes.finetune import ANSWERS, answered, finetune, marks
 from modeledge.recipes.folder import RECIPE, empty, held
+from modeledge.recipes.multitask import multitask
 from modeledge.recipes.pretrain import prepare_corpus, prepare_texts, pretrain
 from modeledge.recipes.recipe import PretrainRecipe, absolute
 from modeledge.recipes.start import check_body
@@ -97,7 +101,7 @@ def compare(
             mark_texts(mark, study.place)
     with study_folder(folder, study, resume=resume):
         write_environment(folder, study.seeds[0])
-        for name in dict.fromkeys(rows_named(study, u) for u in chosen if u.task is not None):
+        for name in dict.fromkeys(name for u in chosen if u.task is not None for name in rows_of(study, u)):
             write_rows(study, folder, name, say)
         for cell in dict.fromkeys(u.cell for u in chosen if u.task is None):
             make_texts(study, cell, folder, say)
@@ -134,6 +138,8 @@ def recipe_of(study: StudyRecipe, unit: Unit, folder: Path) -> Any:
     """The recipe of a run, paths made absolute."""
     if unit.task is None:
         return absolute(pretrain_recipe(study, unit, folder.absolute()))
+    if unit.task == TOGETHER:
+        return together_recipe(study, unit, folder.absolute())
     return absolute(finetune_recipe(study, unit, folder.absolute()))
 
 
@@ -189,7 +195,10 @@ def run(study: StudyRecipe, unit: Unit, folder: Path, listeners: Sequence[Listen
     here, recipe = unit.folder(folder), recipe_of(study, unit, folder)
     going_on = (here / RECIPE).exists()
     watched = [*listeners, *([budget(study.minutes, here)] if study.minutes is not None else [])]
-    if unit.task is not None and not done(unit, folder):
+    if unit.task == TOGETHER:
+        if not done(unit, folder):
+            multitask(recipe, here, listeners=watched, say=remarks(say), resume=going_on)
+    elif unit.task is not None and not done(unit, folder):
         results = finetune(recipe, here, listeners=watched, say=remarks(say), resume=going_on)
         first = study.rows_of(rows_named(study, unit)).metrics[0]
         mark = results["scores"].get(first)
@@ -209,7 +218,8 @@ def ask(study: StudyRecipe, unit: Unit, folder: Path, say: Say) -> None:
     learned, here = learned_by(study, unit), unit.folder(folder)
     assert learned is not None
     assert unit.task is not None
-    model = Model.load(learned.folder(folder), say=remarks(say))
+    asked = model_asked(study, unit, learned, folder)
+    model = Model.load(asked, say=remarks(say))
     task = model.needed_task()
     examples = task.encode(model.rows(str(table_of(folder, unit.task, "test")), labelled=True))
     told = answers(task, model.transformer, examples)
@@ -217,7 +227,7 @@ def ask(study: StudyRecipe, unit: Unit, folder: Path, say: Say) -> None:
     here.mkdir(parents=True, exist_ok=True)
     files.write_json(here / "results.json", results)
     files.write_json(here / ANSWERS, answered(task, told, examples))
-    files.write_json(here / ASKED, {"model": str(learned.folder(folder))})
+    files.write_json(here / ASKED, {"model": str(asked)})
     first = study.tasks[unit.task].metrics[0]
     say(f"{unit.name}: {first} {results['scores'][first]['value']:.4f}")
 

@@ -12,7 +12,7 @@ from modeledge import files
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.recipes.compare.corpora import Texts, cell_texts, is_own, placed_in, with_mixture
 from modeledge.recipes.compare.rows import SEARCH_TEST, SEARCH_TRAIN, table_of
-from modeledge.recipes.compare.study import PRETRAIN, SEARCH, SUPERVISED, SearchRecipe, StudyRecipe
+from modeledge.recipes.compare.study import PRETRAIN, SEARCH, SUPERVISED, TOGETHER, SearchRecipe, StudyRecipe
 from modeledge.recipes.compare.tables import loaded, over, placed, refuse
 from modeledge.recipes.folder import finished
 from modeledge.recipes.recipe import UNTRAINED, FinetuneRecipe, PretrainRecipe
@@ -72,9 +72,10 @@ def begun_with(study: StudyRecipe, unit: Unit) -> Unit | None:
 
 
 def search_of(study: StudyRecipe, cell: str) -> SearchRecipe | None:
-    """How the numbers of a cell are searched for, if they are; those along a sweep are given."""
+    """How the numbers of a cell are searched for, if they are; those along a sweep, or of all tasks, are given."""
     asked = study.cells[cell]
-    return asked.search or (study.search if asked.swept is None else None)
+    given = asked.swept is not None or asked.together is not None
+    return asked.search or (None if given else study.search)
 
 
 def searched_by(study: StudyRecipe, unit: Unit) -> Unit | None:
@@ -84,9 +85,18 @@ def searched_by(study: StudyRecipe, unit: Unit) -> Unit | None:
 
 
 def learned_by(study: StudyRecipe, unit: Unit) -> Unit | None:
-    """The run whose model answers the rows of a task that trains nothing; `None` for every other run."""
+    """The run whose model answers the rows of a task that trains nothing, by itself or because its cell has learned all
+    tasks together; `None` for every other run."""
     task = study.tasks.get(unit.task or "")
+    if task is not None and study.cells[unit.cell].together is not None:
+        return Unit(unit.cell, unit.seed, TOGETHER)
     return None if task is None or task.learns is None else Unit(unit.cell, unit.seed, task.learns)
+
+
+def model_asked(study: StudyRecipe, unit: Unit, learned: Unit, folder: Path) -> Path:
+    """The folder of the model that answers the rows of a task that trains nothing: of several on one body its own."""
+    here = learned.folder(folder)
+    return here if learned.task != TOGETHER else here / "tasks" / (study.tasks[str(unit.task)].learns or str(unit.task))
 
 
 def needed(study: StudyRecipe, unit: Unit) -> tuple[Unit, ...]:
@@ -109,6 +119,11 @@ def before(study: StudyRecipe, unit: Unit) -> list[Unit]:
     return list(found)
 
 
+def rows_of(study: StudyRecipe, unit: Unit) -> tuple[str, ...]:
+    """The names of all tasks and sources whose rows a labelled run reads."""
+    return study.learned(unit.cell) if unit.task == TOGETHER else (rows_named(study, unit),)
+
+
 def rows_named(study: StudyRecipe, unit: Unit) -> str:
     """The name of the task or source whose rows a labelled run learns."""
     supervised = study.cells[unit.cell].supervised
@@ -125,6 +140,8 @@ def units(study: StudyRecipe) -> list[Unit]:
                 found.append(Unit(name, seed))
             if cell.supervised is not None:
                 found.append(Unit(name, seed, SUPERVISED))
+            if cell.together is not None:
+                found.append(Unit(name, seed, TOGETHER))
             for task in study.tasks_of(name):
                 searches = search_of(study, name) is not None and study.tasks[task].learns is None
                 if seed == study.seeds[0] and searches:

@@ -10,6 +10,7 @@ from modeledge.metrics import METRICS
 from modeledge.recipes.compare.adaptation import adaptation_sections
 from modeledge.recipes.compare.grid import Unit, done
 from modeledge.recipes.compare.results import Outcome, Results
+from modeledge.recipes.compare.sharing import sharing_section
 from modeledge.recipes.compare.table import costs, moved, scale, shares, told
 from modeledge.recipes.compare.transfer import transfer_section
 from modeledge.recipes.folder import RECIPE
@@ -45,6 +46,7 @@ def study_page(results: Results, folder: Path) -> Page:
         Section("The table", whole_table(results)),
         *(task_section(results, task) for task in study.columns()),
         transfer_section(results, folder),
+        sharing_section(results, folder),
         *adaptation_sections(results),
         Section("Pre-training", pretraining(results, folder)),
         Section("Runs", runs(results)),

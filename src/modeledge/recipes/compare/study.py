@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from modeledge.config import Settings, load_config, read_toml
 from modeledge.config.check import merged
 from modeledge.config.read import load_values
+from modeledge.corpus.sampled import Sampling
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.recipes.compare.marks import MarkRecipe
 from modeledge.recipes.compare.unfold import unfolded
@@ -27,6 +28,7 @@ PLACE = "{data}"  # in a path of a study: the folder that `data` names
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 PRETRAIN = "pretrain"  # the name of a cell's first run, beside those of the tasks
 SUPERVISED = "supervised"  # the name of the labelled run between the two
+TOGETHER = "together"  # the name of the run of a cell that learns all its tasks on one body
 SEARCH = "search"  # the name of the folder of a cell's trials, beside those of its seeds
 
 
@@ -39,6 +41,13 @@ class SupervisedRecipe(Settings):
 
     source: str
     finetune: dict[str, Any] = Field(default_factory=dict)
+
+
+class TogetherRecipe(Settings):
+    """All tasks of a cell on one body, with a head each: how often a batch is of which (`corpus/sampled.py`)."""
+
+    sampling: Sampling = "proportional"
+    temperature: float = Field(default=1.0, ge=1)
 
 
 class Range(Settings):
@@ -84,8 +93,8 @@ class CellRecipe(Settings):
     The body is pre-trained as `pretrain` says (over the study's own table), or it is that `of` another cell, or a
     `model` that exists; `supervised` then trains it on labelled rows, before any task of the table. `label` is what the
     table prints, `group` the block of rows that it stands in; `search` is that of the study, or its own; `swept` is the
-    cell that this one repeats at another value of the study's `sweep`. `corpus`, `mixture` and `tokenizer` are tables
-    over those of the study: see `compare/corpora.py`.
+    cell that this one repeats at another value of the study's `sweep`; `together` learns the cell's tasks in one run on
+    one body. `corpus`, `mixture` and `tokenizer` are tables over those of the study: see `compare/corpora.py`.
     """
 
     label: str = ""
@@ -95,6 +104,7 @@ class CellRecipe(Settings):
     search: SearchRecipe | None = None
     swept: tuple[str, float] | None = None
     supervised: SupervisedRecipe | None = None
+    together: TogetherRecipe | None = None
     corpus: dict[str, Any] = Field(default_factory=dict)
     mixture: dict[str, Any] = Field(default_factory=dict)
     tokenizer: dict[str, Any] = Field(default_factory=dict)
@@ -210,10 +220,12 @@ class StudyRecipe(Settings):
                 raise ValueError(f"tasks.{name}.budgets: whole numbers above 0 (load_study makes a task of each)")
             if task.learns is not None and (task.learns not in self.tasks or self.tasks[task.learns].learns):
                 raise ValueError(f"tasks.{name}.learns: {task.learns!r} is no task that is trained on")
-            if name == SUPERVISED or name in self.sources or name in self.marks:
+            if name in (SUPERVISED, TOGETHER) or name in self.sources or name in self.marks:
                 raise ValueError(f"tasks.{name}: a source, a mark, or the run on a source has this name")
         for name, cell in self.cells.items():
             self._check_body(name, cell)
+            if cell.together is not None and (cell.search is not None or len(self.learned(name)) < 2):
+                raise ValueError(f"cells.{name}.together: several tasks that are trained on, and no search")
             unknown = [task for task in cell.tasks or () if task not in self.tasks]
             if unknown:
                 raise ValueError(f"cells.{name}.tasks: there is no task {unknown[0]!r}")
@@ -245,6 +257,10 @@ class StudyRecipe(Settings):
         """The tasks that a cell is fine-tuned on."""
         named = self.cells[cell].tasks
         return tuple(self.tasks) if named is None else named
+
+    def learned(self, cell: str) -> tuple[str, ...]:
+        """Those of them that it is trained on."""
+        return tuple(name for name in self.tasks_of(cell) if name in self.tasks and self.tasks[name].learns is None)
 
     def columns(self) -> dict[str, tuple[str, tuple[str, ...]]]:
         """The groups of columns, marks before tasks: what each is called, and its metrics."""

@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 from modeledge.cli import app
-from modeledge.config import load_config
+from modeledge.config import load_config, to_toml
 from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, Learned, Norm, Rotary, Stack, Tokens, Transformer, TransformerConfig
@@ -366,3 +366,33 @@ def test_a_study_sets_features_beside_training(models: dict[str, Path], tmp_path
     assert len(list((tmp_path / "study" / ".states").iterdir())) == 2  # training and test rows, for both seeds
     with pytest.raises(ModeledgeError, match="E-USAGE"):
         quick_study(str(models["encoder"]), str(data), {"x": [*ways["probe"], *ways["near"]]}, seeds=1, finetune=given)
+
+
+def test_a_recipe_of_features_is_looked_at_and_not_run(
+    models: dict[str, Path], tmp_path: Path, passes: list[Any]
+) -> None:
+    """`modeledge check`: its rows, and what could not be fitted; no body is run, and no file is written."""
+    rows = texts(60)
+
+    def looked(test: list[dict[str, Any]], **features: Any) -> Any:
+        for name, part in (("rows", rows), ("test", test)):
+            (tmp_path / f"{name}.jsonl").write_text("\n".join(json.dumps(row) for row in part) + "\n")
+        places = {"data": str(tmp_path / "rows.jsonl"), "test": str(tmp_path / "test.jsonl")}
+        path = tmp_path / "recipe.toml"
+        path.write_text(to_toml(recipe(models["encoder"], **places, **features)))
+        return CliRunner().invoke(app, ["check", str(path)])
+
+    fresh = [row for row in texts(200, seed=5) if row["text"] not in {other["text"] for other in rows}][:20]
+    done = looked(fresh, head="logistic")
+    assert done.exit_code == 0, done.output
+    leaked = looked(rows[:20], head="logistic")
+    assert isinstance(leaked.exception, ModeledgeError)
+    assert leaked.exception.code == "E-LEAK"
+    large = looked(fresh, head="logistic", pca=500)
+    assert isinstance(large.exception, ModeledgeError)
+    assert "500" in str(large.exception)
+    assert passes == []
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["recipe.toml", "rows.jsonl", "test.jsonl"]
+    planned = CliRunner().invoke(app, ["plan", str(tmp_path / "recipe.toml")])
+    assert isinstance(planned.exception, ModeledgeError)
+    assert planned.exception.code == "E-USAGE"

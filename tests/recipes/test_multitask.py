@@ -216,7 +216,7 @@ def several(ground: Path, **fields: Any) -> MultitaskRecipe:
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
     """What a run leaves, but for times and machines."""
-    quiet_files = ("speed.jsonl", "environment.json")
+    quiet_files = ("speed.jsonl", "environment.json", "cost.json")
     found = (path for path in sorted(folder.rglob("*")) if path.is_file() and ".lock" not in path.name)
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -317,6 +317,60 @@ def test_stages_go_on_from_each_other_and_from_a_stop(ground: Path, tmp_path: Pa
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
     with pytest.raises(ModeledgeError, match="E-OUTPUT"):
         run_stages(recipe, whole, say=quiet)
+
+
+SEVERAL = """
+[[stages]]
+name = "{name}"
+epochs = 1
+sampling = "annealed"
+allow = ["fresh-heads"]
+train = {{ batch = 8, length = 16, precision = "fp32", save_every = 2 }}
+[stages.tasks.one]
+data = "{one}"
+[stages.tasks.two]
+data = "{two}"
+"""
+
+
+@pytest.mark.parametrize("last", ["both", "second"])
+def test_a_stage_may_hold_several_tasks(ground: Path, tmp_path: Path, last: str, monkeypatch: Any) -> None:
+    """First or last; paths may be relative, a stop within it is gone on from, and what follows begins with its body."""
+    monkeypatch.chdir(ground)
+    head, first, second = STAGES.format(start="start", one="one.csv", two="two.csv").split("[[stages]]")
+    several = SEVERAL.format(name="both", one="one.csv", two="two.csv")
+    path = tmp_path / "stages.toml"
+    path.write_text(f"{head}[[stages]]{first}{several}" if last == "both" else f"{head}{several}[[stages]]{second}")
+    recipe = load_config(StagesRecipe, path)
+    whole, cut, steps = tmp_path / "whole", tmp_path / "cut", list[int]()
+    results = run_stages(recipe, whole, say=quiet)
+    assert set(results["stages"]["both"]) >= {"one.accuracy", "two.accuracy"}
+    names = {head.name for head in [*(whole / "model").iterdir()]}
+    assert ("tasks.json" in names) == (last == "both")
+    if last == "second":
+        assert "both/tasks/one" in (whole / "stages" / "second" / "run.toml").read_text()
+        assert len(Model.load(whole, say=quiet).predict(["rise"], say=quiet)) == 1
+
+    def within(record: StepRecord) -> None:
+        steps.append(record.step)
+        if steps.count(3) == (2 if last == "both" else 1):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stages(recipe, cut, listeners=[within], say=quiet)
+    monkeypatch.chdir(tmp_path)
+    resume(cut, say=quiet)
+    assert (cut / "model" / "model.safetensors").read_bytes() == (whole / "model" / "model.safetensors").read_bytes()
+
+
+def test_a_wrong_key_of_a_stage_has_its_place(ground: Path, tmp_path: Path) -> None:
+    path = tmp_path / "stages.toml"
+    for text in (STAGES.replace("epochs = 1\n", "epoch = 1\n", 1), 'model = "m"\n' + SEVERAL + "labels = 1\n"):
+        path.write_text(text.format(start="a", one="b", two="c", name="both"))
+        with pytest.raises(ModeledgeError, match=r"epochs|label") as caught:
+            load_config(StagesRecipe, path)
+        assert caught.value.code == "E-CONFIG-KEY"
+        assert "stages" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -133,13 +133,15 @@ def _members(annotation: Any) -> list[Any]:
 
 
 def _matching(models: list[type[BaseModel]], tree: Mapping[str, Any]) -> list[type[BaseModel]]:
-    """The classes of a union whose literal fields (`kind = "…"`) agree with the table; all where none does."""
+    """The classes of a union whose literal fields (`kind = "…"`) agree with the table; all where none does. Those that
+    know more of its keys come first."""
 
     def agrees(model: type[BaseModel]) -> bool:
         fields = {k: f.annotation for k, f in model.model_fields.items() if get_origin(f.annotation) is Literal}
         return all(tree[key] in get_args(fields[key]) for key in fields if key in tree)
 
-    return [m for m in models if agrees(m)] or models
+    found = [m for m in models if agrees(m)] or models
+    return sorted(found, key=lambda m: len(tree.keys() - m.model_fields.keys()))
 
 
 def _paths(annotation: Any, path: str, above: tuple[Any, ...]) -> Iterator[str]:

@@ -15,18 +15,19 @@ from typing import Any
 from modeledge.config import load_config
 from modeledge.config.read import load_values, read_toml
 from modeledge.errors import ModeledgeError
-from modeledge.preflight import View
+from modeledge.preflight import Verdict, View
 from modeledge.preflight.plan import Plan, make_plan
 from modeledge.recipes.benchmark import stated
 from modeledge.recipes.continued import check_continuing, replay_shards
-from modeledge.recipes.finetune import make_ready
-from modeledge.recipes.gate import guard, view_of_training, view_of_tuning
+from modeledge.recipes.features.run import body_of, check_asked, space_for
+from modeledge.recipes.finetune import make_ready, opened
+from modeledge.recipes.gate import guard, view_of_rows, view_of_training, view_of_tuning
 from modeledge.recipes.held import check_judging
 from modeledge.recipes.mixed import prepare_sources
 from modeledge.recipes.multitask import MultitaskRecipe, check_tasks
 from modeledge.recipes.pretrain import Texts, prepare_corpus, ready
 from modeledge.recipes.recipe import MEMORY, FinetuneRecipe, PretrainRecipe, absolute
-from modeledge.recipes.rows import split_rows
+from modeledge.recipes.rows import Parts, split_rows
 from modeledge.recipes.scratch import starting_model
 from modeledge.recipes.source import read
 from modeledge.recipes.start import check_body
@@ -47,9 +48,36 @@ def check_recipe(path: Path, overrides: Sequence[str], values: Mapping[str, Any]
             verdicts = check_tasks(several, Path(name), say)
         return "\n".join(f"{task}: {verdict}" for task, verdict in verdicts.items())
     recipe = load_any(path, overrides, {**values, "check": True})
+
+    def remark(line: str) -> None:
+        if not line.startswith("checked "):
+            say(line)
+
+    if isinstance(recipe, FinetuneRecipe) and recipe.features is not None:
+        return str(look_at_rows(recipe, remark))
     with looked_at(recipe, say) as view:
-        verdict = guard(recipe, view, lambda line: say(line) if not line.startswith("checked ") else None)
+        verdict = guard(recipe, view, remark)
     return str(verdict)
+
+
+def look_at_rows(recipe: FinetuneRecipe, say: Say) -> Verdict | None:
+    """The pre-flight of a run that trains nothing: what can be asked of its rows, and whether its head can be fitted
+    (layers, components, memory), on a model that is opened and not run."""
+    recipe, parts = rows_of(recipe, say)
+    with TemporaryDirectory(prefix="modeledge-") as name:
+        ready = opened(recipe, parts, starting_model(recipe, parts.train, Path(name)), say)
+        check_asked(recipe, ready.task)
+        space_for(recipe, ready, body_of(recipe, ready, Path(name), say))
+        return guard(recipe, view_of_rows(recipe, ready, parts), say, rows_alone=True)
+
+
+def rows_of(recipe: FinetuneRecipe, say: Say) -> tuple[FinetuneRecipe, Parts]:
+    """The recipe with what its data settle, and its rows."""
+    recipe = absolute(recipe)
+    if recipe.data == MEMORY:
+        raise ModeledgeError("E-USAGE", "this run read rows from memory", where="data", remedy="name a file")
+    recipe = stated(recipe, say)
+    return recipe, split_rows(recipe, say=say)
 
 
 def plan_recipe(path: Path, overrides: Sequence[str], say: Say) -> Plan:
@@ -83,11 +111,10 @@ def looked_at(recipe: PretrainRecipe | FinetuneRecipe, say: Say) -> Iterator[Vie
     with TemporaryDirectory(prefix="modeledge-") as name:
         folder = Path(name)
         if isinstance(recipe, FinetuneRecipe):
-            recipe = absolute(recipe)
-            if recipe.data == MEMORY:
-                raise ModeledgeError("E-USAGE", "this run read rows from memory", where="data", remedy="name a file")
-            recipe = stated(recipe, say)
-            parts = split_rows(recipe, say=say)
+            if recipe.features is not None:
+                what = "with features nothing is trained, so there are no steps to measure"
+                raise ModeledgeError("E-USAGE", what, where="features", remedy="modeledge check looks at its rows")
+            recipe, parts = rows_of(recipe, say)
             found = starting_model(recipe, parts.train, folder)
             yield view_of_tuning(recipe, make_ready(recipe, parts, found, say), parts, folder)
         else:

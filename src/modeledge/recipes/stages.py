@@ -10,23 +10,25 @@
 
 A body that learned a large related task first can learn a small one better (STILTs, Phang et al. 2018, arXiv
 1811.01088; BERT learned TriviaQA before SQuAD: Devlin et al. 2019, section 4.2). Each stage is a whole run in
-`stages/NAME`, begins with the model of the one before, and has its own head; the last one's model is the result.
+`stages/NAME`, begins with the model of the one before, and has its own head; the last one's model is the result. One
+with `[stages.tasks.NAME]` learns several tasks at once (`recipes/multitask.py`), with a head each.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import Discriminator, Tag, model_validator
 
 from modeledge import files
 from modeledge.config import Settings, to_toml
 from modeledge.recipes.finetune import finetune
 from modeledge.recipes.folder import RECIPE, finished, run_folder
 from modeledge.recipes.hub import find_model
+from modeledge.recipes.multitask import MultitaskRecipe, multitask
 from modeledge.recipes.recipe import FinetuneRecipe, absolute
 from modeledge.train.session import Listener
 
@@ -45,6 +47,34 @@ class StageRecipe(FinetuneRecipe):
         return FinetuneRecipe(**{**own, "model": model})
 
 
+class TasksStage(MultitaskRecipe):
+    """A stage that learns several tasks on one body: a recipe of them with a name.
+
+    The stage that follows begins with this body and the head of the first task, which is the head of another task to it
+    as any other is.
+    """
+
+    name: str
+    model: str = BEFORE
+
+    def run(self, model: str) -> MultitaskRecipe:
+        """The stage as a run by itself."""
+        own = {field: getattr(self, field) for field in MultitaskRecipe.model_fields}
+        return MultitaskRecipe(**{**own, "model": model})
+
+
+def _kind(stage: Any) -> str:
+    """Which of the two a table is: one with tasks has several."""
+    if isinstance(stage, Settings):
+        return "multitask" if isinstance(stage, TasksStage) else "finetune"
+    return "multitask" if isinstance(stage, Mapping) and "tasks" in stage else "finetune"
+
+
+Stage = Annotated[
+    Annotated[StageRecipe, Tag("finetune")] | Annotated[TasksStage, Tag("multitask")], Discriminator(_kind)
+]
+
+
 class StagesRecipe(Settings):
     """A model and what it learns, stage after stage. `seed` is that of every stage that says none."""
 
@@ -53,7 +83,7 @@ class StagesRecipe(Settings):
     model: str
     revision: str | None = None
     endpoint: str | None = None
-    stages: tuple[StageRecipe, ...]
+    stages: tuple[Stage, ...]
 
     @model_validator(mode="after")
     def _consistent(self) -> StagesRecipe:
@@ -100,20 +130,39 @@ def run_stages(
                 say(f"{stage.name} is done")
                 told[stage.name] = files.read_json(here / "results.json")
             else:
-                own = stage.run(model).model_copy(update=pins)
-                begun = (here / RECIPE).exists()
-                told[stage.name] = finetune(own, here, listeners=listeners, say=say, resume=begun)
-            model, pins = str((here / "model").resolve()), {"revision": None, "endpoint": None}
+                told[stage.name] = run_stage(stage, model, pins, here, listeners, say)
+            last = here / "model"
+            body = last if isinstance(stage, StageRecipe) else here / "tasks" / next(iter(stage.tasks))
+            model, pins = str(body.resolve()), {"revision": None, "endpoint": None}
         results = {**told[recipe.stages[-1].name], "stages": {n: marks["scores"] for n, marks in told.items()}}
         files.write_json(folder / "results.json", results)
         with files.committed_folder(folder / "model", {"schema": 1}) as temporary:
-            for path in Path(model).iterdir():
+            for path in last.iterdir():
                 if path.name != files.MANIFEST:
                     shutil.copy2(path, temporary / path.name)
         return results
 
 
-def _files(stage: StageRecipe) -> dict[str, Any]:
+def run_stage(
+    stage: Stage,
+    model: str,
+    pins: Mapping[str, str | None],
+    folder: Path,
+    listeners: Sequence[Listener],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """One stage, from its beginning or from where it was stopped; returns its marks."""
+    begun = (folder / RECIPE).exists()
+    if isinstance(stage, TasksStage):
+        several = stage.run(model).model_copy(update=pins)
+        return multitask(several, folder, listeners=listeners, say=say, resume=begun)
+    alone = stage.run(model).model_copy(update=pins)
+    return finetune(alone, folder, listeners=listeners, say=say, resume=begun)
+
+
+def _files(stage: Stage) -> dict[str, Any]:
     """The stage's paths made absolute."""
+    if isinstance(stage, TasksStage):
+        return {"tasks": {name: absolute(stage.alone(name)).rows() for name in stage.tasks}}
     there = absolute(stage.run(str(Path.cwd())))
     return {"data": there.data, "test": there.test, "validation": there.validation, "tokenizer": there.tokenizer}

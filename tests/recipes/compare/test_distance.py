@@ -130,7 +130,7 @@ def test_a_source_is_as_far_as_its_texts_are(ran: tuple[StudyRecipe, Path]) -> N
 
 
 def test_a_mixture_gives_its_shares(ran: tuple[StudyRecipe, Path]) -> None:
-    study, folder = ran
+    _, folder = ran
     planned = files.read_json(folder / "cells" / "mixed" / "seed-0" / "pretrain" / "mixture.json")["sources"]
     assert planned[0]["planned"] > 5 * planned[1]["planned"]
 

@@ -70,8 +70,11 @@ def ways_of(study: StudyRecipe, source: str) -> Ways:
             found["probe"].append(name)
         elif own and not kinds:
             found["full"].append(name)
-    scratch = [*fresh[True], *fresh[False], None]
-    return Ways(*((found[way] or [None])[0] for way in ("full", "probe")), scratch[0])  # type: ignore[misc]
+    return Ways(_first(found["full"]), _first(found["probe"]), _first([*fresh[True], *fresh[False]]))
+
+
+def _first(cells: list[str]) -> str | None:
+    return cells[0] if cells else None
 
 
 def compared(results: Results, folder: Path, task: str, cells: tuple[str | None, str | None]) -> Interval | None:

@@ -379,7 +379,7 @@ def test_a_recipe_of_features_is_looked_at_and_not_run(
             (tmp_path / f"{name}.jsonl").write_text("\n".join(json.dumps(row) for row in part) + "\n")
         places = {"data": str(tmp_path / "rows.jsonl"), "test": str(tmp_path / "test.jsonl")}
         path = tmp_path / "recipe.toml"
-        path.write_text(to_toml(recipe(models["encoder"], **places, **features)))
+        path.write_text(to_toml(recipe(models["encoder"], allow_leak=False, **places, **features)))
         return CliRunner().invoke(app, ["check", str(path)])
 
     fresh = [row for row in texts(200, seed=5) if row["text"] not in {other["text"] for other in rows}][:20]

@@ -11,7 +11,7 @@ from studies_small import STACK, generated, quiet, sentences, tree
 from modeledge import files
 from modeledge.config import load_config
 from modeledge.errors import ModeledgeError
-from modeledge.recipes.compare import StudyRecipe
+from modeledge.recipes.compare import StudyRecipe, load_study
 from modeledge.recipes.compare.engine import compare, recipe_of
 from modeledge.recipes.compare.grid import Unit, needed, search_of, units
 from modeledge.recipes.compare.results import collect
@@ -136,3 +136,15 @@ def test_a_search_of_the_study_is_not_of_cells_of_all_tasks(data: Path) -> None:
     assert search_of(study, "single") is not None
     assert search_of(study, "both") is None
     assert not any(u.search and u.cell == "both" for u in units(study))
+
+
+@pytest.mark.parametrize("scale", ["smoke", "default", "full"])
+def test_every_recipe_of_the_shipped_study_is_one(scale: str, tmp_path: Path) -> None:
+    path = Path(__file__).parents[3] / "recipes" / "sharing.toml"
+    study = load_study(path, scale, values={"model": str(tmp_path)})
+    for unit in units(study):
+        recipe = recipe_of(study, unit, tmp_path)
+        assert recipe.seed == unit.seed
+        if unit.task == "together":
+            assert set(recipe.tasks) == set(study.tasks)
+            assert recipe.tasks["rte"].pair == "sentence2"

@@ -28,6 +28,7 @@ STUDIES = {
     "ladder": ["*/seed-0/pretrain", "top-little"],
     "salient": ["*/seed-0/pretrain", "salient"],
     "data": ["*/seed-0/pretrain", "weighed"],
+    "sources": ["*/seed-0/pretrain", "shuffled", "shuffled-probe", "scratch"],
 }
 
 
@@ -67,6 +68,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     web = [json.dumps({"text": page}) for page in pages[40:]]
     (folder / "web" / "c4_demo.jsonl").write_text("\n".join(web) + "\n")
     (folder / "wikitext2_raw" / "wiki.valid.raw").write_text("\n".join(pages[:6]))
+    (folder / "web" / "wiki_demo.txt").write_text("\n".join(pages[6:20]))
     tweets = "\n".join(["tweet,class", *(f"{text},1" for text in texts[:40])])
     (folder / "toxicity" / "labeled_data.csv.gz").write_bytes(gzip.compress(tweets.encode()))
     (folder / "multi30k" / "train.de.gz").write_bytes(gzip.compress("\n".join(texts[:40]).upper().encode()))
@@ -93,7 +95,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-SLOW = ("supervised", "ladder", "salient", "data")  # each as long as the other two together
+SLOW = ("supervised", "ladder", "salient", "data", "sources")  # each as long as the other two together
 
 
 @pytest.fixture(
@@ -121,6 +123,8 @@ def test_a_shipped_study_runs_at_its_smallest(ran: tuple[str, Path]) -> None:
         (cell, task) for cell in full for task in study.tasks
     }
     assert study.title in (folder / "report.html").read_text()
+    if name == "sources":
+        assert {cell for cell, _ in results.distances} == {c for c in study.cells if not study.cells[c].of}
     if name == "architectures":
         matched(results, Tokenizer.load(folder / "tokenizer").vocab_size)
 

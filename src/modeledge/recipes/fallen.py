@@ -12,8 +12,8 @@ from modeledge import files
 from modeledge.corpus.dropped import DROPPED
 from modeledge.corpus.pipeline import LEDGER
 from modeledge.corpus.search import Found, search
+from modeledge.corpus.written import DOCUMENTS
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.recipes.deduplicate import DOCUMENTS
 from modeledge.recipes.source import QUARANTINE, read
 from modeledge.recipes.texts import CorpusRecipe
 from modeledge.records import Document, Ledger

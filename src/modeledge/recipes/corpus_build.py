@@ -46,10 +46,12 @@ from modeledge.recipes.recipe import PretrainRecipe
 from modeledge.recipes.source import QUARANTINE, Say, read, report_ledger, report_notes, watch_specials
 from modeledge.recipes.texts import CorpusRecipe
 from modeledge.recipes.vocabulary import make_tokenizer
-from modeledge.records import Ledger
+from modeledge.records import Ledger, Line
 from modeledge.tokens import Tokenizer
 
 TOKENIZER, WHOLE, KEY, PLAN = "tokenizer", "whole", "key.json", "plan.txt"
+BALANCED: tuple[Line, ...] = ("read", "kept")
+BY_REASON: tuple[Line, ...] = ("filtered", "quarantined", "rewritten", "cut")
 Built = dict[str, Shards]  # by source, "" for a corpus that is no mixture; nothing where the corpus stayed text
 
 
@@ -263,10 +265,10 @@ def _joined_ledger(places: Mapping[str, Path]) -> Ledger:
             one.restore(own)
             whole.sources[f"{name}/{inner}" if inner else name] = one
             whole.notes += [f"{name}: {note}" for note in one.notes]
-            for line in ("read", "kept"):
+            for line in BALANCED:
                 count = getattr(one, line)
                 whole.add(line, records=count.records, bytes=count.bytes, tokens=count.tokens)
-            for line in ("filtered", "quarantined", "rewritten", "cut"):
+            for line in BY_REASON:
                 for reason, count in getattr(one, line).items():
                     whole.add(line, reason, records=count.records, bytes=count.bytes, tokens=count.tokens)
         whole.notes += [f"{name}: {note}" for note in state["notes"] if state.get("sources")]

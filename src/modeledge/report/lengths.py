@@ -41,7 +41,7 @@ def length_plot(sources: Mapping[str, Mapping[int, int]], unit: str = "tokens") 
             axes.plot(
                 range(len(classes)), shares, color=colour, marker=MARKERS[number], ms=5, label=printable(name, 40)
             )
-        step = max(1, len(classes) // 12)
+        step = max(1, len(classes) // 8)  # labels of six digits stand beside each other
         axes.set_xticks(range(0, len(classes), step), [f"{n:,}" for n in classes[::step]])
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
         axes.set_ylim(bottom=0)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import EngFormatter
 
 from modeledge.errors import printable
 from modeledge.report.blocks import Block, Cell, Figure, Paragraph, Table
@@ -73,6 +74,7 @@ def mixture_plot(rows: Sequence[Mapping[str, Any]], beside: Literal["read", "siz
         bars.set_yticks(places, names)
         bars.invert_yaxis()
         bars.set_xlabel("tokens")
+        bars.xaxis.set_major_formatter(EngFormatter(sep=" "))
         bars.grid(visible=False, axis="y")
         legend(bars, columns=2)
         return render_figure(figure, f"The mixture of {', '.join(names)}, planned and {word}")

@@ -93,7 +93,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-SLOW = ("supervised", "ladder", "salient", "data")  # each as long as the other two together
+SLOW = ("supervised", "ladder", "salient")  # each as long as the other two together
 
 
 @pytest.fixture(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -104,9 +103,19 @@ def write_measures(rows: Sequence[Measured], out: Path) -> None:
 
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:
-    """Tokenizers by the last part of their paths, or by the whole path where that names two."""
-    last = [os.path.basename(os.path.normpath(path)) for path in paths]
+    """Tokenizers by the part of their paths that says most, or by the whole path where that names two."""
+    last = [_short(path) for path in paths]
     names = {short if last.count(short) == 1 else str(path): path for short, path in zip(last, paths, strict=True)}
     if len(names) < len(paths):
         raise ModeledgeError("E-USAGE", "a tokenizer is named twice", where=", ".join(map(str, paths)))
     return names
+
+
+def _short(path: Path) -> str:
+    """The last part of a path, or the folder around it where the part is what all of them are called.
+
+    >>> _short(Path("corpora/web/tokenizer")), _short(Path("gpt2.json"))
+    ('web', 'gpt2.json')
+    """
+    parts = [part for part in path.absolute().parts if part not in ("tokenizer", "tokenizer.json")]
+    return parts[-1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,24 @@ def test_results_come_in_order_and_errors_come_back(kind: str) -> None:
     assert list(ordered(doubled, range(30))) == [2 * n for n in range(30)]
     with pytest.raises(ModeledgeError, match="forty"):
         list(ordered(doubled, range(60)))
+
+
+@pytest.mark.parametrize("kind", ["processes", "ray"])
+def test_a_step_that_feeds_on_another_does_not_wait_for_its_cores(kind: str) -> None:
+    """The outer step has its workers before the inner one asks for its own, and as many as there are cores."""
+    if kind == "ray":
+        pytest.importorskip("ray", reason="ray is not installed: the cluster extra")
+    ordered, late = engine(kind, os.cpu_count() or 1), signal.signal(signal.SIGALRM, _too_long)  # type: ignore[arg-type]
+    signal.alarm(120)
+    try:
+        assert list(ordered(doubled, ordered(doubled, range(100, 130)))) == [4 * n for n in range(100, 130)]
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, late)
+
+
+def _too_long(number: int, frame: object) -> None:
+    raise TimeoutError("the inner step waits for cores that the outer one holds")
 
 
 def test_the_engine_of_a_recipe() -> None:

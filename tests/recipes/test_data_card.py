@@ -15,7 +15,9 @@ from modeledge.corpus.search import DEMONSTRATIONS, search
 from modeledge.corpus.survey import Frequent
 from modeledge.errors import ModeledgeError
 from modeledge.files import read_json, verify_folder
-from modeledge.recipes.build import build_shards, build_tokenizer
+from modeledge.recipes.build import build_tokenizer
+from modeledge.recipes.corpus_build import build
+from modeledge.recipes.corpus_file import CorpusFile
 from modeledge.recipes.data_card import write_data_card
 from modeledge.recipes.fallen import inspect_corpus, search_corpus
 from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe, placed
@@ -40,15 +42,17 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "code" / "b.png").write_bytes(b"\0")
     (folder / "recipe.toml").write_text(
         f"""
+        kind = "corpus"
+        [corpus]
         stages = {{ redact = true }}
-        [filters]
+        [corpus.filters]
         shorter_than = 3
-        [[sources]]
+        [[corpus.sources]]
         name = "crawl"
         kind = "web pages"
         paths = ["{folder}/web.jsonl"]
         id = "id"
-        [[sources]]
+        [[corpus.sources]]
         name = "tree"
         kind = "code"
         format = "code"
@@ -59,7 +63,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = CorpusRecipe(paths=(str(folder / "web.jsonl"),))
     build_tokenizer(corpus, TokenizerRecipe(vocab_size=300), folder / "tokenizer", lambda line: None)
     said: list[str] = []
-    build_shards(load_config(CorpusRecipe, folder / "recipe.toml"), folder / "tokenizer", folder / "out", said.append)
+    tokenizer = {"tokenizer": {"path": str(folder / "tokenizer")}}
+    build(load_config(CorpusFile, folder / "recipe.toml", values=tokenizer), folder / "out", said.append)
     (folder / "said.txt").write_text("\n".join(said))
     return folder
 

@@ -17,11 +17,12 @@ import typer
 from modeledge import __version__
 from modeledge.cli import features, judge, strategies, study, tuned
 from modeledge.cli.check import Allow, NoCheck, Strict, check, gate_keys, lr_range, plan
-from modeledge.cli.corpus import CorpusKeys, Out, build, dedup
+from modeledge.cli.corpus import Out, build, dedup
 from modeledge.cli.judges import classifier_app, perplexity_app
 from modeledge.cli.looking import inspect, search
 from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, merge, opened
-from modeledge.cli.terminal import progress, said, say, show_scores, strategy_of, write_report
+from modeledge.cli.terminal import columns_of, progress, said, say, show_scores, strategy_of, write_report
+from modeledge.cli.tokenizers import measure, train
 from modeledge.errors import IO_ERROR, ModeledgeError
 from modeledge.machine import calm_threads
 
@@ -90,36 +91,8 @@ corpus_app.command("build")(build)
 corpus_app.command("dedup")(dedup)
 corpus_app.command("inspect")(inspect)
 corpus_app.command("search")(search)
-
-
-@tokenizer_app.command("train")
-def tokenizer_train(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs.")],
-    out: Out,
-    kind: Annotated[str, typer.Option(help="bpe, wordpiece or unigram")] = "bpe",
-    vocab_size: int = 8192,
-    min_frequency: int = 2,
-    lowercase: bool = False,
-    sentinels: Annotated[int, typer.Option(help="Tokens <extra_id_0> … to reserve (T5: 100)")] = 0,
-    text: str = "text",
-    encoding: str = "utf-8",
-    format: str = "auto",
-    keys: CorpusKeys = None,
-) -> None:
-    """Train a tokenizer on raw files; the same input gives the same bytes."""
-    from modeledge.config import load_config
-    from modeledge.recipes.build import build_tokenizer
-    from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
-
-    corpus = load_config(
-        CorpusRecipe,
-        None,
-        keys or (),
-        values={"paths": list(paths), "text": text, "encoding": encoding, "format": format},
-    )
-    values = {"kind": kind, "vocab_size": vocab_size, "min_frequency": min_frequency, "lowercase": lowercase}
-    values |= {"sentinels": sentinels}
-    build_tokenizer(corpus, load_config(TokenizerRecipe, None, values=values), out, say)
+tokenizer_app.command("train")(train)
+tokenizer_app.command("measure")(measure)
 
 
 @app.command()

@@ -8,25 +8,26 @@ from typing import Annotated, Any
 import typer
 
 from modeledge.cli.terminal import say
-from modeledge.errors import ModeledgeError
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
 CorpusKeys = Annotated[
-    list[str] | None, typer.Option("--set", help="Any key of the corpus recipe, e.g. split=line, max_record_bytes=…")
+    list[str] | None, typer.Option("--set", help="Any key of the table [corpus], e.g. split=line, max_record_bytes=…")
 ]
 
 
 def build(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs; or a recipe (TOML) of a corpus.")],
+    paths: Annotated[
+        list[str], typer.Argument(help="Files, folders, globs; or a recipe (TOML) of a corpus, and key.path=value.")
+    ],
     out: Out,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="The tokenizer to encode with; a recipe may train one.")
+        Path | None, typer.Option(help="The tokenizer to encode with; without one the corpus stays text.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="Of a recipe: the folder that {data} stands for.")] = None,
-    text: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
-    encoding: str = "utf-8",
-    format: str = "auto",
-    on_bad_record: Annotated[str, typer.Option(help="error, quarantine or skip")] = "quarantine",
+    text: Annotated[str | None, typer.Option(help="The field that holds the text.")] = None,
+    encoding: str | None = None,
+    format: str | None = None,
+    on_bad_record: Annotated[str | None, typer.Option(help="error, quarantine or skip")] = None,
     delimiter: Annotated[str | None, typer.Option(help="Of a csv file, where it is no comma.")] = None,
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Use compressed files as far as they go.")
@@ -36,25 +37,19 @@ def build(
     keys: CorpusKeys = None,
 ) -> None:
     """Read, filter, de-duplicate, tokenize and pack files into token shards with a data card; print the ledger."""
-    from modeledge.config import load_config, read_toml
-    from modeledge.recipes.build import build_shards
-    from modeledge.recipes.texts import CorpusRecipe
+    from modeledge.config import load_config
+    from modeledge.recipes.corpus_build import build as build_recipe
+    from modeledge.recipes.corpus_file import CorpusFile
 
     recipe = Path(paths[0]) if paths[0].endswith(".toml") else None
-    if recipe is not None and read_toml(recipe).get("kind") == "corpus":
-        from modeledge.recipes.corpus_file import build_file
-
-        given: dict[str, Any] = {} if data is None else {"data": data}
-        given |= {} if tokenizer is None else {"tokenizer": {"path": str(tokenizer)}}
-        build_file(recipe, out, say, [*(keys or ()), *paths[1:]], given)
-        return
-    if tokenizer is None:
-        what, remedy = "files are encoded with a tokenizer, and none is named", "--tokenizer FOLDER, or a recipe"
-        raise ModeledgeError("E-USAGE", what, where="--tokenizer", remedy=remedy)
-    values: dict[str, Any] = {"paths": list(paths), "text": text, "encoding": encoding, "format": format}
-    values |= {"on_bad_record": on_bad_record, "strict": strict, "allow_partial": allow_partial, "delimiter": delimiter}
-    asked = load_config(CorpusRecipe, recipe, keys or (), values={} if recipe else values)
-    build_shards(asked, tokenizer, out, say, resume=resume)
+    said: dict[str, Any] = {"text": text, "encoding": encoding, "format": format, "on_bad_record": on_bad_record}
+    said |= {"delimiter": delimiter, "allow_partial": allow_partial or None, "strict": strict or None}
+    corpus = {key: value for key, value in said.items() if value is not None}
+    values: dict[str, Any] = {"corpus": corpus if recipe else {"paths": list(paths), **corpus}}
+    values |= {} if data is None else {"data": data}
+    values |= {} if tokenizer is None else {"tokenizer": {"path": str(tokenizer)}}
+    overrides = [*(f"corpus.{key}" for key in keys or ()), *(paths[1:] if recipe else ())]
+    build_recipe(load_config(CorpusFile, recipe, overrides, values), out, say, resume=resume)
 
 
 def dedup(

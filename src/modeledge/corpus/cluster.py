@@ -1,10 +1,11 @@
 """The engine on Ray (Moritz et al. 2018, arXiv 1712.05889): the same steps and the same bytes, on many machines.
 
 `RAY_ADDRESS` names a running cluster, whose machines need this library installed; without it Ray is started here and
-stopped again at the end of the process. The work goes once to each of `count` actors of one core each. Pieces are dealt
-in turns, at most two waiting for each actor, and results are taken in the order of the pieces: which machine was quick
-changes nothing. An actor whose machine dies is started again elsewhere and its pieces are done again: a piece of work
-has no effect but its result.
+stopped again at the end of the process. The work goes once to each of `count` actors. An actor is placed where a core
+is free and then holds none: steps follow one another, each with its own actors, and a later step that waited for cores
+of the one it feeds on would wait for ever. Pieces are dealt in turns, at most two waiting for each actor, and results
+are taken in the order of the pieces: which machine was quick changes nothing. An actor whose machine dies is started
+again elsewhere and its pieces are done again: a piece of work has no effect but its result.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Ray:
         ray = self._ray
         self._start()
         held = ray.put(work)
-        kind = ray.remote(num_cpus=1, max_restarts=RETRIES, max_task_retries=RETRIES)(_Worker)
+        again = {"max_restarts": RETRIES, "max_task_retries": RETRIES}
+        kind = ray.remote(scheduling_strategy="SPREAD", **again)(_Worker)  # without num_cpus, which it would hold
         actors = [kind.remote(held) for _ in range(self.count)]
         waiting: deque[Any] = deque()
         try:

@@ -60,10 +60,11 @@ def run_pipeline(
     return _counted(passing, ledger)
 
 
-def reading(documents: Iterable[Document], *, ledger: Ledger) -> Iterator[Document]:
-    """Count as read what comes from memory; files are counted by their readers."""
+def reading(documents: Iterable[Document], *, ledger: Ledger, source: str = "") -> Iterator[Document]:
+    """Count as read what comes from memory (of a `source`, where it does not say); files are counted by their
+    readers."""
     for document in documents:
-        ledger.add("read", source=document.source, bytes=size(document))
+        ledger.add("read", source=document.source or source, bytes=size(document))
         yield document
 
 
@@ -184,10 +185,11 @@ def _settle(ledger: Ledger, rewritten: Ledger, survey: Survey, counting: Dropped
         counting.finish()
     assert ledger.balanced(), f"the source did not fill ledger.read: {ledger.as_dict()}"
     if not ledger.kept.tokens:
-        raise _nothing_kept(ledger, folder)
+        raise nothing_kept(ledger, folder)
 
 
-def _nothing_kept(ledger: Ledger, folder: Path) -> ModeledgeError:
+def nothing_kept(ledger: Ledger, folder: Path) -> ModeledgeError:
+    """`E-NO-RECORDS`, with the reasons for which all fell."""
     went = {**ledger.filtered, **ledger.quarantined}
     reasons = ", ".join(f"{reason} {count.records:,}" for reason, count in sorted(went.items())) or "all are empty"
     what = f"of {ledger.read.records:,} records read no document with a token in it was kept ({reasons})"

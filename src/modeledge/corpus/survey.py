@@ -1,9 +1,10 @@
 """What a corpus is made of, counted while it passes: the figures of its data card (Gebru et al. 2021, "Datasheets").
 
-Of each source: documents, bytes, tokens, how long the documents are, in which languages, from which sites. Memory is
-bounded whatever the corpus holds: lengths fall into classes that double, and of names (sites, languages) the most
-frequent are kept by Misra and Gries's summary (1982): exact while there are at most `NAMES` different ones, else each
-count is too low by at most `missed`, which is told.
+Of each source: documents, bytes, tokens, how long the documents are, in which languages, from which sites. Without a
+tokenizer there are no tokens, and lengths are bytes (`unit` says which). Memory is bounded whatever the corpus holds:
+lengths fall into classes that double, and of names (sites, languages) the most frequent are kept by Misra and Gries's
+summary (1982): exact while there are at most `NAMES` different ones, else each count is too low by at most `missed`,
+which is told.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from modeledge.corpus.filter import size
@@ -69,15 +70,15 @@ class Portrait:
     documents: int = 0
     bytes: int = 0
     tokens: int = 0
-    lengths: Counter[int] = field(default_factory=Counter)  # n: documents of 2^(n-1) to 2^n - 1 tokens
+    lengths: Counter[int] = field(default_factory=Counter)  # n: documents of 2^(n-1) to 2^n - 1 tokens, or bytes
     languages: Frequent = field(default_factory=Frequent)
     domains: Frequent = field(default_factory=Frequent)
 
-    def add(self, brief: Brief, tokens: int) -> None:
+    def add(self, brief: Brief, tokens: int | None) -> None:
         self.documents += 1
         self.bytes += brief.bytes
-        self.tokens += tokens
-        self.lengths[tokens.bit_length()] += 1
+        self.tokens += tokens or 0
+        self.lengths[(brief.bytes if tokens is None else tokens).bit_length()] += 1
         language, url = brief.language, brief.url
         if isinstance(language, str) and language:
             self.languages.add(language[:40])
@@ -111,9 +112,11 @@ class Survey:
     """A portrait of each source; documents without one are those of the source "" ."""
 
     sources: dict[str, Portrait] = field(default_factory=dict)
+    unit: Literal["tokens", "bytes"] = "tokens"
 
-    def add(self, document: Document | Brief, tokens: int) -> None:
-        """Count a document that is kept, as it is written, with its number of tokens."""
+    def add(self, document: Document | Brief, tokens: int | None) -> None:
+        """Count a document that is kept, as it is written, with its number of tokens where the unit is tokens."""
+        assert (tokens is None) == (self.unit == "bytes")
         brief = document if isinstance(document, Brief) else Brief.of(document)
         self.sources.setdefault(brief.source, Portrait()).add(brief, tokens)
 
@@ -126,8 +129,11 @@ class Survey:
         self.sources = {name: Portrait.restored(of_source) for name, of_source in state.items()}
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for `survey.json`; the keys of `lengths` are the tokens that a class stays below."""
-        return {"sources": {name: portrait.as_dict() for name, portrait in sorted(self.sources.items())}}
+        """Plain values for `survey.json`; the keys of `lengths` are the tokens (or bytes) that a class stays below."""
+        return {
+            "unit": self.unit,
+            "sources": {name: portrait.as_dict() for name, portrait in sorted(self.sources.items())},
+        }
 
 
 def domain(url: str) -> str:

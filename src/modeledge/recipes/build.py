@@ -1,26 +1,17 @@
-"""The data verbs by themselves: a tokenizer, a corpus."""
+"""The data verbs by themselves: a tokenizer, the shards of a corpus."""
 
 from __future__ import annotations
 
 import glob
-import hashlib
-import json
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
-from modeledge.corpus.pipeline import build_corpus
-from modeledge.corpus.restart import work_folder
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
-from modeledge.files import MANIFEST
-from modeledge.recipes.continued import building, opened
 from modeledge.recipes.recipe import PretrainRecipe
-from modeledge.recipes.source import QUARANTINE, read, report_ledger, report_notes, watch_specials
+from modeledge.recipes.source import report_notes
 from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
 from modeledge.recipes.vocabulary import make_tokenizer
-from modeledge.records import Ledger
 from modeledge.tokens import Tokenizer
 
 
@@ -41,52 +32,23 @@ def build_shards(
 
     With `resume` a build that was killed goes on (see `corpus.restart`), and one that was finished is opened.
     """
-    from modeledge.recipes.data_card import write_data_card
+    from modeledge.recipes.corpus_build import build
+    from modeledge.recipes.corpus_file import CorpusFile
 
-    loaded = Tokenizer.load(tokenizer)
-    if resume and (out / MANIFEST).exists():
-        say(f"the corpus is finished: {out}")
-        return opened(out, loaded)
-    fresh(out)
-    ledger = Ledger()
-    begun, key, aside = work_folder(out).exists(), key_of(corpus, loaded), aside_of(out)
-    if begun:
-        say("going on with a build that was begun" if resume else "note: a build that was begun here is begun anew")
-
-    def finish(folder: Path) -> None:
-        if (aside / QUARANTINE).exists() and (aside / QUARANTINE).stat().st_size:
-            shutil.copyfile(aside / QUARANTINE, folder / QUARANTINE)
-        write_data_card(folder)
-
-    aside.mkdir(parents=True, exist_ok=True)
-    documents = watch_specials(read(corpus, ledger, aside), loaded, ledger, corpus)
-    how: dict[str, Any] = {"key": key, "resume": resume, "say": say, "finish": finish}
-    try:
-        shards = build_corpus(documents, loaded, out, config=building(corpus), ledger=ledger, **how)
-    finally:
-        if not work_folder(out).exists():  # it is there, or nothing was begun that could go on
-            shutil.rmtree(aside, ignore_errors=True)
-    report_ledger(ledger, say)
-    return shards
+    asked = CorpusFile(corpus=corpus, tokenizer=TokenizerRecipe(path=str(tokenizer)))
+    return build(asked, out, say, resume=resume)[""]
 
 
 def aside_of(out: Path) -> Path:
-    """Where the records that are set aside wait until the corpus is there: a build that goes on does not read again."""
+    """Where records that were set aside, a tokenizer and finished sources wait until the corpus is there."""
     return out.with_name(f".{out.name}.aside")
 
 
-def key_of(corpus: CorpusRecipe, tokenizer: Tokenizer) -> str:
-    """Names what is built: the recipe but for who does the work, the tokenizer, and the size and time of each file."""
-    recipe = corpus.model_dump(mode="json", exclude={"engine", "processes", "backend", "memory"})
-    places = [*corpus.files, *(corpus.against.paths if corpus.against else ())]
-    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in _files(places)]
-    return hashlib.sha256(json.dumps([recipe, tokenizer.fingerprint, files], sort_keys=True).encode()).hexdigest()
-
-
-def _files(places: Iterable[str]) -> list[Path]:
-    """The files at some paths, in folders and under globs, as far as they are there."""
+def stamps(places: Iterable[str]) -> list[tuple[str, int, int]]:
+    """Size and time of change of the files at some paths, in folders and under globs, as far as they are there."""
     found = [Path(name) for place in places for name in (glob.glob(place, recursive=True) or [place])]
-    return sorted({p for path in found for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file()})
+    named = sorted({p for path in found for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file()})
+    return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in named]
 
 
 def fresh(out: Path) -> None:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from modeledge.corpus.dropped import DROPPED, DroppedFile
 from modeledge.corpus.overlap import overlap
-from modeledge.corpus.pipeline import LEDGER, kept_documents
 from modeledge.corpus.shingles import Shingling
+from modeledge.corpus.written import write_documents
 from modeledge.errors import printable
-from modeledge.files import committed_folder, write_json
+from modeledge.files import write_json
 from modeledge.recipes.build import fresh
 from modeledge.recipes.continued import building
-from modeledge.recipes.source import read, report_ledger
+from modeledge.recipes.data_card import write_data_card
+from modeledge.recipes.source import QUARANTINE, read, report_ledger
 from modeledge.recipes.texts import CorpusRecipe
 from modeledge.records import Document, Ledger
 
-DOCUMENTS, OVERLAP = "documents.jsonl", "overlap.json"
+OVERLAP = "overlap.json"
 Say = Callable[[str], None]
 
 
@@ -27,28 +28,25 @@ def deduplicate(corpus: CorpusRecipe, out: Path, say: Say) -> Ledger:
     """Write to the folder `out` what is left of the corpus's files, text untouched but for what is cut.
 
     `documents.jsonl` (id, text, fields), `dropped.jsonl` (id, reason, the id that stands for it, text), `ledger.json`,
-    and of several paths `overlap.json`: the share of each one's 13-grams that another has. Nothing is tidied: `stages`
-    are of the way to tokens. Raises `E-OUTPUT`.
+    `survey.json`, `card.html`, and of several paths `overlap.json`: the share of each one's 13-grams that another has.
+    Nothing is tidied: `stages` are of the way to tokens. Raises `E-OUTPUT`.
     """
     fresh(out)
     ledger, config = Ledger(), building(corpus)
-    with committed_folder(out, {}) as folder:
-        dropped = DroppedFile(folder / DROPPED)
-        untidied = replace(config, stages=())
-        kept = kept_documents(read(corpus, ledger, folder), untidied, ledger=ledger, folder=folder, dropped=dropped)
-        with (folder / DOCUMENTS).open("w", encoding="utf-8") as file:
-            for document in kept:
-                file.write(json.dumps(_row(document), default=str) + "\n")
-        assert ledger.balanced()
-        write_json(folder / LEDGER, ledger.as_dict())
-        if len(corpus.paths) > 1:
-            _write_overlap(corpus, folder / OVERLAP, say)
+    with TemporaryDirectory(prefix="modeledge-") as aside:
+
+        def finish(folder: Path) -> None:
+            shutil.copyfile(Path(aside) / QUARANTINE, folder / QUARANTINE)
+            if len(corpus.paths) > 1:
+                _write_overlap(corpus, folder / OVERLAP, say)
+            write_data_card(folder)
+
+        documents = read(corpus, ledger, Path(aside))
+        write_documents(
+            documents, out, config=replace(config, stages=()), ledger=ledger, all_dropped=True, finish=finish
+        )
     report_ledger(ledger, say)
     return ledger
-
-
-def _row(document: Document) -> dict[str, object]:
-    return {**document.fields, "id": document.id, "text": document.text}
 
 
 def _write_overlap(corpus: CorpusRecipe, path: Path, say: Say) -> None:

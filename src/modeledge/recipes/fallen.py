@@ -12,8 +12,9 @@ from modeledge import files
 from modeledge.corpus.dropped import DROPPED
 from modeledge.corpus.pipeline import LEDGER
 from modeledge.corpus.search import Found, search
+from modeledge.corpus.written import DOCUMENTS
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.recipes.deduplicate import DOCUMENTS
+from modeledge.recipes.mixed import SOURCES
 from modeledge.recipes.source import QUARANTINE, read
 from modeledge.recipes.texts import CorpusRecipe
 from modeledge.records import Document, Ledger
@@ -55,9 +56,10 @@ def inspect_corpus(folder: Path, reason: str | None = None, limit: int = 3) -> I
     if reason is not None and not any(_asked(name, reason) for name in known):
         raise ModeledgeError("E-USAGE", f"nothing fell for the reason {reason!r}", remedy=nearest(reason, known))
     samples: dict[str, list[Sample]] = {}
+    inside = sorted((place / SOURCES).glob(f"*/{LEDGER}"))  # of a mixture
+    places = [place, *(path.parent for path in inside)]
     for sample in (
-        *_dropped(place / DROPPED),
-        *_aside(place / QUARANTINE),
+        *(sample for one in places for sample in (*_dropped(one / DROPPED), *_aside(one / QUARANTINE))),
         *_aside(folder / QUARANTINE, place != folder),
     ):
         held = samples.setdefault(sample.reason, [])

@@ -11,15 +11,17 @@ from pydantic import Field, model_validator
 from modeledge.config import Settings
 from modeledge.corpus.mixture import Phase
 from modeledge.errors import nearest
-from modeledge.recipes.texts import CorpusRecipe, placed
+from modeledge.recipes.texts import CorpusRecipe, Kind, placed
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class SourceRecipe(CorpusRecipe):
     """One corpus of a mixture: raw files or shards, with a `weight` (a share up to a common factor), or a `budget` of
-    tokens that is read of it before the others share the rest of the run (of its first phase)."""
+    tokens that is read of it before the others share the rest of the run (of its first phase). `kind` says what kind
+    of text it is, to its ledger and to the data card."""
 
+    kind: Kind = "other"
     weight: float | None = Field(default=None, ge=0)
     budget: float | None = Field(default=None, ge=0)
 

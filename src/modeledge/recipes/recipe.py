@@ -90,7 +90,7 @@ class PretrainRecipe(Checked):
     def _one_source(self) -> PretrainRecipe:
         if self.mixture is None and "corpus" not in self.model_fields_set:
             raise ValueError("corpus is needed and missing, or a mixture of several")
-        if self.mixture is not None and (self.corpus.paths or self.corpus.shards):
+        if self.mixture is not None and (self.corpus.files or self.corpus.shards):
             raise ValueError("corpus names files, and so do the sources of the mixture: make the corpus one of them")
         if self.mixture is not None and self.replay is not None:
             raise ValueError("replay stands beside one corpus: make its text a source of the mixture")

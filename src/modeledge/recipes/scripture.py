@@ -46,6 +46,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from modeledge import files
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.canon import NOT_PARALLEL, SECTIONS, TRANSLATIONS, canon, folded, section
+from modeledge.records import Document
 from modeledge.seed import Noise
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Split",
     "assert_disjoint",
     "canon",
+    "documents",
     "held_out_chapters",
     "pair_task",
     "section_task",
@@ -112,6 +114,15 @@ def write_documents(folder: Path, *, leave_out: Collection[str] | None = None) -
     if left_out:
         _write(folder / "held-out.jsonl.gz", [r for r in records if f"{r['book']}/{r['chapter']}" in left_out])
     return paths
+
+
+def documents(*, leave_out: Collection[str] | None = None) -> Iterator[Document]:
+    """What `write_documents` writes, as documents from memory: a chapter each, both translations."""
+    left_out = _left_out(leave_out)
+    for record in (record for name in TRANSLATIONS for record in _records(name)):
+        if f"{record['book']}/{record['chapter']}" not in left_out:
+            text, name = record.pop("text"), record.pop("id")
+            yield Document(text, name, name, record)
 
 
 def unlabelled_texts(unit: Literal["chapter", "verse"], *, leave_out: Collection[str] | None = None) -> list[str]:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from modeledge.corpus.pipeline import reading
 from modeledge.corpus.read import ReadConfig, read_documents
-from modeledge.errors import ModeledgeError
+from modeledge.errors import ModeledgeError, nearest
+from modeledge.recipes import scripture
 from modeledge.recipes.hub_data import fetch_data, is_address
-from modeledge.recipes.texts import CorpusRecipe
+from modeledge.recipes.texts import PACKAGE, CorpusRecipe
 from modeledge.records import Document, Ledger
 from modeledge.tokens import Tokenizer
 
 Say = Callable[[str], None]
 QUARANTINE = "quarantine.jsonl"
+PACKAGES = {f"{PACKAGE}bible": scripture.documents}
 READ_FIELDS = (
     "format", "text", "id", "split", "encoding", "delimiter", "on_bad_record", "bad_limit", "max_record_bytes",
     "max_expansion", "allow_partial", "extractor",
@@ -33,7 +37,7 @@ def read(corpus: CorpusRecipe, ledger: Ledger, folder: Path | None = None) -> It
         ledger.of(source.name).kind = source.kind
     if folder is None:
         for paths, config in readings(corpus, ledger):
-            yield from read_documents(paths, config, ledger)
+            yield from _documents(paths, config, ledger)
         refuse_warnings(corpus, ledger)
         return
     with (folder / QUARANTINE).open("w", encoding="utf-8") as file:
@@ -43,8 +47,24 @@ def read(corpus: CorpusRecipe, ledger: Ledger, folder: Path | None = None) -> It
             file.write(json.dumps({**row, "message": record.message}) + "\n")
 
         for paths, config in readings(corpus, ledger):
-            yield from read_documents(paths, config, ledger, keep)
+            yield from _documents(paths, config, ledger, keep)
     refuse_warnings(corpus, ledger)
+
+
+def _documents(
+    paths: Sequence[str], config: ReadConfig, ledger: Ledger, keep: Callable[[Any], None] | None = None
+) -> Iterator[Document]:
+    """The documents of files, and those of installed packages, which are made and not read."""
+    packages = [path for path in paths if path.startswith(PACKAGE)]
+    if named := [path for path in paths if path not in packages]:
+        yield from read_documents(named, config, ledger, keep)
+    for name in packages:
+        if name not in PACKAGES:
+            what = f"{name!r} is no package whose text is known"
+            raise ModeledgeError("E-CONFIG", what, where="paths", remedy=nearest(name, PACKAGES))
+        within = f"{config.source}/" if config.source else ""
+        for document in reading(PACKAGES[name](), ledger=ledger, source=config.source):
+            yield replace(document, id=within + document.id, source=config.source)
 
 
 def readings(corpus: CorpusRecipe, ledger: Ledger) -> Iterator[tuple[list[str], ReadConfig]]:

@@ -15,6 +15,7 @@ from modeledge.tokens.coders import Backend
 from modeledge.tokens.sentinels import sentinel_names
 
 Kind = Literal["web pages", "books", "conversation", "multilingual", "scientific", "code", "other"]
+PACKAGE = "package:"  # how a path begins that is no file but the text of an installed package
 _NAME = re.compile(r"[A-Za-z0-9][\w .()+-]{0,60}")
 
 
@@ -36,7 +37,9 @@ class TextsRecipe(Settings):
 
 
 class CorpusRecipe(CleaningRecipe):
-    """Raw files, or shards built before. See `ReadConfig` for the fields that say how files are read.
+    """Raw files, or shards built before. See `ReadConfig` for the fields that say how files are read. The path
+    "package:bible" is the text of two English Bibles out of an installed package (extra `quickstart`), a chapter a
+    document, without the chapters that `recipes/scripture.py` holds out.
 
     `sources` are several sets of files, each with a name and a kind, in place of `paths`; their documents know them,
     and the ledger counts each on its own. A `.txt` file is one document; `split` makes each paragraph or line of it
@@ -164,5 +167,5 @@ def _fields_placed(value: Any) -> Any:
 
 
 def absolute_path(path: str | None) -> str | None:
-    """A path made absolute; an address on a hub stays one."""
-    return os.path.abspath(path) if path and not path.startswith("hf://") else path
+    """A path made absolute; an address on a hub stays one, and so does the name of a package."""
+    return os.path.abspath(path) if path and not path.startswith(("hf://", PACKAGE)) else path

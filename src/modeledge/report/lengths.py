@@ -14,8 +14,9 @@ from modeledge.report.svg import SERIES, drawing, render_figure
 MOST = 7  # sources that are told apart by colour and marker; the others are drawn together
 
 
-def length_plot(sources: Mapping[str, Mapping[int, int]]) -> str:
-    """`sources[name][n]` documents of n/2 to n - 1 tokens, as shares of each source, over n on a doubling axis.
+def length_plot(sources: Mapping[str, Mapping[int, int]], unit: str = "tokens") -> str:
+    """`sources[name][n]` documents of n/2 to n - 1 tokens (or another unit), as shares of each source, over n on a
+    doubling axis.
 
     Beyond seven sources the smallest are one line, "others". Raises `E-NO-RECORDS` where there is no document.
     """
@@ -40,11 +41,11 @@ def length_plot(sources: Mapping[str, Mapping[int, int]]) -> str:
             axes.plot(
                 range(len(classes)), shares, color=colour, marker=MARKERS[number], ms=5, label=printable(name, 40)
             )
-        step = max(1, len(classes) // 12)
+        step = max(1, len(classes) // 8)  # labels of six digits stand beside each other
         axes.set_xticks(range(0, len(classes), step), [f"{n:,}" for n in classes[::step]])
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("tokens in a document, fewer than")
+        axes.set_xlabel(f"{unit} in a document, fewer than")
         if len(shown) > 1:
             legend(axes, columns=min(len(shown), 4))
         return render_figure(figure, f"Lengths of documents of {', '.join(shown)}")

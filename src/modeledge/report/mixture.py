@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import EngFormatter
 
 from modeledge.errors import printable
 from modeledge.report.blocks import Block, Cell, Figure, Paragraph, Table
@@ -53,8 +54,10 @@ def whole(row: object) -> bool:
     return isinstance(row, Mapping) and "name" in row and all(is_number(row.get(key)) for key in NUMBERS)
 
 
-def mixture_plot(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A pie of the planned tokens, and beside it planned and read tokens a source as bars."""
+def mixture_plot(rows: Sequence[Mapping[str, Any]], beside: Literal["read", "size"] = "read") -> str:
+    """A pie of the planned tokens, and beside it planned tokens a source as bars, with those that a run has read, or
+    with the size of the source."""
+    word = {"read": "read", "size": "there"}[beside]
     names = [printable(str(row["name"]), 30) for row in rows]
     colours = [SERIES[n % len(SERIES)] for n in range(len(rows))]
     with drawing():
@@ -67,10 +70,11 @@ def mixture_plot(rows: Sequence[Mapping[str, Any]]) -> str:
         pie.set_title("planned", fontsize=9)
         places = np.arange(len(rows))
         bars.barh(places - 0.18, shares, 0.34, color=colours, label="planned")
-        bars.barh(places + 0.18, [float(row["read"]) for row in rows], 0.34, color=PAPER, ec=INK, label="read")
+        bars.barh(places + 0.18, [float(row[beside]) for row in rows], 0.34, color=PAPER, ec=INK, label=word)
         bars.set_yticks(places, names)
         bars.invert_yaxis()
         bars.set_xlabel("tokens")
+        bars.xaxis.set_major_formatter(EngFormatter(sep=" "))
         bars.grid(visible=False, axis="y")
         legend(bars, columns=2)
-        return render_figure(figure, f"The mixture of {', '.join(names)}, planned and read")
+        return render_figure(figure, f"The mixture of {', '.join(names)}, planned and {word}")

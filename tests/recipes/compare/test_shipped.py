@@ -95,7 +95,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-SLOW = ("supervised", "ladder", "salient", "data", "sources")  # each as long as the other two together
+SLOW = ("supervised", "ladder", "salient", "sources")  # each as long as the other two together
 
 
 @pytest.fixture(

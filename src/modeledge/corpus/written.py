@@ -1,0 +1,61 @@
+"""A corpus that ends as texts: clean documents, one JSON object a line, in the order in which shards would hold them.
+
+The way is that of shards (`corpus.pipeline`) without its last step, and what lies beside is the same: `ledger.json`,
+`survey.json`, `dropped.jsonl`. There are no tokens, so the survey counts lengths in bytes. A build that is killed
+leaves nothing and begins anew: what takes long, tokenization, is not part of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from modeledge.corpus.asked import Build
+from modeledge.corpus.dropped import DROPPED, DroppedFile, DroppedSample
+from modeledge.corpus.pipeline import LEDGER, kept_documents, nothing_kept
+from modeledge.corpus.survey import SURVEY, Survey
+from modeledge.files import committed_folder, write_json
+from modeledge.records import Document, Ledger
+
+DOCUMENTS = "documents.jsonl"
+
+
+def write_documents(
+    documents: Iterable[Document],
+    folder: Path,
+    *,
+    config: Build,
+    ledger: Ledger,
+    all_dropped: bool = False,
+    finish: Callable[[Path], None] | None = None,
+) -> None:
+    """Write the clean documents of a corpus to `folder`, which appears whole or not at all: id, text, other fields.
+
+    Of what falls `config.dropped` documents for each reason are written, with `all_dropped` every one. `finish` may
+    write more, into the folder that it is given. Raises `E-OUTPUT`, `E-DUP-ID`, and `E-NO-RECORDS` when nothing is
+    kept.
+    """
+    survey = Survey(unit="bytes")
+    with committed_folder(folder, {"schema": 1}) as temporary:
+        sample = DroppedSample(config.dropped)
+        dropped = DroppedFile(temporary / DROPPED) if all_dropped else sample
+        kept = kept_documents(documents, config, ledger=ledger, folder=temporary, dropped=dropped)
+        with (temporary / DOCUMENTS).open("w", encoding="utf-8") as file:
+            for document in kept:
+                file.write(json.dumps({**document.fields, **_named(document)}, default=str) + "\n")
+                survey.add(document, None)
+        assert ledger.balanced(), f"the source did not fill ledger.read: {ledger.as_dict()}"
+        if not survey.sources:
+            raise nothing_kept(ledger, folder)
+        if not all_dropped:
+            sample.write(temporary / DROPPED)
+        write_json(temporary / LEDGER, ledger.as_dict())
+        write_json(temporary / SURVEY, survey.as_dict())
+        if finish is not None:
+            finish(temporary)
+
+
+def _named(document: Document) -> dict[str, str]:
+    source = {"source": document.source} if document.source else {}
+    return {"id": document.id, "text": document.text, **source}

@@ -162,10 +162,10 @@ def test_what_cannot_be_written_is_refused_before_the_first_step(base: Path, tmp
     fused = saved(tmp_path / "fused", "decoder")
     rows = [{"source": t, "target": t.split()[-1]} for t in texts(8)]
     asked = recipe(fused, task="write", options={"max_target": 8})
-    asked = asked.model_copy(update={"strategies": (StrategyRecipe(kind="vera", options={"rank": 2}),)})
-    refusal("E-ADAPTER", run, asked, tmp_path / "vera", rows)
+    asked = asked.model_copy(update={"strategies": (StrategyRecipe(kind="lokr", options={"rank": 2}),)})
+    refusal("E-ADAPTER", run, asked, tmp_path / "lokr", rows)
     refusal("E-CONFIG", run, recipe(base, fresh=True), tmp_path / "fresh")
-    assert not (tmp_path / "vera" / "checkpoints").exists()
+    assert not (tmp_path / "lokr" / "checkpoints").exists()
     refusal("E-MERGE", run, recipe(base, "prefix", merge=True), tmp_path / "merged")
     run(recipe(base), tmp_path / "run")
     for kind in ("lora", "ia3"):  # with options, and of another method

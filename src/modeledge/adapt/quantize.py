@@ -80,7 +80,8 @@ FORMS: dict[str, type[Int8Linear | Nf4Linear]] = {held.form: held for held in (I
 
 @dataclass(frozen=True)
 class Quantized:
-    """What fewer bits cost and save: `maps` of them in a `form`, their bytes before and now, and √(Σ (w − ŵ)² / Σ w²) over all."""
+    """What fewer bits cost and save: `maps` of them in a `form`, their bytes before and now, and over all
+    √(Σ (w − ŵ)² / Σ w²)."""
 
     form: str
     maps: int

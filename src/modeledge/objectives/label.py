@@ -22,6 +22,7 @@ from modeledge.model.heads import ClassHead, Head, LMHead, ValueHead
 from modeledge.objectives.causal import vocabulary_term
 from modeledge.objectives.objective import Loss, Objective, Prepare, Term
 from modeledge.objectives.parts import Laid, joined, next_tokens, read_by
+from modeledge.objectives.smooth import Smooth, apart
 from modeledge.records import AnyArray, Example, IntArray, Piece, Prepared
 from modeledge.seed import Noise
 
@@ -163,23 +164,44 @@ class Labelling(Objective):
 
 
 class Classify(Labelling):
-    """−log softmax(scores)[label] an example, with label smoothing and class weights where they are asked for.
+    """−log softmax(scores)[label] an example, with label smoothing and class weights where they are asked for, and in
+    training R3F's term where it is (`smooth`).
 
     `scores` are those of the classes, `[examples, classes]`.
     """
 
-    def __init__(self, prepare: Prepare, head: ClassHead, *, smoothing: float = 0.0, lm: float = 0.0) -> None:
+    def __init__(
+        self,
+        prepare: Prepare,
+        head: ClassHead,
+        *,
+        smoothing: float = 0.0,
+        lm: float = 0.0,
+        smooth: Smooth = Smooth(),  # noqa: B008
+    ) -> None:
         super().__init__(prepare, head, lm)
-        self.smoothing = smoothing
+        self.smoothing, self.smooth = smoothing, smooth
+        self.from_embeddings = smooth.share > 0
+
+    def weights(self, batch: Batch) -> dict[str, torch.Tensor]:
+        found = super().weights(batch)
+        return found | {"r3f": found["class"]} if self.smooth.share else found
 
     def loss(self, model: Backbone, batch: Batch, noise: Noise) -> Loss:
-        states = model(batch).last
+        moved = None
+        if self.smooth.share and self.training:
+            states, moved = self.smooth.passes(model, batch, noise)
+        else:
+            states = model(batch).last
         scores = self.read(model, states, batch)
         labels, weights = batch.labels["class"], batch.weights["class"]
         losses = F.cross_entropy(scores, labels, reduction="none", label_smoothing=self.smoothing)
         right = (scores.detach().argmax(-1) == labels).to(weights.dtype)
         term = Term((losses * weights).sum(), weights.sum())
         terms = {"class": term, **self.auxiliary(model, states, batch)}
+        if moved is not None:
+            gap = apart(scores, self.read(model, moved, batch))
+            terms["r3f"] = Term((gap * weights).sum(), weights.sum(), self.smooth.share)
         return Loss(terms, {"accuracy": (right.sum(), torch.tensor(float(len(labels))))})
 
 

@@ -177,9 +177,10 @@ class Trainer:
         """The states below everything that moves, run once over all examples in the order of the data; `None` where
         nothing lies below, the examples are prepared with noise, or they take more than `CACHE` bytes."""
         depth = frozen_depth(self.model, rates)
-        if not depth or not isinstance(self.stream, ListStream) or self.module.objective.prepare.noisy:
+        objective = self.module.objective
+        if not depth or not isinstance(self.stream, ListStream) or objective.prepare.noisy or objective.from_embeddings:
             return None
-        ready = [prepared(self.module.objective, self.stream.example(i), self.noise) for i in range(len(self.stream))]
+        ready = [prepared(objective, self.stream.example(i), self.noise) for i in range(len(self.stream))]
         if needed_bytes(self.model, sum(max(p.lengths()) for p in ready)) > CACHE:
             return None
         batches = (

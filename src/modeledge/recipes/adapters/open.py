@@ -61,9 +61,7 @@ def open_adapted(
         raise ModeledgeError("E-ADAPTER", what, where=str(folder), remedy=f"one of {', '.join(FORMS)}")
     if form is not None:
         if whole:
-            say(
-                f"it was trained over {form} weights, and is put on the weights as they are: answers may differ a little"
-            )
+            say(f"it was trained over {form}, and is put on the weights as they are: answers may differ a little")
         else:
             say(quantize(model, form).told())
     put_on(model, pair, adapter)

@@ -150,14 +150,13 @@ def test_bitsandbytes_makes_the_same_codes() -> None:
     theirs = pytest.importorskip("bitsandbytes.functional", reason="bitsandbytes is the reference")
     plain = normal(96, 128)
     codes, scale = encoded(plain.weight)
-    packed, state = theirs.quantize_4bit(
-        plain.weight.detach(), blocksize=64, compress_statistics=False, quant_type="nf4"
-    )
+    whole = plain.weight.detach()
+    packed, state = theirs.quantize_4bit(whole, blocksize=64, compress_statistics=False, quant_type="nf4")
     assert torch.equal(packed.view(-1), codes)
     assert torch.equal(state.absmax, scale)
     assert torch.equal(theirs.dequantize_4bit(packed, state), decoded(codes, scale, (96, 128)))
     assert state.code.tolist() == pytest.approx(LEVELS, abs=0)
-    _, twice = theirs.quantize_4bit(plain.weight.detach(), blocksize=64, compress_statistics=True, quant_type="nf4")
+    _, twice = theirs.quantize_4bit(whole, blocksize=64, compress_statistics=True, quant_type="nf4")
     lost = (theirs.dequantize_4bit(packed, twice) - plain.weight).norm()
     assert (Nf4DoubleLinear(plain).weight - plain.weight).norm() <= 1.001 * lost, "our integers lose no more"
 

@@ -208,7 +208,7 @@ CASES = {
     "classify-r3f": Case(
         "classify",
         "encoder",
-        lambda: Classify(labelled("source", "class"), ClassHead(outputs=3), smooth=Smooth(0.5, 0.1)),
+        lambda: Classify(replace(labelled("source", "class"), r3f=True), ClassHead(outputs=3), smooth=Smooth(0.5, 0.1)),
         pairs=True,
         smooth=0.5,
     ),

@@ -36,7 +36,8 @@ class LabelPrepare:
     al. 2020, section 3.1). Special ids that are `None` are left out. `kind` says whether labels are class numbers,
     values, or sets of class numbers out of `outputs`. `class_weights` weigh examples by their class. With `orders` a
     pair is read twice, as `a b` and as `b a`: two parts of one example (Radford et al. 2018, figure 1: similarity).
-    With `lm` the tokens of the texts are next tokens to be learned beside the label.
+    With `lm` the tokens of the texts are next tokens to be learned beside the label; with `r3f` an example also weighs
+    in the term of that name (`Smooth`).
     """
 
     side: Literal["source", "target", "both"]
@@ -52,6 +53,7 @@ class LabelPrepare:
     orders: bool = False
     lm: bool = False
     outputs: int = 0
+    r3f: bool = False
     noisy: ClassVar[bool] = False
 
     def __call__(self, example: Example, noise: Noise) -> Prepared:
@@ -62,6 +64,7 @@ class LabelPrepare:
         name = "value" if self.kind == "value" else "class"
         weight = self.class_weights[int(example.label)] if self.class_weights else 1.0
         reads, labels, weights = next_tokens(piece, text) if self.lm else ({}, {}, {})
+        smooth = {"r3f": np.array([weight], dtype=np.float32)} if self.r3f else {}
         if self.orders:
             reads[name] = np.array([0, *piece.breaks], dtype=np.int64)
         return Prepared(
@@ -70,7 +73,7 @@ class LabelPrepare:
             target=target,
             reads=reads,
             labels={name: self.label(example.label), **labels},
-            weights={name: np.array([weight], dtype=np.float32), **weights},
+            weights={name: np.array([weight], dtype=np.float32), **smooth, **weights},
         )
 
     def label(self, label: Any) -> AnyArray:
@@ -182,10 +185,6 @@ class Classify(Labelling):
         super().__init__(prepare, head, lm)
         self.smoothing, self.smooth = smoothing, smooth
         self.from_embeddings = smooth.share > 0
-
-    def weights(self, batch: Batch) -> dict[str, torch.Tensor]:
-        found = super().weights(batch)
-        return found | {"r3f": found["class"]} if self.smooth.share else found
 
     def loss(self, model: Backbone, batch: Batch, noise: Noise) -> Loss:
         moved = None

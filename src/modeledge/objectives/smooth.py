@@ -6,10 +6,11 @@ Full fine-tuning with high rates wears down what pre-training found. R3F adds to
     λ · KLₛ(g·f(x) ‖ g·f(x + z)),    z ~ U(−σ, σ) or N(0, σ²),
 
 the symmetric divergence KLₛ(p ‖ q) = Σ (p − q)(log p − log q) between what it says of the embeddings and of the
-embeddings with noise. It is SMART's smoothness term (Jiang et al. 2020, arXiv 1911.03437, equation 2) without the search
-for the worst z, which costs several passes more; here it is one forward and one backward pass. The paper tries λ in
-0.1, 0.5, 1, 5, with σ = 1e-5. The noise is added to what enters the first block, and both passes drop the same units,
-so that the term is 0 where σ is. States in bf16 have 8 bits: a noise below 2⁻⁹ would be rounded away, and is refused.
+embeddings with noise. It is SMART's smoothness term (Jiang et al. 2020, arXiv 1911.03437, equation 2) without the
+search for the worst z, which costs several passes more; here it is one forward and one backward pass. The paper tries
+λ in 0.1, 0.5, 1, 5, with σ = 1e-5. The noise is added to what enters the first block, and both passes drop the same
+units, so that the term is 0 where σ is. States in bf16 have 8 bits: a noise below 2⁻⁹ would be rounded away, and is
+refused.
 """
 
 from __future__ import annotations

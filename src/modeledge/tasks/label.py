@@ -77,7 +77,8 @@ class LabelTask(Worded, Task):
         self.labels, self.tokenizer, self.wording, self.scaling = labels, tokenizer, wording, Scaling()
         self.columns = {"text": text, "label": label, **({} if pair is None else {"pair": pair})}
         prepare = shape_for(tokenizer, config, labels.kind, length, tuple(class_weights), start)
-        prepare = replace(prepare, lm=checked_share(lm, config) > 0)
+        smooth = checked_smooth(r3f, r3f_noise)
+        prepare = replace(prepare, lm=checked_share(lm, config) > 0, r3f=smooth.share > 0)
         head = own or plain_head(labels, config, pool, hidden, dropout)
         self.objective: Labelling
         if isinstance(head, ClassHead):

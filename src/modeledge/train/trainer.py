@@ -95,14 +95,14 @@ class Trainer:
         penalties = [p for s in self.strategies if (p := s.penalty(self.model, clock)) is not None]
         if penalties:
             torch.stack(penalties).sum().backward()  # type: ignore[no-untyped-call]
-        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        moved = [p for name in self._moving if (p := self.optimizer.parameters[name]).grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in moved if p.grad is not None])
         value = float(sum(float(loss.value(weights)) for loss in losses)) + sum(float(p.detach()) for p in penalties)
         if not (math.isfinite(value) and bool(torch.isfinite(norm))):
             self.optimizer.zero_grad()
             raise not_finite(self.done + 1, batches, losses, value, float(norm))
         if self.config.clip is not None and float(norm) > self.config.clip:
-            torch.nn.utils.clip_grads_with_norm_(self.module.parameters(), self.config.clip, norm)
+            torch.nn.utils.clip_grads_with_norm_(moved, self.config.clip, norm)
         rate = self.rate(self.done)
         self._update(rate)
         for strategy in self.strategies:

@@ -5,8 +5,8 @@ python benchmarks/adapters.py --pairs 15    more pairs, for tighter figures
 
 Speed: our LoRA beside PEFT's in its best bf16 setting (rows grouped by length) and at its default (fp32, padded to
 128), beside our own full fine-tuning, and beside itself with 99 other adapters on the model; a linear probe and a
-classical head over cached states beside full fine-tuning, an epoch after the first pass. Both sides have the same weights,
-sentences and moving parts; dropout is 0; PEFT runs in a bare loop, without Trainer.
+classical head over cached states beside full fine-tuning, an epoch after the first pass. Both sides have the same
+weights, sentences and moving parts; dropout is 0; PEFT runs in a bare loop, without Trainer.
 
 Memory: the most bytes resident during LoRA's steps above those of the process without a model, beside the sum of what
 has to be there: frozen weights and their bf16 copies, activations (what autograd keeps, each storage once), adapters

@@ -50,15 +50,33 @@ def hf_model(dropout: float) -> Any:
     return BertForSequenceClassification(config).train()
 
 
-def ours(dropout: float, strategies: tuple[str, ...] = ()) -> Any:
+def ours(
+    dropout: float,
+    strategies: tuple[str, ...] = (),
+    cached: bool = False,
+    beside: int = 0,
+    folder: str | None = None,
+) -> Any:
     """One side: our step. `strategies` are rows of STRATEGIES at their defaults, `lora` with rank 8 on all linear maps;
-    without one all weights move."""
+    without one all weights move. `cached`: the states below what moves are run once. `beside`: so many other LoRAs are
+    on the model, and do not act. `folder` holds the weights, where they are not to be made here."""
     import tempfile
+    from contextlib import nullcontext
     from pathlib import Path
 
     import torch
 
-    from modeledge.adapt import STRATEGIES, Clock, apply_moving, compose
+    from modeledge.adapt import (
+        STRATEGIES,
+        Clock,
+        Lora,
+        apply_moving,
+        cache_features,
+        compose,
+        frozen_depth,
+        starting_above,
+    )
+    from modeledge.adapt.graft import activate
     from modeledge.families import load_model
     from modeledge.machine import tune_malloc
     from modeledge.model import ClassHead
@@ -69,45 +87,62 @@ def ours(dropout: float, strategies: tuple[str, ...] = ()) -> Any:
     from modeledge.train.optim import Optimizer
 
     tune_malloc()
-    with tempfile.TemporaryDirectory() as folder:  # the other side's very weights
-        hf_model(dropout).save_pretrained(folder)
-        model = load_model(Path(folder))
+    with tempfile.TemporaryDirectory() as made:  # the other side's very weights
+        if folder is None:
+            hf_model(dropout).save_pretrained(made)
+        model = load_model(Path(folder or made))
     head = ClassHead(outputs=2, hidden=True, dropout=dropout)
     step = Step(model, Classify(LabelPrepare("source", 128, "class"), head))
     model.compute = torch.bfloat16
     rows = [STRATEGIES[name]() for name in strategies]
     for row in rows:
         row.attach(model, Noise(0))
+    for number in range(beside):
+        Lora(name=f"other-{number}").attach(model, Noise(number))
+    if beside:
+        activate(model, ["default"])
     rates = compose(rows, model, Clock(0, 1, 0.0))
     apply_moving(model, rates)
     optimizer = Optimizer(dict(step.named_parameters()), TrainConfig())
     moving = {f"model.{name}": rate for name, rate in rates.items()}
+    weights = [optimizer.parameters[name] for name in moving]
     data, done = sentences(), 0
 
-    def batch_of(rows: list[tuple[np.ndarray, int]]) -> Any:
-        ready = [step.objective.prepare(Example(i, ids, label=label), Noise(0)) for i, (ids, label) in enumerate(rows)]
+    def batch_of(number: int) -> Any:
+        ready = [
+            step.objective.prepare(Example(number * BATCH + i, ids, label=label), Noise(0))
+            for i, (ids, label) in enumerate(data[number])
+        ]
         return collate(ready, Shape(128))
 
-    def loss_on(rows: list[tuple[np.ndarray, int]]) -> Any:
-        batch = batch_of(rows)
-        return step(batch, Noise(0, (done,))).value(step.objective.weights(batch))
+    cache = None
+    if cached:
+        depth = frozen_depth(model, rates)
+        assert depth, "nothing is frozen below what moves"
+        cache = cache_features(model, (batch_of(i) for i in range(POOL)), depth, limit=2**30)
+
+    def loss_on(number: int) -> Any:
+        batch = batch_of(number)
+        with nullcontext() if cache is None else starting_above(cache, model, batch):
+            return step(batch, Noise(0, (done,))).value(step.objective.weights(batch))
 
     with torch.no_grad():
-        start = float(loss_on(data[0]))
+        start = float(loss_on(0))
 
     def block() -> str:
         nonlocal done
         for _ in range(STEPS):
-            value = loss_on(data[done % POOL])
+            value = loss_on(done % POOL)
             value.backward()
-            norm = torch.nn.utils.get_total_norm([p.grad for p in step.parameters() if p.grad is not None])
+            norm = torch.nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
             if float(norm) > 1.0:  # as the trainer does
-                torch.nn.utils.clip_grads_with_norm_(step.parameters(), 1.0, norm)
+                torch.nn.utils.clip_grads_with_norm_(weights, 1.0, norm)
             optimizer.update(2e-5, moving)
             optimizer.zero_grad()
             done += 1
         return f"{start:.4f} → {float(value.detach()):.4f}"
 
+    block.model = model  # type: ignore[attr-defined]
     return block
 
 

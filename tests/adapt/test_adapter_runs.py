@@ -162,10 +162,10 @@ def test_what_cannot_be_written_is_refused_before_the_first_step(base: Path, tmp
     fused = saved(tmp_path / "fused", "decoder")
     rows = [{"source": t, "target": t.split()[-1]} for t in texts(8)]
     asked = recipe(fused, task="write", options={"max_target": 8})
-    asked = asked.model_copy(update={"strategies": (StrategyRecipe(kind="vera", options={"rank": 2}),)})
-    refusal("E-ADAPTER", run, asked, tmp_path / "vera", rows)
+    asked = asked.model_copy(update={"strategies": (StrategyRecipe(kind="lokr", options={"rank": 2}),)})
+    refusal("E-ADAPTER", run, asked, tmp_path / "lokr", rows)
     refusal("E-CONFIG", run, recipe(base, fresh=True), tmp_path / "fresh")
-    assert not (tmp_path / "vera" / "checkpoints").exists()
+    assert not (tmp_path / "lokr" / "checkpoints").exists()
     refusal("E-MERGE", run, recipe(base, "prefix", merge=True), tmp_path / "merged")
     run(recipe(base), tmp_path / "run")
     for kind in ("lora", "ia3"):  # with options, and of another method
@@ -200,3 +200,37 @@ def test_an_adapter_goes_on_from_its_numbers(base: Path, tmp_path: Path, kind: s
     said = json.loads((tmp_path / "two" / "model" / "adapter_config.json").read_text())
     assert said["base_model_name_or_path"] == str(base)
     Model.load(tmp_path / "three", say=quiet).predict(ROWS[:4], say=quiet)
+
+
+def test_a_checkpoint_holds_what_moves_and_names_the_rest(base: Path, tmp_path: Path) -> None:
+    """No weight of the base is in it; resumed on other weights the run is refused, and left as it was."""
+    there = shutil.copytree(base, tmp_path / "model")
+    asked = recipe(there, train={"save_every": 2})
+
+    def stop(record: Any) -> None:
+        if record.step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(asked, tmp_path / "cut", listeners=[stop])
+    folder = tmp_path / "cut" / "checkpoints" / "step-2"
+    held = load_file(folder / "state.safetensors")
+    weights = [name for name in held if name.startswith("step|model.")]
+    assert weights
+    assert all(".grafts." in name or ".heads." in name for name in weights)
+    assert len(json.loads((folder / "state.json").read_text())["base"]) == 64
+    file = there / "model.safetensors"
+    kept, other = file.read_bytes(), load_file(file)
+    name = next(name for name in other if name.endswith("query.weight"))
+    other[name] = other[name].clone()
+    other[name][0, 0] += 1e-3
+    with safe_open(file, "pt") as opened:
+        save_file(other, file, opened.metadata())
+    before = (tmp_path / "cut" / "metrics.jsonl").read_bytes()
+    assert refusal("E-BASE", run, asked, tmp_path / "cut", resume=True).count("SHA-256")
+    assert (tmp_path / "cut" / "metrics.jsonl").read_bytes() == before
+    file.write_bytes(kept)
+    run(asked, tmp_path / "cut", resume=True)
+    run(asked, tmp_path / "whole")
+    for part in ("metrics.jsonl", "model/adapter_model.safetensors"):
+        assert (tmp_path / "cut" / part).read_bytes() == (tmp_path / "whole" / part).read_bytes()

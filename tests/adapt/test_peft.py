@@ -43,6 +43,7 @@ OURS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("lokr", {"rank": 2, "sites": "attention_output,down"}),
     ("ia3", {}),
     ("vera", {"rank": 5, "sites": "value,down"}),
+    ("vera", {"rank": 4}),
 )
 THEIRS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("LoraConfig", {"r": 3, "lora_alpha": 7}),

@@ -29,6 +29,7 @@ from modeledge.model import (
     ValueHead,
 )
 from modeledge.model import Tokens as TokenTable
+from modeledge.model.backbone import Start
 from modeledge.model.draw import NOTHING
 from modeledge.objectives import (
     Bart,
@@ -74,6 +75,7 @@ from modeledge.objectives import (
     SentencePairs,
     Shape,
     Shuffled,
+    Smooth,
     Span,
     SpanPrepare,
     Step,
@@ -108,6 +110,7 @@ class Case:
     pairs: bool = False
     smoothing: float = 0.0
     lm: float = 0.0
+    smooth: float = 0.0
 
 
 def masked() -> MaskedPrepare:
@@ -201,6 +204,13 @@ CASES = {
         lambda: Classify(labelled("source", "class", CLASS_WEIGHTS), ClassHead(outputs=3, hidden=True), smoothing=0.1),
         pairs=True,
         smoothing=0.1,
+    ),
+    "classify-r3f": Case(
+        "classify",
+        "encoder",
+        lambda: Classify(replace(labelled("source", "class"), r3f=True), ClassHead(outputs=3), smooth=Smooth(0.5, 0.1)),
+        pairs=True,
+        smooth=0.5,
     ),
     "classify-decoder": Case(
         "classify", "decoder", lambda: Classify(labelled("target", "class"), ClassHead(outputs=3, pool="last"))
@@ -407,6 +417,8 @@ def plain_loss(case: Case, step: Step, items: Sequence) -> float:
                 found["sbo"] = boundary_losses(step, item, parts)
             if case.lm and "lm" not in found:
                 found["lm"] = token_losses(step, item, parts)
+            if case.smooth:
+                found["r3f"] = smooth_losses(step, item, parts)
         for name, (losses, share) in found.items():
             held = sums.setdefault(name, [0.0, 0.0])
             held[0] += float((losses * share.double()).sum())
@@ -414,7 +426,22 @@ def plain_loss(case: Case, step: Step, items: Sequence) -> float:
     value = sums["main"][0] / sums["main"][1]
     if "sbo" in sums:
         value += sums["sbo"][0] / sums["sbo"][1]
+    if case.smooth:
+        value += case.smooth * sums["r3f"][0] / sums["r3f"][1]
     return value + case.lm * sums["lm"][0] / sums["lm"][1] if case.lm else value
+
+
+def smooth_losses(step: Step, item: Prepared, parts: list) -> tuple[torch.Tensor, torch.Tensor]:
+    """KL(p ‖ q) + KL(q ‖ p), each by its definition, of what is said of an example with noise and without."""
+    last, batch = parts[0]
+    embedded = step.model.states_at(batch, 0)
+    drawn = torch.Generator().manual_seed(Noise(0).at("r3f", item.index).integer() >> 1)
+    size = step.objective.smooth.noise
+    z = torch.empty(embedded.shape[1:]).uniform_(-size, size, generator=drawn)
+    moved = step.model(batch, start=Start(embedded + z, 0)).last
+    p, q = (step.model.heads["class"](states, batch).double().softmax(-1).numpy() for states in (last, moved))
+    both = (p * np.log(p / q)).sum(-1) + (q * np.log(q / p)).sum(-1)
+    return torch.from_numpy(both), torch.from_numpy(item.weights["class"])
 
 
 @torch.no_grad()

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from modeledge.adapt.beside import Thin, add_thin, with_thin
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.model.lead import Leads
@@ -60,8 +61,8 @@ class Added(nn.Module):
         """x `[..., inputs]` as the map read it, y `[..., outputs]` what its rows made of it → their new output."""
         return y
 
-    def thin(self) -> tuple[Tensor, Tensor] | None:
-        """Where it adds B A x now: A `[rank, inputs]` and B `[outputs, rank]`, so that several can be one product."""
+    def thin(self) -> Thin | None:
+        """Where it only adds scale · B A x now: these, so that they are computed with the map, and several as one."""
         return None
 
     def folded(self, weight: Tensor) -> Tensor:
@@ -235,41 +236,51 @@ class _After(Joint):
             y = joined(args[0], y, grafts.of(adapter))
         return y
 
+    def whole(
+        self, modules: Sequence[nn.Module], x: Tensor, weight: Tensor, bias: Tensor | None, sizes: Sequence[int]
+    ) -> Tensor | None:
+        if ROUTES.get() is not None or torch.compiler.is_compiling():
+            return None
+        acting = [part for parts in _acting(modules, sizes).values() for part in parts]
+        thin = _all_thin(acting)
+        return with_thin(x, weight, bias, thin, [rows for _, rows in acting]) if thin else None
+
     def together(self, modules: Sequence[nn.Module], x: Tensor, y: Tensor, sizes: Sequence[int]) -> Tensor:
-        held, routes = [grafts_of(module) for module in modules], ROUTES.get()
+        routes = ROUTES.get()
         if routes is not None:
-            pieces = zip(held, torch.split(y, list(sizes), -1), strict=True)
+            pieces = zip(map(grafts_of, modules), torch.split(y, list(sizes), -1), strict=True)
             return torch.cat([piece if g is None else routes.after(g, x, piece) for g, piece in pieces], -1)
-        for adapter in dict.fromkeys(name for grafts in held if grafts is not None for name in grafts.active):
-            parts, start = [], 0
-            for grafts, size in zip(held, sizes, strict=True):
-                acts = grafts is not None and adapter in grafts.active
-                for added, rows in grafts.of(adapter) if grafts is not None and acts else ():
-                    parts.append((added, slice(start + rows.start, start + rows.stop)))
-                start += size
+        for parts in _acting(modules, sizes).values():
             y = joined(x, y, parts)
         return y
+
+
+def _acting(modules: Sequence[nn.Module], sizes: Sequence[int]) -> dict[str, list[tuple[Added, slice]]]:
+    """What each adapter has at maps that are computed as one, and on which rows of all of them."""
+    found: dict[str, list[tuple[Added, slice]]] = {}
+    starts = accumulate(sizes, initial=0)
+    for grafts, start in zip(map(grafts_of, modules), starts, strict=False):
+        if grafts is not None:
+            for adapter in grafts.active:
+                parts = found.setdefault(adapter, [])
+                parts += [(added, slice(start + at.start, start + at.stop)) for added, at in grafts.of(adapter)]
+    return found
+
+
+def _all_thin(parts: Sequence[tuple[Added, slice]]) -> list[Thin]:
+    """The thin matrices of all, or nothing where one has none now or they would be wide together."""
+    thin = [one for added, _ in parts if (one := added.thin()) is not None]
+    return thin if len(thin) == len(parts) and sum(len(one.first) for one in thin) <= THIN else []
 
 
 def joined(x: Tensor, y: Tensor, parts: Sequence[tuple[Added, slice]]) -> Tensor:
     """What one adapter makes of a map's output: cut at its rows and put together again, copied once."""
     if len(parts) == 1 and parts[0][1] == slice(0, y.shape[-1]):
         return parts[0][0](x, y)  # type: ignore[no-any-return]
-    thin = [pair for added, _ in parts if (pair := added.thin()) is not None]
-    if parts and len(thin) == len(parts) and sum(len(a) for a, _ in thin) <= THIN:
-        return _one_product(x, y, thin, [rows for _, rows in parts])
+    if thin := _all_thin(parts):
+        return add_thin(x, y, thin, [rows for _, rows in parts])
     ends = sorted({0, y.shape[-1], *(end for _, rows in parts for end in (rows.start, rows.stop))})
     pieces = list(torch.split(y, [end - start for start, end in pairwise(ends)], -1))
     for added, rows in parts:
         pieces[ends.index(rows.start)] = added(x, pieces[ends.index(rows.start)])
     return torch.cat(pieces, -1) if parts else y
-
-
-def _one_product(x: Tensor, y: Tensor, thin: Sequence[tuple[Tensor, Tensor]], rows: Sequence[slice]) -> Tensor:
-    """y + B A x with all A on top of each other and each B at its rows, zeros beside it: x is read once."""
-    first = torch.cat([a for a, _ in thin]).to(x.dtype)
-    placed = [
-        nn.functional.pad(b, (0, 0, at.start, y.shape[-1] - at.stop)) for (_, b), at in zip(thin, rows, strict=True)
-    ]
-    second = torch.cat(placed, 1).to(x.dtype)
-    return torch.addmm(y.flatten(0, -2), nn.functional.linear(x.flatten(0, -2), first), second.T).view(y.shape)

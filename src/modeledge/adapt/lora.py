@@ -20,6 +20,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from modeledge.adapt.beside import Thin
 from modeledge.adapt.checks import check_choice, check_count, check_rate
 from modeledge.adapt.graft import Added, draw_normal, draw_uniform
 from modeledge.adapt.linear import LinearMethod
@@ -61,9 +62,9 @@ class LowRank(Added):
             return x
         return dropped(x, Draw.current(True).mask(x, self.dropout, f"graft:{self.site.name}"))
 
-    def thin(self) -> tuple[Tensor, Tensor] | None:
-        """A and scale · B, unless x is read through dropout now."""
-        return None if self.training and self.dropout else (self.first, self.lora_B * self.scale)
+    def thin(self) -> Thin | None:
+        """All of it, unless x is read through dropout now."""
+        return None if self.training and self.dropout else Thin(self.first, self.lora_B, self.scale)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         inner = nn.functional.linear(self.read(x), self.first.to(x.dtype)).flatten(0, -2)

@@ -1,8 +1,8 @@
-"""A frozen body in 8 bits a weight, under adapters that are trained in full precision.
+"""A frozen body in 8 or 4 bits a weight, under adapters that are trained in full precision.
 
 Dettmers et al. (2023, arXiv 2305.14314: QLoRA) train LoRA through a frozen body whose weights are stored in 4 bits and
-made whole again for each product. Here it is 8 bits and the plainest code there is (Dettmers et al. 2022, arXiv
-2208.07339, section 2.1, row by row): with s = max |w| / 127 over a row, w is stored as round(w / s), so that
+made whole again for each product (`adapt/nf4.py`). In 8 bits the plainest code there is (Dettmers et al. 2022, arXiv
+2208.07339, section 2.1, row by row) loses less: with s = max |w| / 127 over a row, w is stored as round(w / s), so that
 
     |w − ŵ| ≤ s / 2 = max |w| / 254.
 
@@ -14,12 +14,13 @@ weight. Embeddings, norms, biases and heads stay as they are.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modeledge.adapt.nf4 import Nf4DoubleLinear, Nf4Linear
 from modeledge.adapt.targets import sites_of
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
@@ -47,6 +48,7 @@ class _Product(torch.autograd.Function):
 class Int8Linear(Linear):
     """A linear map that never moves: `codes [outputs, inputs]` int8 and `scale [outputs]` in place of its weight."""
 
+    form: ClassVar[str] = "int8"
     codes: Tensor
     scale: Tensor
 
@@ -73,10 +75,15 @@ class Int8Linear(Linear):
         return f"{self.codes.shape[1]} → {self.codes.shape[0]}, int8"
 
 
+FORMS: dict[str, type[Int8Linear | Nf4Linear]] = {held.form: held for held in (Int8Linear, Nf4Linear, Nf4DoubleLinear)}
+
+
 @dataclass(frozen=True)
 class Quantized:
-    """What 8 bits cost and save: `maps` of them, their bytes before and now, and √(Σ (w − ŵ)² / Σ w²) over all."""
+    """What fewer bits cost and save: `maps` of them in a `form`, their bytes before and now, and over all
+    √(Σ (w − ŵ)² / Σ w²)."""
 
+    form: str
     maps: int
     before: int
     after: int
@@ -84,13 +91,13 @@ class Quantized:
 
     def told(self) -> str:
         """In one line."""
-        sizes = f"{self.before / 2**20:,.1f} MiB of weights are {self.after / 2**20:,.1f} MiB in int8"
+        sizes = f"{self.before / 2**20:,.1f} MiB of weights are {self.after / 2**20:,.1f} MiB in {self.form}"
         return f"{sizes} ({self.maps} maps, relative error {self.error:.2%})"
 
 
-def quantize(model: Backbone) -> Quantized:
-    """Put the linear maps of a model's blocks into int8, for good. `E-SITE` for a model that is wrapped, or that has an
-    adapter on its maps already."""
+def quantize(model: Backbone, form: str = "int8") -> Quantized:
+    """Put the linear maps of a model's blocks into a form of `FORMS`, for good. `E-SITE` for a model that is wrapped,
+    or that has an adapter on its maps already."""
     if not isinstance(model, Transformer):
         what = f"a {type(model).__name__} is wrapped whole: its maps are another library's"
         raise ModeledgeError("E-SITE", what, where="quantize", remedy="leave quantize out")
@@ -99,24 +106,30 @@ def quantize(model: Backbone) -> Quantized:
     maps = {site.path: site.module for site in sites_of(model)}
     for path, module in maps.items():
         if type(module) is not Linear or module._forward_hooks:
-            raise ModeledgeError("E-SITE", f"{path} has an adapter, or is in int8", where="quantize")
+            raise ModeledgeError("E-SITE", f"{path} has an adapter, or is in fewer bits", where="quantize")
     for path, module in maps.items():
         assert isinstance(module, Linear)
-        made = Int8Linear(module).train(module.training)
+        made = FORMS[form](module).train(module.training)
         weight = module.weight.detach()
         wrong += float((weight - made.weight).square().sum())
         whole += float(weight.square().sum())
         before += weight.numel() * weight.element_size()
-        after += made.codes.numel() + made.scale.numel() * made.scale.element_size()
+        after += sum(held.numel() * held.element_size() for held in made.buffers())
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, made)
-    return Quantized(len(maps), before, after, (wrong / whole) ** 0.5 if whole else 0.0)
+    return Quantized(form, len(maps), before, after, (wrong / whole) ** 0.5 if whole else 0.0)
+
+
+def form_of(model: Backbone) -> str | None:
+    """The form that a model's maps are held in; `None` where they are plain."""
+    found = (module.form for module in model.modules() if isinstance(module, Int8Linear | Nf4Linear))
+    return next(found, None)
 
 
 def quantized_names(model: Backbone) -> set[str]:
-    """The tensors of a model's `state_dict` that are codes and scales."""
-    found = [path for path, module in model.named_modules() if isinstance(module, Int8Linear)]
-    return {f"{path}.{name}" for path in found for name in ("codes", "scale")}
+    """The tensors of a model's `state_dict` that stand in the place of weights: codes, and what scales them."""
+    found = [(path, module) for path, module in model.named_modules() if isinstance(module, Int8Linear | Nf4Linear)]
+    return {f"{path}.{name}" for path, module in found for name, _ in module.named_buffers(recurse=False)}
 
 
 def held_bytes(model: Backbone) -> int:

@@ -179,6 +179,18 @@ def compose(strategies: Sequence[Strategy], model: Backbone, clock: Clock) -> di
     return rates
 
 
+def staying(strategies: Sequence[Strategy], model: Backbone) -> set[str]:
+    """The parameters that no step of a run will move: a strategy has put its own beside them."""
+    names, now = {name for name, _ in model.named_parameters()}, Clock(0, 1, 0.0)
+    found = set[str]()
+    added = [set(strategy.added(model)) for strategy in strategies]
+    for number, strategy in enumerate(strategies):
+        if added[number]:
+            others = set[str]().union(*added[:number], *added[number + 1 :])
+            found |= names - others - _allowed(strategy, model, now, names).keys()
+    return found
+
+
 def _allowed(strategy: Strategy, model: Backbone, clock: Clock, known: Collection[str]) -> dict[str, float]:
     """One strategy's groups as name → rate; a strategy of a stranger is checked like our own."""
     who, rates = type(strategy).__name__, dict[str, float]()

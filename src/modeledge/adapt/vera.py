@@ -4,7 +4,9 @@
 
 A and B are drawn once from a seed and shared by all sites; each site trains two vectors, d `[rank]` and b `[outputs]`.
 b begins at 0. An adapter is the seed and these vectors, outputs + rank numbers a site. Sites of different sizes use the
-first rows and columns of one pair that is as large as the largest (as PEFT does; the paper has one size).
+first rows and columns of one pair that is as large as the largest (as PEFT does; the paper has one size). Queries, keys
+and values that are one map in the checkpoint (GPT-2) are one map here too: they share its one d, and b is cut at their
+rows, so that what is trained is VeRA on that map and files hold it.
 """
 
 from __future__ import annotations
@@ -29,17 +31,25 @@ from modeledge.seed import Noise
 
 class Shared(Added):
     """`vera_lambda_d [rank]` and `vera_lambda_b [outputs]` beside one site; A and B are buffers that all sites share,
-    and that no checkpoint holds, because the seed gives them again."""
+    and that no checkpoint holds, because the seed gives them again. `beside` is what stands at an earlier site of the
+    same map, and holds the d of both."""
 
     additive = True
     vera_A: Tensor
     vera_B: Tensor
 
-    def __init__(self, site: Site, rank: int, first: float, dropout: float) -> None:
+    def __init__(self, site: Site, rank: int, first: float, dropout: float, beside: Shared | None = None) -> None:
         super().__init__()
-        self.vera_lambda_d = nn.Parameter(torch.full((rank,), first))
+        self._beside = () if beside is None else (beside,)  # a tuple: no module of this one, so its d has one name
+        if beside is None:
+            self.vera_lambda_d = nn.Parameter(torch.full((rank,), first))
         self.vera_lambda_b = nn.Parameter(torch.zeros(site.weight.shape[0]))
         self.dropout = dropout
+
+    @property
+    def d(self) -> Tensor:
+        """The vector d `[rank]` of the map."""
+        return self._beside[0].d if self._beside else self.vera_lambda_d
 
     def share(self, first: Tensor, second: Tensor, site: Site) -> None:
         """Use the part of A `[rank, most inputs]` and B `[most outputs, rank]` that belongs to a site of this size: of
@@ -54,12 +64,12 @@ class Shared(Added):
         read = x
         if self.training and self.dropout:
             read = dropped(x, Draw.current(True).mask(x, self.dropout, f"graft:{self.site.name}"))
-        inner = nn.functional.linear(read, self.vera_A.to(x.dtype)) * self.vera_lambda_d.to(x.dtype)
+        inner = nn.functional.linear(read, self.vera_A.to(x.dtype)) * self.d.to(x.dtype)
         second = self.vera_B * self.vera_lambda_b[:, None]
         return torch.addmm(y.flatten(0, -2), inner.flatten(0, -2), second.to(x.dtype).T).view(y.shape)
 
     def folded(self, weight: Tensor) -> Tensor:
-        delta = (self.vera_lambda_b[:, None] * self.vera_B) @ (self.vera_lambda_d[:, None] * self.vera_A)
+        delta = (self.vera_lambda_b[:, None] * self.vera_B) @ (self.d[:, None] * self.vera_A)
         return weight + delta.to(weight.dtype)
 
 
@@ -79,7 +89,13 @@ class Vera(LinearMethod):
         check_dropout(self.kind, self.dropout)
 
     def build(self, sites: Sequence[Site]) -> list[Added]:
-        return [Shared(site, self.rank, self.first, self.dropout) for site in sites]
+        heads: dict[str, Shared] = {}
+        made: list[Added] = []
+        for site in sites:
+            one = Shared(site, self.rank, self.first, self.dropout, heads.get(site.hf_name))
+            heads.setdefault(site.hf_name, one)
+            made.append(one)
+        return made
 
     def attach(self, model: Backbone, noise: Noise) -> None:
         """Add the vectors to every site, and draw the one pair of matrices that they share."""

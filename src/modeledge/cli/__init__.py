@@ -21,7 +21,7 @@ from modeledge.cli.corpus import Out, build, dedup
 from modeledge.cli.judges import classifier_app, perplexity_app
 from modeledge.cli.looking import inspect, search
 from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, merge, opened
-from modeledge.cli.terminal import columns_of, progress, said, say, show_scores, strategy_of, write_report
+from modeledge.cli.terminal import progress, said, say, show_scores, strategy_of, write_report
 from modeledge.cli.tokenizers import measure, train
 from modeledge.errors import IO_ERROR, ModeledgeError
 from modeledge.machine import calm_threads

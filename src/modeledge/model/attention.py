@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from modeledge.model import config as shapes
 from modeledge.model.cache import Cache
 from modeledge.model.draw import Draw, Mask
-from modeledge.model.linear import Linear, build_norm, joinable, joined
+from modeledge.model.linear import Linear, applied, build_norm, joinable, joined
 from modeledge.model.pattern import Pattern
 from modeledge.model.position import Angles, turned
 from modeledge.model.working import Working
@@ -187,17 +187,17 @@ class SelfAttention(nn.Module):
             rate=self.rate,
             weights=way.weights,
         )
-        return self.output(states.transpose(1, 2).reshape(rows, seq, -1)), weights
+        return applied(self.output, states.transpose(1, 2).reshape(rows, seq, -1)), weights
 
     def _project(self, x: Tensor) -> tuple[Tensor, ...]:
         if self.fused:
-            return torch.split(self.qkv(x), self.sizes, -1)
+            return torch.split(applied(self.qkv, x), self.sizes, -1)
         parts = (self.query, self.key, self.value)
         if torch.is_grad_enabled() and joinable(parts):  # one that is packed for decoding has no weight to ask
             weight = self.query.weight
             if weight.requires_grad or weight.dtype is not x.dtype:
                 return joined(parts, x, self.sizes, self.working)
-        return tuple(part(x) for part in parts)
+        return tuple(applied(part, x) for part in parts)
 
 
 class CrossAttention(nn.Module):
@@ -224,12 +224,12 @@ class CrossAttention(nn.Module):
         """States `[rows, seq, width]` → states, and weights over the source where `way` asks for them."""
         assert way.cross is not None, "a decoder that reads an encoder needs a source"
         rows, seq, _ = x.shape
-        query = self.query(x).view(rows, seq, -1, self.head_width).transpose(1, 2)
+        query = applied(self.query, x).view(rows, seq, -1, self.head_width).transpose(1, 2)
         known = None if way.cache is None else way.cache.source_at(way.layer)
         if known is None:
             assert way.source is not None, "the source was not read"
             key, value = (
-                part(way.source).view(rows, -1, self.kv_heads, self.head_width).transpose(1, 2)
+                applied(part, way.source).view(rows, -1, self.kv_heads, self.head_width).transpose(1, 2)
                 for part in (self.key, self.value)
             )
             if way.over is not None:
@@ -249,4 +249,4 @@ class CrossAttention(nn.Module):
             rate=self.rate,
             weights=way.weights,
         )
-        return self.output(states.transpose(1, 2).reshape(rows, seq, -1)), weights
+        return applied(self.output, states.transpose(1, 2).reshape(rows, seq, -1)), weights

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from modeledge.model import config as shapes
 from modeledge.model.draw import NOTHING, Draw, dropped
-from modeledge.model.linear import Linear
+from modeledge.model.linear import Linear, applied
 
 
 class FeedForward(nn.Module):
@@ -26,9 +26,9 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, draw: Draw = NOTHING) -> Tensor:
         """States `[rows, seq, width]` → the same shape."""
-        inner = self.activation(self.up(x) if self.gate is None else self.gate(x))
-        inner = inner if self.gate is None else inner * self.up(x)
-        return self.down(dropped(inner, draw.mask(inner, self.rate, "inner")))  # type: ignore[no-any-return]
+        inner = self.activation(applied(self.up if self.gate is None else self.gate, x))
+        inner = inner if self.gate is None else inner * applied(self.up, x)
+        return applied(self.down, dropped(inner, draw.mask(inner, self.rate, "inner")))
 
 
 def gelu_tanh(x: Tensor) -> Tensor:

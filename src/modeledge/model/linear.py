@@ -38,11 +38,17 @@ class Linear(nn.Module):
 
 
 class Joint:
-    """A forward hook that can also act on several layers that read the same and are computed as one product."""
+    """A forward hook that can also act within a product: that of one layer, or of several that read the same."""
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], y: Tensor) -> Tensor:
         """What it makes of one layer's output."""
         raise NotImplementedError
+
+    def whole(
+        self, modules: Sequence[nn.Module], x: Tensor, weight: Tensor, bias: Tensor | None, sizes: Sequence[int]
+    ) -> Tensor | None:
+        """x Wᵀ + b with what it makes of it, for the layers' weights on top of each other; `None` to be asked after."""
+        return None
 
     def together(self, modules: Sequence[nn.Module], x: Tensor, y: Tensor, sizes: Sequence[int]) -> Tensor:
         """What it makes of the layers' outputs side by side, y `[..., sum of sizes]`."""
@@ -63,10 +69,21 @@ def joined(parts: Sequence[Linear], x: Tensor, sizes: Sequence[int], working: Wo
     """The outputs of layers that are `joinable`, all of them with or all without a bias, by one product."""
     weight = working.of([part.weight for part in parts], x.dtype)
     biases = tuple(part.bias for part in parts if part.bias is not None)
-    y = F.linear(x, weight, torch.cat(biases).to(x.dtype) if biases else None)
+    bias = (biases[0] if len(biases) == 1 else torch.cat(biases)).to(x.dtype) if biases else None
     hook = next((hook for part in parts for hook in part._forward_hooks.values() if isinstance(hook, Joint)), None)
-    y = y if hook is None else hook.together(parts, x, y, sizes)
+    y = None if hook is None else hook.whole(parts, x, weight, bias, sizes)
+    if y is None:
+        y = F.linear(x, weight, bias)
+        y = y if hook is None else hook.together(parts, x, y, sizes)
     return torch.split(y, list(sizes), -1)
+
+
+def applied(part: nn.Module, x: Tensor) -> Tensor:
+    """`part(x)`; in training a hook that can act within the product does."""
+    if part._forward_hooks and isinstance(part, Linear) and torch.is_grad_enabled() and joinable((part,)):
+        return joined((part,), x, (len(part.weight),), part.working)[0]
+    y: Tensor = part(x)
+    return y
 
 
 class LayerNorm(nn.Module):

@@ -26,6 +26,7 @@ from modeledge.objectives.replaced import Replaced, ReplacedPrepare, generator_o
 from modeledge.objectives.schedule import Number, Phases, Ramp, Scheduled, Shortened
 from modeledge.objectives.sentence import PairPrepare, SentencePairs
 from modeledge.objectives.several import ClassifySeveral
+from modeledge.objectives.smooth import Smooth
 from modeledge.objectives.span import NOT_HERE, UNKNOWN, Span, SpanPrepare
 from modeledge.objectives.tag import TagPrepare, TagTokens
 from modeledge.objectives.unilm import ReadingLM, ReadingPrepare, UniLM
@@ -124,6 +125,7 @@ __all__ = [
     "Shortened",
     "Shuffled",
     "Single",
+    "Smooth",
     "Span",
     "SpanPrepare",
     "Split",

@@ -22,6 +22,7 @@ from modeledge.model.heads import ClassHead, Head, LMHead, ValueHead
 from modeledge.objectives.causal import vocabulary_term
 from modeledge.objectives.objective import Loss, Objective, Prepare, Term
 from modeledge.objectives.parts import Laid, joined, next_tokens, read_by
+from modeledge.objectives.smooth import Smooth, apart
 from modeledge.records import AnyArray, Example, IntArray, Piece, Prepared
 from modeledge.seed import Noise
 
@@ -35,7 +36,8 @@ class LabelPrepare:
     al. 2020, section 3.1). Special ids that are `None` are left out. `kind` says whether labels are class numbers,
     values, or sets of class numbers out of `outputs`. `class_weights` weigh examples by their class. With `orders` a
     pair is read twice, as `a b` and as `b a`: two parts of one example (Radford et al. 2018, figure 1: similarity).
-    With `lm` the tokens of the texts are next tokens to be learned beside the label.
+    With `lm` the tokens of the texts are next tokens to be learned beside the label; with `r3f` an example also weighs
+    in the term of that name (`Smooth`).
     """
 
     side: Literal["source", "target", "both"]
@@ -51,6 +53,7 @@ class LabelPrepare:
     orders: bool = False
     lm: bool = False
     outputs: int = 0
+    r3f: bool = False
     noisy: ClassVar[bool] = False
 
     def __call__(self, example: Example, noise: Noise) -> Prepared:
@@ -61,6 +64,7 @@ class LabelPrepare:
         name = "value" if self.kind == "value" else "class"
         weight = self.class_weights[int(example.label)] if self.class_weights else 1.0
         reads, labels, weights = next_tokens(piece, text) if self.lm else ({}, {}, {})
+        smooth = {"r3f": np.array([weight], dtype=np.float32)} if self.r3f else {}
         if self.orders:
             reads[name] = np.array([0, *piece.breaks], dtype=np.int64)
         return Prepared(
@@ -69,7 +73,7 @@ class LabelPrepare:
             target=target,
             reads=reads,
             labels={name: self.label(example.label), **labels},
-            weights={name: np.array([weight], dtype=np.float32), **weights},
+            weights={name: np.array([weight], dtype=np.float32), **smooth, **weights},
         )
 
     def label(self, label: Any) -> AnyArray:
@@ -163,23 +167,40 @@ class Labelling(Objective):
 
 
 class Classify(Labelling):
-    """−log softmax(scores)[label] an example, with label smoothing and class weights where they are asked for.
+    """−log softmax(scores)[label] an example, with label smoothing and class weights where they are asked for, and in
+    training R3F's term where it is (`smooth`).
 
     `scores` are those of the classes, `[examples, classes]`.
     """
 
-    def __init__(self, prepare: Prepare, head: ClassHead, *, smoothing: float = 0.0, lm: float = 0.0) -> None:
+    def __init__(
+        self,
+        prepare: Prepare,
+        head: ClassHead,
+        *,
+        smoothing: float = 0.0,
+        lm: float = 0.0,
+        smooth: Smooth = Smooth(),  # noqa: B008
+    ) -> None:
         super().__init__(prepare, head, lm)
-        self.smoothing = smoothing
+        self.smoothing, self.smooth = smoothing, smooth
+        self.from_embeddings = smooth.share > 0
 
     def loss(self, model: Backbone, batch: Batch, noise: Noise) -> Loss:
-        states = model(batch).last
+        moved = None
+        if self.smooth.share and self.training:
+            states, moved = self.smooth.passes(model, batch, noise)
+        else:
+            states = model(batch).last
         scores = self.read(model, states, batch)
         labels, weights = batch.labels["class"], batch.weights["class"]
         losses = F.cross_entropy(scores, labels, reduction="none", label_smoothing=self.smoothing)
         right = (scores.detach().argmax(-1) == labels).to(weights.dtype)
         term = Term((losses * weights).sum(), weights.sum())
         terms = {"class": term, **self.auxiliary(model, states, batch)}
+        if moved is not None:
+            gap = apart(scores, self.read(model, moved, batch))
+            terms["r3f"] = Term((gap * weights).sum(), weights.sum(), self.smooth.share)
         return Loss(terms, {"accuracy": (right.sum(), torch.tensor(float(len(labels))))})
 
 

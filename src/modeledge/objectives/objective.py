@@ -63,9 +63,11 @@ class Objective(nn.Module):
     """What a model is asked to learn.
 
     `heads` are added to the model where they are missing. `couples` says that examples see each other, so that a batch
-    must not be split. `longest` is how many positions a part of an example may have, where that is less than a row
-    holds (the alternatives of a choice stand side by side, each from position 0). Heads that it `continues` are trained
-    on where a model has them already. The noise of an example comes again after `repeats` epochs (`None`: never).
+    must not be split. `from_embeddings`: it starts the model there itself, so that states above them cannot be kept in
+    the place of lower blocks. `longest` is how many positions a part of an example may have, where that is less than a
+    row holds (the alternatives of a choice stand side by side, each from position 0). Heads that it `continues` are
+    trained on where a model has them already. The noise of an example comes again after `repeats` epochs (`None`:
+    never).
     `measure` says what the sum of its term `lm` is on texts that were not learned: their likelihood (then perplexity
     and bits a byte have a meaning), a bound that the likelihood is above (its exponential bounds perplexity), a
     pseudo-likelihood (of tokens guessed from both sides), or a loss and nothing more. A reference model, a generator or
@@ -76,6 +78,7 @@ class Objective(nn.Module):
     prepare: Prepare
     heads: Mapping[str, Head]
     couples: bool = False
+    from_embeddings: bool = False
     longest: int | None = None
     continues: frozenset[str] = frozenset()
     repeats: int | None = None

@@ -192,7 +192,7 @@ class FinetuneRecipe(Checked, RowsRecipe):
     strategies: tuple[StrategyRecipe, ...] = ()
     features: FeaturesRecipe | None = None
     merge: bool = False
-    quantize: Literal["int8", "nf4"] | None = None
+    quantize: Literal["int8", "nf4", "nf4-double"] | None = None
     epochs: float = Field(default=3.0, gt=0)
     train: FinetuneTrain = FinetuneTrain()
     mark_train: int = Field(default=0, ge=0)

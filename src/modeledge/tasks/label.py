@@ -20,7 +20,7 @@ from modeledge.records import Example
 from modeledge.tasks.columns import text_of, where_of
 from modeledge.tasks.confidence import Scaling, fitted
 from modeledge.tasks.labels import Labels, check_sizes, check_unseen, extended, infer
-from modeledge.tasks.shapes import checked_share, checked_smoothing, plain_head, shape_for
+from modeledge.tasks.shapes import checked_share, checked_smooth, checked_smoothing, plain_head, shape_for
 from modeledge.tasks.task import Answer, Asked, Row, Say, Task, known_options, role_columns
 from modeledge.tasks.wording import WORDING, Worded, Wording, worded
 from modeledge.tokens import Tokenizer
@@ -41,7 +41,16 @@ class LabelTask(Worded, Task):
     kind: ClassVar[str] = "label"
     labelling: ClassVar[Literal["class", "value", "auto"]] = "auto"
     optional: ClassVar[tuple[str, ...]] = ("pair",)
-    options: ClassVar[tuple[str, ...]] = ("pool", "hidden", "smoothing", "balanced", "lm", *WORDING)
+    options: ClassVar[tuple[str, ...]] = (
+        "pool",
+        "hidden",
+        "smoothing",
+        "balanced",
+        "lm",
+        "r3f",
+        "r3f_noise",
+        *WORDING,
+    )
 
     def __init__(
         self,
@@ -61,18 +70,26 @@ class LabelTask(Worded, Task):
         smoothing: float = 0.0,
         class_weights: Sequence[float] = (),
         lm: float = 0.0,
+        r3f: float = 0.0,
+        r3f_noise: float = 1e-5,
         wording: Wording = Wording(),  # noqa: B008
     ) -> None:
         self.labels, self.tokenizer, self.wording, self.scaling = labels, tokenizer, wording, Scaling()
         self.columns = {"text": text, "label": label, **({} if pair is None else {"pair": pair})}
         prepare = shape_for(tokenizer, config, labels.kind, length, tuple(class_weights), start)
-        prepare = replace(prepare, lm=checked_share(lm, config) > 0)
+        smooth = checked_smooth(r3f, r3f_noise)
+        prepare = replace(prepare, lm=checked_share(lm, config) > 0, r3f=smooth.share > 0)
         head = own or plain_head(labels, config, pool, hidden, dropout)
         self.objective: Labelling
         if isinstance(head, ClassHead):
             assert head.outputs == len(labels.names), "one score a class"
-            self.objective = Classify(prepare, head, smoothing=checked_smoothing(smoothing), lm=lm)
+            self.objective = Classify(
+                prepare, head, smoothing=checked_smoothing(smoothing), lm=lm, smooth=checked_smooth(r3f, r3f_noise)
+            )
         else:
+            if r3f:
+                what = "values have no distribution that could be compared"
+                raise ModeledgeError("E-CONFIG-VALUE", what, where="options.r3f", remedy="leave it out")
             center = labels.center if head.bias else 0.0
             scale = labels.scale if head.bias else math.hypot(labels.center, labels.scale)
             self.objective = Regress(prepare, head, center=center, scale=scale, lm=lm)

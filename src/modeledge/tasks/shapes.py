@@ -9,7 +9,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.model.config import Tokens
 from modeledge.model.facts import Facts
 from modeledge.model.heads import ClassHead, Pool, ValueHead
-from modeledge.objectives import LabelPrepare
+from modeledge.objectives import LabelPrepare, Smooth
 from modeledge.tasks.labels import Labels
 from modeledge.tasks.writing import starting
 from modeledge.tokens import Tokenizer
@@ -23,6 +23,15 @@ def checked_share(lm: Any, config: Facts) -> float:
         what = "a model that reads both ways has no next token to learn"
         raise ModeledgeError("E-CONFIG-VALUE", what, where="options.lm", remedy="take a decoder, or leave it out")
     return float(lm)
+
+
+def checked_smooth(share: Any, noise: Any) -> Smooth:
+    """R3F's share and noise (`E-CONFIG-VALUE` where a number is none)."""
+    for name, value, least in (("r3f", share, 0.0), ("r3f_noise", noise, 1e-12)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
+            remedy = "a share from 0; 1 is usual" if name == "r3f" else "a number above 0; 1e-5 as published"
+            raise ModeledgeError("E-CONFIG-VALUE", f"{value!r} does not do", where=f"options.{name}", remedy=remedy)
+    return Smooth(float(share), float(noise))
 
 
 def checked_smoothing(share: Any) -> float:

@@ -27,6 +27,7 @@ from modeledge.train.config import TrainConfig
 from modeledge.train.judge import Judge
 from modeledge.train.optim import Optimizer
 from modeledge.train.record import StepRecord, detached, means, not_finite
+from modeledge.train.still import Still
 
 CACHE = 2**30  # bytes that the states of a frozen body may take
 
@@ -67,6 +68,7 @@ class Trainer:
             raise ModeledgeError("E-SPLIT", "examples of this objective see each other", where="train.micro_batch")
         parameters = dict(step.named_parameters())
         self.optimizer, self.rate = Optimizer(parameters, config), config.rate
+        self.still = Still(step, self.strategies)
         self.average = None if config.ema is None else MovingAverage(parameters, config.ema)
         self.averaged_steps = averaged_steps(config)
         self.done = 0
@@ -93,14 +95,14 @@ class Trainer:
         penalties = [p for s in self.strategies if (p := s.penalty(self.model, clock)) is not None]
         if penalties:
             torch.stack(penalties).sum().backward()  # type: ignore[no-untyped-call]
-        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        moved = [p for name in self._moving if (p := self.optimizer.parameters[name]).grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in moved if p.grad is not None])
         value = float(sum(float(loss.value(weights)) for loss in losses)) + sum(float(p.detach()) for p in penalties)
         if not (math.isfinite(value) and bool(torch.isfinite(norm))):
             self.optimizer.zero_grad()
             raise not_finite(self.done + 1, batches, losses, value, float(norm))
         if self.config.clip is not None and float(norm) > self.config.clip:
-            torch.nn.utils.clip_grads_with_norm_(self.module.parameters(), self.config.clip, norm)
+            torch.nn.utils.clip_grads_with_norm_(moved, self.config.clip, norm)
         rate = self.rate(self.done)
         self._update(rate)
         for strategy in self.strategies:
@@ -175,9 +177,10 @@ class Trainer:
         """The states below everything that moves, run once over all examples in the order of the data; `None` where
         nothing lies below, the examples are prepared with noise, or they take more than `CACHE` bytes."""
         depth = frozen_depth(self.model, rates)
-        if not depth or not isinstance(self.stream, ListStream) or self.module.objective.prepare.noisy:
+        objective = self.module.objective
+        if not depth or not isinstance(self.stream, ListStream) or objective.prepare.noisy or objective.from_embeddings:
             return None
-        ready = [prepared(self.module.objective, self.stream.example(i), self.noise) for i in range(len(self.stream))]
+        ready = [prepared(objective, self.stream.example(i), self.noise) for i in range(len(self.stream))]
         if needed_bytes(self.model, sum(max(p.lengths()) for p in ready)) > CACHE:
             return None
         batches = (
@@ -218,8 +221,9 @@ class Trainer:
     # ---- everything that moves
 
     def tensors(self) -> dict[str, Tensor]:
-        """All weights, buffers, optimizer states and averages by name."""
-        weights = {f"step|{name}": value for name, value in self.module.state_dict().items()}
+        """All weights but those of a base that stays, buffers, optimizer states and averages by name."""
+        held = self.module.state_dict()
+        weights = {f"step|{name}": value for name, value in held.items() if name not in self.still.names}
         weights |= {} if self.average is None else self.average.tensors()
         return weights | {f"optimizer|{name}": value for name, value in self.optimizer.tensors().items()}
 
@@ -234,12 +238,14 @@ class Trainer:
             "strategies": [strategy.state_dict() for strategy in self.strategies],
             "judge": None if self.judge is None else self.judge.state_dict(),
             "scores": self.scores,
+            "base": self.still.digest,
         }
 
     def load(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Go on exactly where `tensors()` and `state_dict()` were taken; what does not fit is `E-RESUME`.
 
-        Weights of another model are `E-KEYS`, tensors that are neither weights nor states `E-CHECKPOINT`.
+        Weights of another model are `E-KEYS`, tensors that are neither weights nor states `E-CHECKPOINT`, another base
+        below what moves `E-BASE`.
         """
         if state["seed"] != self.noise.seed or state["fingerprint"] != self.stream.fingerprint:
             what = "the seed or the data differ from those of the checkpoint"
@@ -247,6 +253,7 @@ class Trainer:
         if strangers := sorted(n for n in tensors if n.partition("|")[0] not in ("step", "optimizer", "average")):
             what = f"it holds {printable(strangers[0])!r}, which is neither a weight nor a state of the optimizer"
             raise ModeledgeError("E-CHECKPOINT", what, remedy="remove this checkpoint and resume from an older one")
+        self.still.check(state.get("base"))
         self.load_weights(tensors)
         self.optimizer.load(
             {n.partition("|")[2]: v for n, v in tensors.items() if n.startswith("optimizer|")}, state["optimizer"]
@@ -269,7 +276,8 @@ class Trainer:
     def load_weights(self, tensors: Mapping[str, Tensor]) -> None:
         """Take the weights alone out of `tensors()` (`E-KEYS` for those of another model)."""
         weights = {name.partition("|")[2]: value for name, value in tensors.items() if name.startswith("step|")}
-        expected = self.module.state_dict()
-        if weights.keys() != expected.keys():
-            raise ModeledgeError("E-KEYS", f"weights differ: {sorted(weights.keys() ^ expected.keys())[:5]}")
-        self.module.load_state_dict(weights)
+        expected = self.module.state_dict().keys()
+        if weights.keys() not in (expected - self.still.names, expected):  # earlier versions kept what stays, too
+            wrong = sorted((weights.keys() ^ expected) - (self.still.names - weights.keys()))
+            raise ModeledgeError("E-KEYS", f"weights differ: {wrong[:5]}")
+        self.module.load_state_dict(weights, strict=weights.keys() == expected)

@@ -36,27 +36,21 @@ class VeraPage(Page):
     def holds(self, added: Added) -> bool:
         return type(added) is Shared
 
-    def check_trained(self, maps: Sequence[tuple[Map, list[Added]]]) -> None:
-        for each, parts in maps:
-            if len(parts) > 1:
-                kinds = ", ".join(site.kind for site in each.sites)
-                what = f"{kinds} are one map there, with one d: VeRA cannot learn one for each"
-                remedy = f"act on one of them (sites = {each.sites[0].kind!r}), or write the whole model: merge = true"
-                raise ModeledgeError("E-ADAPTER", what, where=each.name, remedy=remedy)
-
     def write(self, maps: Sequence[tuple[Map, list[Added]]]) -> Written:
         tensors: dict[str, Leaves] = {}
         pairs = [(each, site, part) for each, parts in maps for site, part in zip(each.sites, parts, strict=True)]
         held = [(each, site, part) for each, site, part in pairs if isinstance(part, Shared)]
-        rank, first = len(held[0][2].vera_lambda_d), held[0][2]
+        rank, first = len(held[0][2].d), held[0][2]
         a = torch.zeros(rank, max(each.inputs for each, _ in maps))
         b = torch.zeros(max(each.height for each, _ in maps), rank)
         for each, site, part in held:
             a[:, : each.inputs] = part.vera_A
             b[site.hf_rows] = part.vera_B.to(b.dtype)
-            d = tensors.setdefault(each.name, {"vera_lambda_d": part.vera_lambda_d.detach()})["vera_lambda_d"]
-            if not torch.equal(d, part.vera_lambda_d):
-                self.check_trained([(each, [part, part])])
+            if not torch.equal(
+                tensors.setdefault(each.name, {"vera_lambda_d": part.d.detach()})["vera_lambda_d"], part.d
+            ):
+                what = "its sites are one map there, with one d, and each has learned another"
+                raise ModeledgeError("E-ADAPTER", what, where=each.name, remedy="write the whole model: merge = true")
         for each, site, part in held:  # what one site says of the pair another may have said otherwise
             if not torch.equal(a[:, : each.inputs], part.vera_A) or not torch.equal(b[site.hf_rows], part.vera_B):
                 raise ModeledgeError("E-ADAPTER", "its maps do not share one pair of matrices", where=each.name)
@@ -93,15 +87,15 @@ class VeraPage(Page):
         rank = int(number(said, "r", 256, least=1))
         own = {name: tensor for name, tensor in leaves.items() if name not in PAIR}
         shaped(each.name, own, {"vera_lambda_d": (rank,), "vera_lambda_b": (each.height,)})
-        made: list[Added] = []
+        made: list[Shared] = []
         for site, rows in zip(each.sites, each.cut(leaves["vera_lambda_b"], 0.0), strict=True):
-            added = Shared(site, rank, 0.0, number(said, "vera_dropout", 0.0))
+            added = Shared(site, rank, 0.0, number(said, "vera_dropout", 0.0), made[0] if made else None)
             with torch.no_grad():
-                added.vera_lambda_d.copy_(leaves["vera_lambda_d"])
+                added.d.copy_(leaves["vera_lambda_d"])
                 added.vera_lambda_b.copy_(rows)
             added.share(leaves["vera_A"], leaves["vera_B"], site)
             made.append(added)
-        return made
+        return [*made]
 
 
 def draw_pair(key: int, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:

@@ -43,8 +43,8 @@ def base_from(model: Backbone, source: str, revision: str | None = None) -> Base
 
 
 def plain(model: Backbone) -> dict[str, Tensor]:
-    """The weights of a model by name, without what adapters added, and without those that were put into int8 and so
-    are no longer what was read."""
+    """The weights of a model by name, without what adapters added, and without those that were put into fewer bits and
+    so are no longer what was read."""
     state, codes = model.state_dict().items(), quantized_names(model)
     return {
         n: t.detach() for n, t in state if f".{PLACE}." not in n and not n.startswith(f"{BEFORE}.") and n not in codes

@@ -8,8 +8,8 @@ from typing import Any
 
 from modeledge.adapt.peft import TYPES, cut, read_adapter
 from modeledge.adapt.peft.config import type_of
-from modeledge.adapt.quantize import quantize
-from modeledge.errors import ModeledgeError
+from modeledge.adapt.quantize import FORMS, quantize
+from modeledge.errors import ModeledgeError, printable
 from modeledge.families.fill import listing
 from modeledge.families.heads import described, heads_from_plain
 from modeledge.families.own import inherited, own_head
@@ -35,8 +35,8 @@ def open_adapted(
     adapter: str = DEFAULT,
     whole: bool = False,
 ) -> Backbone:
-    """The model of an adapter's folder. `base` says where its base lies now. A base that was in int8 while it was
-    trained is put into int8 again, unless it is wanted `whole`; both are said.
+    """The model of an adapter's folder. `base` says where its base lies now. A base that was in fewer bits while it
+    was trained is put into the same again, unless it is wanted `whole`; both are said.
 
     Raises `E-BASE` where the base is gone or another one, `E-ADAPTER` for a method that is not known here, `E-KEYS` for
     tensors that are missing or left over, and what reading the files raises.
@@ -55,11 +55,15 @@ def open_adapted(
         raise ModeledgeError("E-BASE", what, where=str(folder), remedy=f"modeledge merge {source} --out FOLDER first")
     model = open_plain(there, say)
     check(model, pair, source, folder, say)
-    if pair.notes.get("quantize") == "int8":
+    form = pair.notes.get("quantize")
+    if form is not None and not (isinstance(form, str) and form in FORMS):
+        what = f"it was trained over weights in {printable(str(form))}, which is not known here"
+        raise ModeledgeError("E-ADAPTER", what, where=str(folder), remedy=f"one of {', '.join(FORMS)}")
+    if form is not None:
         if whole:
-            say("it was trained over int8 weights, and is put on the weights as they are: answers may differ a little")
+            say(f"it was trained over {form}, and is put on the weights as they are: answers may differ a little")
         else:
-            say(quantize(model).told())
+            say(quantize(model, form).told())
     put_on(model, pair, adapter)
     return model
 

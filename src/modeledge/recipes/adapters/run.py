@@ -12,7 +12,7 @@ from modeledge.adapt import STRATEGIES, BottleneckAdapter, LinearMethod
 from modeledge.adapt.graft import adapters_on
 from modeledge.adapt.leading import Leading
 from modeledge.adapt.peft import write_adapter
-from modeledge.adapt.quantize import Quantized, quantize, quantized_names
+from modeledge.adapt.quantize import Quantized, form_of, quantize
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.recipes.adapters.digest import Base, base_from, plain
@@ -62,20 +62,19 @@ def base_for(recipe: FinetuneRecipe, model: Backbone, found: Found) -> Base | No
 def lightened(recipe: FinetuneRecipe, model: Backbone, adapts: Base | None) -> Quantized | None:
     """Put the frozen body into fewer bits, where the recipe asks for it.
 
-    `E-CONFIG` where not an adapter alone is trained, `E-EXTRA` for 4 bits, which other libraries make.
+    `E-CONFIG` where not an adapter alone is trained, or where the one that goes on was trained over another form.
     """
-    if recipe.quantize is None:
-        return None
-    if recipe.quantize == "nf4":
-        what = "4-bit weights are made by bitsandbytes, on CUDA, and there is no bridge to it here"
-        raise ModeledgeError("E-EXTRA", what, where="quantize", remedy='set quantize = "int8", which needs nothing')
-    if quantized_names(model):
-        return None  # an adapter that was trained over int8 goes on so
+    there = form_of(model)
+    if recipe.quantize is None or there == recipe.quantize:
+        return None  # an adapter that was trained over fewer bits goes on so
+    if there is not None:
+        what = f"the adapter of this model was trained over {there}, and goes on over {there}"
+        raise ModeledgeError("E-CONFIG", what, where="quantize", remedy=f'set quantize = "{there}", or leave it out')
     if adapts is None:
-        what = "weights in int8 cannot move, nor take an adapter in"
+        what = f"weights in {recipe.quantize} cannot move, nor take an adapter in"
         remedy = "train an adapter (strategies), without merge"
         raise ModeledgeError("E-CONFIG", what, where="quantize", remedy=remedy)
-    return quantize(model)
+    return quantize(model, recipe.quantize)
 
 
 def check_writable(model: Backbone, base: Base, family: str | None) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from modeledge.adapt.graft import adapters_on, leads_of
 from modeledge.adapt.peft import heading, write_adapter
-from modeledge.adapt.quantize import quantized_names
+from modeledge.adapt.quantize import form_of
 from modeledge.errors import ModeledgeError
 from modeledge.families.fill import listing
 from modeledge.families.heads import described, heads_as_plain
@@ -70,8 +70,8 @@ def write_folder(
     said = heading(made.peft_type, named_task, base.source, base.revision) | made.config
     said["modules_to_save"] = modules(saved, WHOLE.get(task or "", ())) or None
     notes: dict[str, Any] = {"base": base.digest, "heads": heads_as_plain(described(model)), **made.notes}
-    if quantized_names(model):
-        notes["quantize"] = "int8"
+    if (form := form_of(model)) is not None:
+        notes["quantize"] = form
     tensors = made.tensors | {made.prefix + name: tensor for name, tensor in saved.items()}
     write_pair(folder, said, tensors, notes)
 

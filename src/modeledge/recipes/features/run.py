@@ -37,7 +37,7 @@ from modeledge.tasks.states import check_task, group_keys, layers_in
 from modeledge.train.session import write_environment
 
 Say = Callable[[str], None]
-HEAD_OPTIONS = ("pool", "hidden", "smoothing", "balanced", "lm")
+HEAD_OPTIONS = ("pool", "hidden", "smoothing", "balanced", "lm", "r3f", "r3f_noise")
 CACHE = ".states"
 
 

@@ -114,7 +114,7 @@ class Clusters:
     """Union-find over the numbers below `count`; `roots[i]` is the smallest number of i's cluster."""
 
     def __init__(self, count: int) -> None:
-        self._parents = np.arange(count, dtype=np.int64)
+        self._parents: IntArray = np.arange(count, dtype=np.int64)
         self._flat = True
 
     def copy(self) -> Clusters:

@@ -28,7 +28,7 @@ from typing import Any
 
 from pairs import save
 
-COMMON = "the be to of and that have with in it for not on".split()
+COMMON = ["the", "be", "to", "of", "and", "that", "have", "with", "in", "it", "for", "not", "on"]
 RECIPE = """kind = "corpus"
 
 [corpus]

@@ -13,7 +13,7 @@ a function of the *set* of documents. The price is that the whole input is seen 
 it waits on disk (`corpus.spool`) once it no longer fits into memory, beside eight bytes a document and band.
 
 A digest reads a whole text once more. Texts that agree have the same shingles, and so the same key in each band: where
-near duplicates are looked for, digests are taken only of documents that share the key of the first band.
+near duplicates are looked for, digests are taken only of documents that share all keys.
 
 Memory: half of `memory` is for documents or keys at a time, the other half for a batch at work (below 10 MB), about
 50 bytes a document, and a few times the largest document, whatever `memory` says.
@@ -116,22 +116,23 @@ def deduplicated(
     with tempfile.TemporaryDirectory(dir=folder) as place, Spool(Path(place), config.memory // 2) as spool:
         for document in documents:
             spool.add(document)
-        scores, files = _keyed(spool, config, Path(place), ordered)
+        scores, texts, bands = _keyed(spool, config, Path(place), ordered)
         copies = Clusters(len(spool))
-        copies.join_all(_copies(spool, files[0].groups(config.memory // 2), config.near))
+        copies.join_all(_copies(spool, texts.groups(config.memory // 2), config.near))
         clusters = copies.copy() if config.exact else Clusters(len(spool))
         verifier = Verifier(spool, config.near, config.memory // 4) if config.near and config.near.threshold else None
-        for band in files if config.near else ():
+        for band in bands:
             for groups in band.groups(config.memory // 2):
                 verifier.join(clusters, groups) if verifier else clusters.join_all([groups])
             band.remove()
         yield from _told(spool, _stays(clusters.roots, scores), copies.roots, ledger, dropped)
 
 
-def _keyed(spool: Spool, config: Dedup, place: Path, ordered: Ordered) -> tuple[AnyArray, list[KeyFile]]:
-    """Number all documents, and write the merit and the keys of each: its bands, or its digest where there are none."""
+def _keyed(spool: Spool, config: Dedup, place: Path, ordered: Ordered) -> tuple[AnyArray, KeyFile, list[KeyFile]]:
+    """Number all documents, and write the merit of each, a key that copies share, and the keys of its bands."""
     near = config.near
-    files = [KeyFile(place / f"band-{band}") for band in range(near.bands)] if near else [KeyFile(place / "digests", 2)]
+    whole = KeyFile(place / "texts", 1 if near else 2)
+    bands = [KeyFile(place / f"band-{band}") for band in range(near.bands if near else 0)]
     merits: list[AnyArray] = []
 
     def texts() -> Iterator[tuple[list[str], Near | None]]:
@@ -140,33 +141,35 @@ def _keyed(spool: Spool, config: Dedup, place: Path, ordered: Ordered) -> tuple[
                 merits.append(np.array([_score(document, config.score) for document in held]))
             yield [document.text for document in held], near
 
-    for keys, empty in ordered(keys_of, texts()):
+    for shared, keys, empty in ordered(keys_of, texts()):
         if len(empty) and not config.exact:  # no shingle, no neighbour: a key of its own
             keys = keys.copy()  # what comes from a cluster may be read-only
-            keys[:, empty] = (files[0].count + empty)[:, None]
-        for file, row in zip(files, keys, strict=True):
-            file.add(row)
+            keys[:, empty] = whole.count + empty
+        whole.add(shared)
+        for band, row in zip(bands, keys, strict=True):
+            band.add(row)
     if config.keep == "longest":
         merits = [np.frombuffer(spool.sizes, np.int64)] if len(spool) else []
-    return np.concatenate(merits) if merits else np.zeros(len(spool), np.int8), files
+    return np.concatenate(merits) if merits else np.zeros(len(spool), np.int8), whole, bands
 
 
-def keys_of(work: tuple[Sequence[str], Near | None]) -> tuple[Hashes, IntArray]:
-    """What is to be known of texts: keys `[files, n, words]` and which have no shingle at all.
+def keys_of(work: tuple[Sequence[str], Near | None]) -> tuple[Hashes, Hashes, IntArray]:
+    """What is to be known of texts: a key that copies share, `[n, words]`, band keys `[bands, n]`, and which texts
+    have no shingle at all.
 
-    Near duplicates have a key of one word a band; texts without a shingle have their digest's first word in each. Exact
-    ones have their digest, of two words.
+    The first is the digest, or, where there are bands, the sum of their keys. A text without a shingle has its digest's
+    first word in each band.
     """
     texts, near = work
     _keep_pages()
     if near is None:
-        return digests(texts)[None], np.zeros(0, np.int64)
+        return digests(texts), np.zeros((0, len(texts)), np.uint64), np.zeros(0, np.int64)
     shingles = shingle(texts, near.shingling)
-    keys = band_keys(signatures(shingles, near), near)[..., None]
+    keys = band_keys(signatures(shingles, near), near)
     empty = np.flatnonzero(np.diff(shingles.offsets) == 0)
     if len(empty):
-        keys[:, empty] = digests(texts[number] for number in empty.tolist())[:, :1]
-    return keys, empty
+        keys[:, empty] = digests(texts[number] for number in empty.tolist())[:, 0]
+    return keys.sum(0)[:, None], keys, empty
 
 
 @cache
@@ -185,7 +188,7 @@ def digests(texts: Iterable[str]) -> Hashes:
 
 
 def _copies(spool: Spool, found: Iterable[Groups], near: Near | None) -> Iterator[Groups]:
-    """Groups of one text. Such texts have the same shingles, so where a band is known only its groups are read."""
+    """Groups of one text. Such texts have the same shingles, so where there are bands only what agrees is read."""
     for groups in found:
         members = np.sort(groups.members) if near else groups.members[:0]
         words = np.empty((len(members), 2), np.uint64)

@@ -128,15 +128,15 @@ def shingle(texts: Sequence[str], config: Shingling) -> Shingles:
 
 
 def word_hashes(buffer: npt.NDArray[np.uint8]) -> tuple[Hashes, IntArray]:
-    """The hash of each word of a text in bytes, and the place of its first byte.
+    """The hash of each word of texts as `_joined` gives them, and the place of its first byte.
 
     A word of up to eight bytes is one number, read where it stands; a longer one is a run of such.
     """
     between = np.flatnonzero((buffer - np.uint8(_SPACE + 1)) >= _END - _SPACE - 1)  # spaces and ends of texts
-    starts = np.concatenate([[0], between + 1])
-    sizes = np.diff(starts, append=len(buffer) + 1) - 1
-    if (empty := sizes == 0).any():
-        starts, sizes = starts[~empty], sizes[~empty]
+    starts = between[:-1] + 1
+    sizes = between[1:] - starts
+    if not sizes.all():
+        starts, sizes = starts[sizes > 0], sizes[sizes > 0]
     sizes = np.minimum(sizes, LONGEST)
     padded = np.concatenate([buffer, np.zeros(8, np.uint8)])
     words = _eights(padded, starts, sizes)

@@ -72,6 +72,7 @@ def ours(data: str, kind: str, repeat: int, backend: str, processes: int) -> Blo
 
 def datasets_map(data: str, kind: str, repeat: int, processes: int) -> Block:
     import datasets
+    import pyarrow
 
     datasets.disable_caching()
     datasets.disable_progress_bars()
@@ -81,7 +82,8 @@ def datasets_map(data: str, kind: str, repeat: int, processes: int) -> Block:
         return {"ids": [c.ids for c in core.encode_batch_fast(rows["text"], add_special_tokens=False)]}
 
     def block() -> str:
-        table = datasets.Dataset.from_dict({"text": held})
+        rows = datasets.table.InMemoryTable(pyarrow.table({"text": held}))
+        table = datasets.Dataset(rows, fingerprint="texts")  # a name saves it the hashing of all texts
         workers = processes if processes > 1 else None
         coded = table.map(encode, batched=True, remove_columns=["text"], num_proc=workers, new_fingerprint="ids")
         folder = tempfile.mkdtemp()

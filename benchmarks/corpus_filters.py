@@ -1,6 +1,6 @@
 """Gopher's and C4's filters beside datatrove's, on the same pages, in turns (A B B A), the same keep set asserted.
 
-    python benchmarks/corpus_filters.py PAGES.jsonl [--repeats 6] [--words ours|theirs] [--out FILE]
+    python benchmarks/corpus_filters.py [PAGES.jsonl] [--limit 400] [--repeats 4] [--words ours|theirs] [--no-save]
 
 PAGES has one page a line, in `text`. `--words ours` gives datatrove our words and sentences, so that nothing but the
 rules is compared and the keep sets must be equal, page for page; with `theirs` it runs as it is (spaCy), and pages on
@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib.util
 import json
 import statistics
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from modeledge.corpus.quality import C4, GopherQuality, GopherRepetition
 from modeledge.corpus.quality.page import WORD, page_of
 from modeledge.corpus.sentences import sentence_starts
 from modeledge.records import Document
+from pairs import save
 
 Run = Callable[[list[str]], list[bool]]
 
@@ -73,12 +76,16 @@ def seconds(run: Run, texts: list[str]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pages", type=Path)
-    parser.add_argument("--repeats", type=int, default=6)
-    parser.add_argument("--words", choices=("ours", "theirs"), default="theirs")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("pages", type=Path, nargs="?", default=Path("../shared/data/web/c4_demo.jsonl"))
+    parser.add_argument("--limit", type=int, default=400, help="pages read")
+    parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--words", choices=("ours", "theirs"), default="ours")
+    parser.add_argument("--no-save", action="store_true", help="write no benchmarks/results/DATE-corpus-filters-….json")
     given = parser.parse_args()
-    texts = [json.loads(line)["text"] for line in given.pages.read_text(encoding="utf-8").splitlines()]
+    with given.pages.open(encoding="utf-8") as file:
+        texts = [json.loads(line)["text"] for line in islice(file, given.limit)]
+    if missing := [name for name in ("datatrove", "spacy") if importlib.util.find_spec(name) is None]:
+        raise SystemExit(f"LEFT OUT: {' and '.join(missing)} not installed, there is nothing to compare with")
     peer = theirs(given.words)
     kept, oracle = ours(texts), peer(texts)
     differ = [i for i, (a, b) in enumerate(zip(kept, oracle, strict=True)) if a != b]
@@ -99,8 +106,8 @@ def main() -> None:
         "ours / ours": round(statistics.median(same), 3),
     }
     print(json.dumps(told, indent=1))
-    if given.out is not None:
-        given.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    if not given.no_save:
+        save(f"corpus filters {given.words} words", told, 1)
 
 
 if __name__ == "__main__":

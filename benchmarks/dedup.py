@@ -1,10 +1,11 @@
 """Near duplicates end to end beside datasketch, rensa and datatrove: same shingles, bands and rows, same survivors.
 
-    python benchmarks/dedup.py [--documents 20000] [--pairs 5] [--peers datasketch rensa datatrove] [--out FILE]
+    python benchmarks/dedup.py [--documents 8000] [--pairs 5] [--peers datasketch rensa datatrove] [--cpu] [--no-save]
 
 From texts in memory to the set of documents that stay, one process and one thread each. The corpus is random words by
 Zipf's law, a fifth of it with a near copy (J ≥ 0.9), nothing in between, so that all must find the same clusters; that
-is asserted before a clock runs. Shingles are 5 words, 14 bands × 8 rows. Peers use their fastest ways: datasketch
+is asserted before a clock runs. A peer that is not installed is left out, and that is said (a folder of packages can
+stand in PYTHONPATH). Shingles are 5 words, 14 bands × 8 rows. Peers use their fastest ways: datasketch
 `update_batch`, rensa its batch signatures and its index, datatrove its three steps with words split at spaces (its
 language tokenizers would cost it much more). Each pair is run in turns (A B B A); the ratio is the median of pairs, and
 A/A, ours beside ours, is the noise. Ours sorts documents by id on disk and hashes every text as well.
@@ -15,18 +16,16 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
-import json
 import logging
-import platform
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
+
+from pairs import save
 
 N, BANDS, ROWS = 5, 14, 8
 Stays = frozenset[int]
@@ -163,11 +162,11 @@ def compare(peer: Callable[[list[str]], Stays], texts: list[str], pairs: int, cl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=20_000)
+    parser.add_argument("--documents", type=int, default=8_000)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--peers", nargs="+", choices=sorted(PEERS), default=sorted(PEERS))
     parser.add_argument("--cpu", action="store_true", help="count processor time, for a machine that others use")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--no-save", action="store_true", help="write no benchmarks/results/DATE-dedup.json")
     words = parser.parse_args()
     logging.disable(logging.INFO)
     if not missing("loguru"):
@@ -176,8 +175,6 @@ def main() -> None:
     clock = time.process_time if words.cpu else time.perf_counter
     wanted = ours(texts)
     told: dict[str, Any] = {
-        "machine": platform.processor() or platform.machine(),
-        "python": sys.version.split()[0],
         "clock": "processor" if words.cpu else "wall",
         "documents": len(texts),
         "megabytes": sum(map(len, texts)) / 1e6,
@@ -186,7 +183,8 @@ def main() -> None:
     }
     for name in words.peers:
         if missing(name):
-            print(f"{name} is not installed, left out")
+            print(f"LEFT OUT: {name} is not installed")
+            told[name] = "not installed"
             continue
         found = PEERS[name](texts)  # warm, and the same survivors
         assert found == wanted, f"{name}: {len(found - wanted)} more and {len(wanted - found)} fewer stay"
@@ -194,8 +192,8 @@ def main() -> None:
         print(f"{name}: ours is {told[name]['ratio']:.1f} times as fast")
     rate = len(texts) / statistics.median(told["A/A"]["ours"])
     print(f"ours: {rate:,.0f} documents a second; A/A {told['A/A']['ratio']:.2f}")
-    if words.out:
-        words.out.write_text(json.dumps(told, indent=1) + "\n")
+    if not words.no_save:
+        save("dedup", told, 1)
 
 
 if __name__ == "__main__":

@@ -82,10 +82,12 @@ def main(
     unit: str,
     work: float,
     warm: int = 3,
+    same: bool = False,
 ) -> None:
     """Run the comparison, print it, and keep it as a dated file.
 
-    `work` is what one block does, in `unit`s; `warm` the number of blocks before the clock.
+    `work` is what one block does, in `unit`s; `warm` the number of blocks before the clock. With `same` the values of
+    all sides must be equal, which is asserted before a clock runs.
     """
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--pairs", type=int, default=15)
@@ -98,6 +100,7 @@ def main(
     chosen = {k: v for k, v in others.items() if not options.only or k in options.only.split(",")}
     for name, (function, arguments) in {"A/A control": ours, **chosen}.items():
         side = Side(module, function, arguments, options.threads, warm)
+        assert not same or side.warm == mine.warm, f"{name}: {side.warm} is not ours, {mine.warm}"
         row = compare(mine, side, options.pairs)
         row |= {f"{unit}/s": work / statistics.median(side.times), "value": side.value, "warm value": side.warm}
         rows[name] = row

@@ -73,7 +73,7 @@ class KeyFile:
         for part in range(1 << bits):
             numbers = np.concatenate(list(_of_part(keys, part, bits)))
             if len(numbers) > 1:
-                yield _equal(np.asarray(keys[numbers] if bits else keys), numbers)
+                yield equal(np.asarray(keys[numbers] if bits else keys), numbers)
 
     def remove(self) -> None:
         """Close and delete the file."""
@@ -91,7 +91,7 @@ def _of_part(keys: AnyArray, part: int, bits: int) -> Iterator[IntArray]:
             yield np.arange(low, low + len(highest))
 
 
-def _equal(keys: Hashes, numbers: IntArray) -> Groups:
+def equal(keys: Hashes, numbers: IntArray) -> Groups:
     """The groups among keys `[n, width]` of numbers `[n]`. Only what has a twin in its first word is sorted fully."""
     order = np.argsort(keys[:, 0])
     first = keys[order, 0]
@@ -114,8 +114,14 @@ class Clusters:
     """Union-find over the numbers below `count`; `roots[i]` is the smallest number of i's cluster."""
 
     def __init__(self, count: int) -> None:
-        self._parents = np.arange(count, dtype=np.int64)
+        self._parents: IntArray = np.arange(count, dtype=np.int64)
         self._flat = True
+
+    def copy(self) -> Clusters:
+        """The same clusters, to be joined further."""
+        other = Clusters(0)
+        other._parents = self.roots.copy()
+        return other
 
     @property
     def roots(self) -> IntArray:
@@ -144,11 +150,13 @@ class Clusters:
         return True
 
     def join_all(self, groups: Iterable[Groups]) -> None:
-        """Make one cluster of each group."""
+        """Make one cluster of each group: each root hangs on the smallest that it meets, until none meets another."""
         for some in groups:
-            roots = self.roots
-            first, second = (roots[side] for side in some.pairs())
-            apart = first != second
-            pairs = np.unique(np.stack([first[apart], second[apart]], 1), axis=0)
-            for low, high in pairs.tolist():
-                self.join(low, high)
+            first, second = some.pairs()
+            while len(first):
+                roots = self.roots
+                low, high = (least(roots[first], roots[second]) for least in (np.minimum, np.maximum))
+                apart = low != high
+                first, second = first[apart], second[apart]
+                np.minimum.at(self._parents, high[apart], low[apart])
+                self._flat = not len(first)

@@ -10,7 +10,10 @@ Which document stays of a cluster? "The first one read" would depend on the orde
 the one with the smallest id (or the longest, or the best by a score, the smallest id among equals), and documents
 leave in the order of their ids, numbers inside ids counting as numbers (`a.txt:9` before `a.txt:10`). So the corpus is
 a function of the *set* of documents. The price is that the whole input is seen before the first document leaves:
-it waits on disk (`corpus.spool`), beside sixteen bytes a document and band.
+it waits on disk (`corpus.spool`) once it no longer fits into memory, beside eight bytes a document and band.
+
+A digest reads a whole text once more. Texts that agree have the same shingles, and so the same key in each band: where
+near duplicates are looked for, digests are taken only of documents that share all keys.
 
 Memory: half of `memory` is for documents or keys at a time, the other half for a batch at work (below 10 MB), about
 50 bytes a document, and a few times the largest document, whatever `memory` says.
@@ -22,18 +25,19 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
-from modeledge.corpus.clusters import Clusters, KeyFile
+from modeledge.corpus.clusters import Clusters, Groups, KeyFile, equal
 from modeledge.corpus.minhash import Near, band_keys, signatures
 from modeledge.corpus.normal import nfc
 from modeledge.corpus.shingles import Hashes, shingle
 from modeledge.corpus.spool import Spool
 from modeledge.corpus.verify import Verifier
-from modeledge.corpus.workers import Ordered, batches_of, in_this_process
+from modeledge.corpus.workers import MOST, Ordered, batches_of, in_this_process
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.records import AnyArray, Document, IntArray, Ledger
 
@@ -112,53 +116,86 @@ def deduplicated(
     with tempfile.TemporaryDirectory(dir=folder) as place, Spool(Path(place), config.memory // 2) as spool:
         for document in documents:
             spool.add(document)
-        names, scores, bands = _keyed(spool, config, Path(place), ordered)
-        clusters = Clusters(len(spool))
-        if config.exact:
-            clusters.join_all(names.groups(config.memory // 2))
+        scores, texts, bands = _keyed(spool, config, Path(place), ordered)
+        copies = Clusters(len(spool))
+        copies.join_all(_copies(spool, texts.groups(config.memory // 2), config.near))
+        clusters = copies.copy() if config.exact else Clusters(len(spool))
         verifier = Verifier(spool, config.near, config.memory // 4) if config.near and config.near.threshold else None
         for band in bands:
             for groups in band.groups(config.memory // 2):
                 verifier.join(clusters, groups) if verifier else clusters.join_all([groups])
             band.remove()
-        stays = _stays(clusters.roots, scores)
-        texts = np.memmap(names.path, np.uint64, "r", shape=(len(spool), 2)) if len(spool) else np.zeros((0, 2))
-        yield from _told(spool, stays, texts, ledger, dropped)
+        yield from _told(spool, _stays(clusters.roots, scores), copies.roots, ledger, dropped)
 
 
-def _keyed(spool: Spool, config: Dedup, place: Path, ordered: Ordered) -> tuple[KeyFile, AnyArray, list[KeyFile]]:
-    """Number all documents, and write the digest, the merit and the band keys of each."""
-    names = KeyFile(place / "digests", 2)
-    bands = [KeyFile(place / f"band-{band}") for band in range(config.near.bands if config.near else 0)]
+def _keyed(spool: Spool, config: Dedup, place: Path, ordered: Ordered) -> tuple[AnyArray, KeyFile, list[KeyFile]]:
+    """Number all documents, and write the merit of each, a key that copies share, and the keys of its bands."""
+    near = config.near
+    whole = KeyFile(place / "texts", 1 if near else 2)
+    bands = [KeyFile(place / f"band-{band}") for band in range(near.bands if near else 0)]
     merits: list[AnyArray] = []
 
     def texts() -> Iterator[tuple[list[str], Near | None]]:
         for held in batches_of(spool.ordered(), len_of=lambda document: len(document.text)):
             if config.keep == "score":
                 merits.append(np.array([_score(document, config.score) for document in held]))
-            yield [document.text for document in held], config.near
+            yield [document.text for document in held], near
 
-    for digests, keys, empty in ordered(keys_of, texts()):
-        if len(empty):  # no shingle, no neighbour: a key of its own
+    for shared, keys, empty in ordered(keys_of, texts()):
+        if len(empty) and not config.exact:  # no shingle, no neighbour: a key of its own
             keys = keys.copy()  # what comes from a cluster may be read-only
-            keys[:, empty] = names.count + empty
-        names.add(digests)
+            keys[:, empty] = whole.count + empty
+        whole.add(shared)
         for band, row in zip(bands, keys, strict=True):
             band.add(row)
-    names.close()
     if config.keep == "longest":
         merits = [np.frombuffer(spool.sizes, np.int64)] if len(spool) else []
-    return names, np.concatenate(merits) if merits else np.zeros(len(spool), np.int8), bands
+    return np.concatenate(merits) if merits else np.zeros(len(spool), np.int8), whole, bands
 
 
 def keys_of(work: tuple[Sequence[str], Near | None]) -> tuple[Hashes, Hashes, IntArray]:
-    """What is to be known of texts: digests `[n, 2]`, band keys `[bands, n]`, and which have no shingle at all."""
+    """What is to be known of texts: a key that copies share, `[n, words]`, band keys `[bands, n]`, and which texts
+    have no shingle at all.
+
+    The first is the digest, or, where there are bands, the sum of their keys. A text without a shingle has its digest's
+    first word in each band.
+    """
     texts, near = work
-    digests = np.frombuffer(b"".join(map(digest, texts)), "<u8").reshape(-1, 2)
+    _keep_pages()
     if near is None:
-        return digests, np.zeros((0, len(texts)), np.uint64), np.zeros(0, np.int64)
+        return digests(texts), np.zeros((0, len(texts)), np.uint64), np.zeros(0, np.int64)
     shingles = shingle(texts, near.shingling)
-    return digests, band_keys(signatures(shingles, near), near), np.flatnonzero(np.diff(shingles.offsets) == 0)
+    keys = band_keys(signatures(shingles, near), near)
+    empty = np.flatnonzero(np.diff(shingles.offsets) == 0)
+    if len(empty):
+        keys[:, empty] = digests(texts[number] for number in empty.tolist())[:, 0]
+    return keys.sum(0)[:, None], keys, empty
+
+
+@cache
+def _keep_pages() -> None:
+    """Let this process keep the memory that one batch gives back for the next.
+
+    The C library returns freed memory to the system beyond twice the largest block that it has seen freed, and each
+    page costs a microsecond to get again: nearly half of the time of a batch. A block that nobody touches costs none.
+    """
+    np.empty(1 << 22, np.uint8)
+
+
+def digests(texts: Iterable[str]) -> Hashes:
+    """The digests of texts, `[n, 2]`."""
+    return np.frombuffer(b"".join(map(digest, texts)), "<u8").reshape(-1, 2)
+
+
+def _copies(spool: Spool, found: Iterable[Groups], near: Near | None) -> Iterator[Groups]:
+    """Groups of one text. Such texts have the same shingles, so where there are bands only what agrees is read."""
+    for groups in found:
+        members = np.sort(groups.members) if near else groups.members[:0]
+        words = np.empty((len(members), 2), np.uint64)
+        for low in range(0, len(members), MOST):
+            here = members[low : low + MOST].tolist()
+            words[low : low + MOST] = digests(spool.read(number).text for number in here)
+        yield equal(words, members) if near else groups
 
 
 def _score(document: Document, field: str) -> float:
@@ -183,7 +220,7 @@ def _stays(roots: IntArray, merits: AnyArray) -> IntArray:
 def _told(
     spool: Spool,
     stays: IntArray,
-    texts: AnyArray,
+    copies: IntArray,
     ledger: Ledger,
     dropped: Callable[[Drop], None] | None,
 ) -> Iterator[Document]:
@@ -192,7 +229,7 @@ def _told(
         if number == best:
             yield spool.read(number)
             continue
-        reason = DUPLICATE if np.array_equal(texts[number], texts[best]) else NEAR
+        reason = DUPLICATE if copies[number] == copies[best] else NEAR
         ledger.add("filtered", reason, source=spool.source(number), bytes=spool.sizes[number])
         if dropped is not None:
             dropped(Drop(spool.read(number), reason, spool.id(best)))

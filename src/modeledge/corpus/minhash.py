@@ -25,7 +25,7 @@ from modeledge.errors import ModeledgeError, nearest
 from modeledge.seed import Noise
 
 Signatures = npt.NDArray[np.uint32]
-CHUNK = 1 << 15  # shingles a pass: their products stay in the processor's first or second cache
+CHUNK = 1 << 16  # shingles a pass: they and their products stay in the processor's second cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,18 +85,20 @@ def signatures(shingles: Shingles, near: Near) -> Signatures:
     found = np.full((len(factors), len(shingles)), np.iinfo(np.uint32).max, np.uint32)
     filled = np.flatnonzero(np.diff(shingles.offsets))
     bounds = np.append(shingles.offsets[filled], shingles.offsets[-1])
-    least = np.full((len(factors), len(filled)), np.iinfo(np.uint32).max, np.uint32)
-    products = np.empty(CHUNK, np.uint32)
+    least = np.empty((len(factors), len(filled)), np.uint32)
+    products = np.empty(min(CHUNK, len(shingles.values)), np.uint32)
     for low in range(0, len(shingles.values), CHUNK):
         part = (shingles.values[low : low + CHUNK] >> np.uint64(32)).astype(np.uint32)
         first = int(np.searchsorted(bounds, low, "right")) - 1
         last = int(np.searchsorted(bounds, low + len(part)))
+        before = least[:, first].copy() if bounds[first] < low else None  # of a document that began in the last chunk
         starts = np.maximum(bounds[first:last] - low, 0)
         here = products[: len(part)]
-        for row, factor in zip(least, factors, strict=True):
+        for row, factor in zip(least[:, first:last], factors, strict=True):
             np.multiply(part, factor, out=here)
-            smallest = np.minimum.reduceat(here, starts)
-            np.minimum(row[first:last], smallest, out=row[first:last])
+            np.minimum.reduceat(here, starts, out=row)
+        if before is not None:
+            np.minimum(least[:, first], before, out=least[:, first])
     found[:, filled] = least
     return found
 

@@ -6,9 +6,10 @@ MinHash, the exact Jaccard that verifies it and decontamination, sees shingles a
 
 The hash is a polynomial modulo 2⁶⁴ with an odd point p, and one rule serves words and n-grams alike. With the prefix
 sums C[i] = Σ_{j<i} v[j]·pʲ the run v[a:b] has the hash (C[b] − C[a])·p⁻ᵃ, wherever it stands, since an odd p has an
-inverse. So a word is a run of bytes, a shingle is a run of words, and both are a handful of NumPy operations on a
-whole batch, without a Python object a word. Hashes are mixed after each level; two of 10⁵ different shingles agree
-with a probability near 10⁻¹⁰.
+inverse. A window of fixed length needs no sums: two of m values side by side make one of 2m. A word of up to eight
+bytes is a number as it stands, a longer one is a run of such, a shingle is a window of words, and all are a handful of
+NumPy operations on a whole batch, without a Python object a word. Hashes are mixed after each level; two of 10⁵
+different shingles agree with a probability near 10⁻¹⁰.
 """
 
 from __future__ import annotations
@@ -36,8 +37,11 @@ POINT = (
     0x9E6C63D0876A9A47  # p: odd, otherwise arbitrary; it and the mixing below are part of the file format of no file
 )
 
+_END = 0xFF  # no byte of UTF-8
+_BREAK = bytes([_END])
 _SPACE = 0x20  # what is not above it, white space and control characters, separates words
 _PUNCTUATION = bytes(c for c in range(33, 127) if not chr(c).isalnum())
+_MASKS = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)
 _LOWER = bytes(_SPACE if c < _SPACE else c + 32 if 65 <= c <= 90 else c for c in range(256))
 
 
@@ -98,28 +102,79 @@ def jaccard(first: Hashes, second: Hashes) -> float:
 def shingle(texts: Sequence[str], config: Shingling) -> Shingles:
     """The shingles of texts, in their order, repeats included."""
     if config.unit == "word":
-        buffer, bounds = _joined([plain(text, config.punctuation) for text in texts])
+        buffer = _joined(texts, config.punctuation)
         units, starts = word_hashes(buffer)
-        places = np.searchsorted(starts, bounds)
+        places = np.searchsorted(starts, np.flatnonzero(buffer == _END))
     else:
         shown = [_characters(text, config.punctuation) for text in texts]
         places = np.cumsum([0, *map(len, shown)])
         units = mixed(np.concatenate([*shown, np.zeros(0, np.uint32)]).astype(np.uint64))
     counts = np.diff(places)
-    grams = np.where(counts < config.n, np.minimum(counts, 1), counts - config.n + 1)
-    offsets = np.concatenate([[0], np.cumsum(grams)])
-    first = np.arange(offsets[-1]) + np.repeat(places[:-1] - offsets[:-1], grams)
-    last = np.minimum(first + config.n, np.repeat(places[1:], grams))
-    return Shingles(mixed(hashed_runs(units, first, last)), offsets)
+    offsets = np.concatenate(
+        [[0], np.cumsum(np.where(counts < config.n, np.minimum(counts, 1), counts - config.n + 1))]
+    )
+    inside = np.ones(max(len(units) - config.n + 1, 0), bool)  # windows that lie in one text
+    across = (places[1:, None] - np.arange(1, config.n)).ravel()
+    inside[across[(across >= 0) & (across < len(inside))]] = False
+    values = windows(units, config.n)[inside]
+    short = np.flatnonzero((counts > 0) & (counts < config.n))
+    if len(short):
+        whole, every = np.empty(offsets[-1], np.uint64), np.ones(offsets[-1], bool)
+        every[offsets[short]] = False
+        whole[every] = values
+        whole[offsets[short]] = hashed_runs(units, places[short], places[short + 1])
+        values = whole
+    return Shingles(mixed(values), offsets)
 
 
 def word_hashes(buffer: npt.NDArray[np.uint8]) -> tuple[Hashes, IntArray]:
-    """The hash of each word of a text in bytes, and the place of its first byte."""
-    inside = np.zeros(len(buffer) + 2, bool)
-    np.greater(buffer, _SPACE, out=inside[1:-1])
-    edges = np.flatnonzero(inside[1:] != inside[:-1])
-    starts, stops = edges[::2], edges[1::2]
-    return mixed(hashed_runs(buffer, starts, np.minimum(stops, starts + LONGEST))), starts
+    """The hash of each word of texts as `_joined` gives them, and the place of its first byte.
+
+    A word of up to eight bytes is one number, read where it stands; a longer one is a run of such.
+    """
+    between = np.flatnonzero((buffer - np.uint8(_SPACE + 1)) >= _END - _SPACE - 1)  # spaces and ends of texts
+    starts = between[:-1] + 1
+    sizes = between[1:] - starts
+    if not sizes.all():
+        starts, sizes = starts[sizes > 0], sizes[sizes > 0]
+    sizes = np.minimum(sizes, LONGEST)
+    padded = np.concatenate([buffer, np.zeros(8, np.uint8)])
+    words = _eights(padded, starts, sizes)
+    long = np.flatnonzero(sizes > 8)
+    if len(long):
+        counts = (sizes[long] + 7) >> 3
+        ends = np.cumsum(counts)
+        into = (np.arange(ends[-1]) - np.repeat(ends - counts, counts)) << 3
+        parts = _eights(padded, np.repeat(starts[long], counts) + into, np.repeat(sizes[long], counts) - into)
+        words[long] = hashed_runs(mixed(parts), ends - counts, ends)
+    words *= np.uint64(POINT)  # half of `mixed`: what is made of words is mixed again
+    words ^= words >> np.uint64(32)
+    return words, starts
+
+
+def _eights(padded: npt.NDArray[np.uint8], starts: IntArray, sizes: IntArray) -> Hashes:
+    """The bytes from each start as a number, low byte first: `sizes` of them, at most eight."""
+    everywhere = np.ndarray((len(padded) - 7,), "<u8", padded, strides=(1,))
+    found: Hashes = everywhere[starts].astype(np.uint64, copy=False)
+    found &= _MASKS.take(sizes, mode="clip")
+    return found
+
+
+def windows(values: Hashes, n: int) -> Hashes:
+    """The polynomial hash of every run of `n` values, by doubling: two neighbours of m values make one of 2m."""
+    out, length = values, 1
+    for bit in bin(n)[3:]:
+        out, length = _followed(out, length, out), 2 * length
+        if bit == "1":
+            out, length = _followed(out, length, values), length + 1
+    return out
+
+
+def _followed(first: Hashes, length: int, then: Hashes) -> Hashes:
+    """The hashes of runs of `length` values, each followed by the run of `then` that begins behind it."""
+    out: Hashes = then[length:] * np.uint64(pow(POINT, length, 1 << 64))
+    out += first[: len(out)]
+    return out
 
 
 def hashed_runs(values: AnyArray, starts: IntArray, stops: IntArray) -> Hashes:
@@ -188,10 +243,11 @@ def _marks() -> re.Pattern[str]:
     return re.compile("[" + "".join(f"{re.escape(chr(a))}-{re.escape(chr(b))}" for a, b in ranges) + "]+")
 
 
-def _joined(parts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], IntArray]:
-    """The parts as one array, a separator behind each, and where each begins."""
-    bounds = np.cumsum([0, *(len(part) + 1 for part in parts)])
-    return np.frombuffer(b"\n".join([*parts, b""]), np.uint8), bounds
+def _joined(texts: Sequence[str], punctuation: bool) -> npt.NDArray[np.uint8]:
+    """The texts as `plain` shows them, the byte `_END` before the first and behind each."""
+    parts = [text.encode() if text.isascii() else plain(text, punctuation) for text in texts]
+    whole = _BREAK.join([b"", *parts, b""])
+    return np.frombuffer(whole.translate(_LOWER, b"" if punctuation else _PUNCTUATION), np.uint8)
 
 
 def _characters(text: str, punctuation: bool) -> npt.NDArray[Any]:

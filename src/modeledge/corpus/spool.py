@@ -3,7 +3,8 @@
 What is done to a corpus as a whole (each text once, each line once) must not depend on the order in which files were
 listed. So documents are sorted by id first. Runs of documents that fit into memory are sorted there and written; the
 runs are merged into one file (external merge sort, Knuth 1973, section 5.4), from which documents are read in order,
-or by number. Of a document that waits here, memory holds sixteen bytes.
+or by number. Of a document that waits there, memory holds sixteen bytes. What fits into memory as a whole stays there
+and touches no disk.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from dataclasses import replace
 from itertools import accumulate
 from operator import itemgetter
 from pathlib import Path
+from sys import getsizeof
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from modeledge.errors import ModeledgeError
 from modeledge.records import Document
 
 HEAD = struct.Struct("<IIIIQ")  # bytes of the id, of the place, of the source, of the fields as JSON, of the text
+Held: TypeAlias = Document | bytes  # as it came, or packed
 A_DOCUMENT = 400  # bytes that a waiting record, its id and their places in a list take beside its own
 
 
@@ -36,16 +39,26 @@ def order_key(id: str) -> tuple[str, str]:
     >>> sorted(["b:1", "a:10", "a:9"], key=order_key)
     ['a:9', 'a:10', 'b:1']
     """
+    head = id.rstrip("0123456789")  # most ids have one number, at their end
+    digits = id[len(head) :]
+    shown = _DIGITS.sub(_counted, head) if _DIGITS.search(head) else head
+    return (shown + _by_length(digits) if digits else shown), id
 
-    def counted(match: re.Match[str]) -> str:
-        digits = match[0].lstrip("0")
-        return f"{len(digits):06d}{digits}"
 
-    return re.sub("[0-9]+", counted, id), id
+_DIGITS = re.compile("[0-9]+")
+
+
+def _counted(match: re.Match[str]) -> str:
+    return _by_length(match[0])
+
+
+def _by_length(digits: str) -> str:
+    digits = digits.lstrip("0")
+    return f"{len(digits):06d}{digits}"
 
 
 class Spool:
-    """Documents waiting on disk, with at most `memory` bytes of them in memory.
+    """Documents waiting, on disk once they take more than `memory` bytes, with at most so many of them in memory.
 
     `add` all, then iterate over `ordered()` once, which numbers them; from then on `read(number)` and iteration give
     them again. Fields that are not plain JSON stay in memory.
@@ -53,10 +66,11 @@ class Spool:
 
     def __init__(self, folder: Path | None, memory: int) -> None:
         self._folder, self._memory = folder, memory
-        self._waiting: list[tuple[tuple[str, str], bytes]] = []
+        self._waiting: list[tuple[tuple[str, str], Held]] = []
         self._held = 0
+        self._kept: list[Held] = []  # all, by number, where they fit into memory
         self._runs: list[IO[bytes]] = []
-        self._file = self._open()
+        self._file: IO[bytes] | None = None
         self._offsets = array("q", [0])
         self._odd: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.sizes = array("q")  # bytes of each document's text, by number
@@ -66,19 +80,21 @@ class Spool:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for file in (self._file, *self._runs):
-            file.close()
+            if file is not None:
+                file.close()
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def add(self, document: Document) -> None:
         """Take a document."""
-        record = self._record(document)
-        self._waiting.append((order_key(document.id), record))
-        self._held += len(record) + len(document.id) * 2 + A_DOCUMENT
+        held = self._record(document) if document.fields else document  # fields are many times their JSON in memory
+        self._waiting.append((order_key(document.id), held))
+        self._held += (len(held) if isinstance(held, bytes) else getsizeof(document.text)) + len(document.id) * 2
+        self._held += A_DOCUMENT
         if self._held > self._memory:
             self._runs.append(self._open())
-            self._runs[-1].writelines(record for _, record in self._sorted())
+            self._runs[-1].writelines(self._record(held) for _, held in self._sorted())
             self._waiting, self._held = [], 0
 
     def ordered(self) -> Iterator[Document]:
@@ -87,19 +103,31 @@ class Spool:
         Raises `E-DUP-ID`, which names both places of an id that comes twice.
         """
         last: Document | None = None
-        rest = self._sorted()
-        merged = heapq.merge(*map(_read_run, self._runs), rest, key=itemgetter(0)) if self._runs else rest
-        for _, record in merged:
-            document = self._document(record)
+        for document in self._written() if self._runs else self._stayed():
             if last is not None and last.id == document.id:
                 places = sorted((last.where, document.where), key=order_key)
                 what = f"the id {document.id!r} names two records"
                 raise ModeledgeError("E-DUP-ID", what, where=" and ".join(places))
+            yield document
+            last = document
+
+    def _stayed(self) -> Iterator[Document]:
+        """The documents of a spool without runs."""
+        self._kept = [held for _, held in self._sorted()]
+        self._waiting = []
+        for held in self._kept:
+            self.sizes.append(HEAD.unpack_from(held)[4] if isinstance(held, bytes) else _bytes(held.text))
+            yield self._document(held)
+
+    def _written(self) -> Iterator[Document]:
+        """The documents of all runs, as they are merged into one file."""
+        self._file = self._open()
+        rest = ((key, self._record(held)) for key, held in self._sorted())
+        for _, record in heapq.merge(*map(_read_run, self._runs), rest, key=itemgetter(0)):
             self._file.write(record)
             self._offsets.append(self._offsets[-1] + len(record))
             self.sizes.append(HEAD.unpack_from(record)[4])
-            yield document
-            last = document
+            yield self._document(record)
         self._file.flush()
         for run in self._runs:
             run.close()
@@ -107,43 +135,54 @@ class Spool:
 
     def read(self, number: int) -> Document:
         """A document by its number."""
+        if self._file is None:
+            return self._document(self._kept[number])
         start, stop = self._offsets[number], self._offsets[number + 1]
         return self._document(os.pread(self._file.fileno(), stop - start, start))
 
     def id(self, number: int) -> str:
         """A document's id by its number, without its text."""
-        return self._part(number, 0)
+        return self.read(number).id if self._file is None else self._part(self._file, number, 0)
 
     def source(self, number: int) -> str:
         """A document's source by its number, without its text."""
-        return self._part(number, 2)
+        return self.read(number).source if self._file is None else self._part(self._file, number, 2)
 
     def __iter__(self) -> Iterator[Document]:
         return map(self.read, range(len(self)))
 
-    def _part(self, number: int, part: int) -> str:
-        start, file = self._offsets[number], self._file.fileno()
-        lengths = HEAD.unpack(os.pread(file, HEAD.size, start))
-        raw = os.pread(file, lengths[part], start + HEAD.size + sum(lengths[:part]))
+    def _part(self, file: IO[bytes], number: int, part: int) -> str:
+        start = self._offsets[number]
+        lengths = HEAD.unpack(os.pread(file.fileno(), HEAD.size, start))
+        raw = os.pread(file.fileno(), lengths[part], start + HEAD.size + sum(lengths[:part]))
         return raw.decode("utf-8", "surrogatepass")
 
     def _open(self) -> IO[bytes]:
         return tempfile.TemporaryFile(dir=self._folder)
 
-    def _sorted(self) -> list[tuple[tuple[str, str], bytes]]:
+    def _sorted(self) -> list[tuple[tuple[str, str], Held]]:
         self._waiting.sort(key=itemgetter(0))
         return self._waiting
 
-    def _record(self, document: Document) -> bytes:
-        if document.fields and not _is_plain(document.fields):
-            self._odd[document.id, document.where] = document.fields
-            document = replace(document, fields={})
-        return packed(document)
+    def _record(self, held: Held) -> bytes:
+        if isinstance(held, bytes):
+            return held
+        if held.fields and not _is_plain(held.fields):
+            self._odd[held.id, held.where] = held.fields
+            held = replace(held, fields={})
+        return packed(held)
 
-    def _document(self, record: bytes) -> Document:
-        document = _unpacked(record)
+    def _document(self, held: Held) -> Document:
+        if not isinstance(held, bytes):
+            return held
+        document = _unpacked(held)
         odd = self._odd.get((document.id, document.where)) if self._odd else None
         return document if odd is None else replace(document, fields=odd)
+
+
+def _bytes(text: str) -> int:
+    """The size of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def packed(document: Document) -> bytes:

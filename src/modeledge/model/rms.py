@@ -1,8 +1,8 @@
 """RMSNorm on a CPU, where torch has no kernel for it: its own form is a dozen passes over fp32 copies of the states.
 
 y = x · r · w with r = 1 / √(mean(x²) + eps). Two observations make it cheap. Forwards, only the lengths of the rows
-need fp32 sums. Backwards, the gradient is that of a LayerNorm whose mean is told to be 0, but for the part that LayerNorm
-takes off because the mean depends on x:
+need fp32 sums. Backwards, the gradient is that of a LayerNorm whose mean is told to be 0, but for the part that
+LayerNorm takes off because the mean depends on x:
 
     dx_rms = dx_layer(mean = 0, r) + r · (g · w) / D
 

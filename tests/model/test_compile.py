@@ -42,7 +42,8 @@ def test_a_compiled_block_computes_the_same(kind: str, shape: str) -> None:
     assert not torch._dynamo.utils.counters["graph_break"]
     assert len(told) == len(found)
     for mine, theirs in zip(found, told, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+        # fp32 sums in another order: a compiled RMSNorm is torch's own form, which a compiler joins
+        torch.testing.assert_close(mine, theirs, rtol=5e-5, atol=5e-5)
     assert list(model.state_dict()) == names
     assert model.compiled
 

@@ -212,3 +212,15 @@ def test_no_gradient_is_computed_where_none_is_wanted(quiet, dtype):
         total = token_loss(states, weight, labels, weights, bias=offset, smoothing=0.1)
     assert seen.count == 3
     assert total.item().hex() == graded.item().hex()
+
+
+def test_a_label_that_is_next_to_impossible_has_its_whole_loss():
+    """Its share of the softmax underflows; its loss is the distance of the scores all the same."""
+    states = torch.tensor([[1.0], [1.0]], requires_grad=True)
+    table = torch.tensor([[0.0], [-300.0], [-1.0]], requires_grad=True)
+    total = token_loss(states, table, torch.tensor([1, 2]), torch.ones(2))
+    total.backward()
+    expected = torch.log_softmax(states.double() @ table.double().T, -1)
+    assert total.item() == pytest.approx(-(expected[0, 1] + expected[1, 2]).item(), rel=1e-6)
+    assert table.grad is not None
+    assert table.grad[1].item() == pytest.approx(-1.0)

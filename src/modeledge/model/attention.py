@@ -74,10 +74,11 @@ def _fused(
     dtype = torch.float32 if query.device.type == "cpu" and query.dtype is torch.bfloat16 else query.dtype
     causal = pattern.causal and pattern.whole and pattern.window is None and queries == key.shape[2] and queries > 1
     causal = causal and pattern.queries.prefix is None and not pattern.shared and score is None
-    bias = None if causal else pattern.bias(dtype, 1)
-    bias = None if bias is None else bias[:, None]
     if score is not None:
-        bias = score.to(dtype) if bias is None else score.to(dtype) + bias
+        bias: Tensor | None = pattern.scored(score, dtype, dense=False)
+    else:
+        bias = None if causal else pattern.bias(dtype, 1)
+        bias = None if bias is None else bias[:, None]
     grouped = key.shape[1] != heads
     if grouped and bias is not None and query.device.type == "cuda":
         key, value = (x.repeat_interleave(heads // x.shape[1], 1) for x in (key, value))
@@ -110,15 +111,14 @@ def _products(
     rows, heads, queries, width = query.shape
     if key.shape[1] != heads:
         key, value = (x.repeat_interleave(heads // x.shape[1], 1) for x in (key, value))
-    q, k, v = (x.reshape(rows * heads, -1, width) for x in (query * scale, key, value))
-    bias = pattern.bias(query.dtype, heads)
-    if bias is not None and softcap is None and score is None:
+    query = query if scale == 1.0 else query * scale
+    q, k, v = (x.reshape(rows * heads, -1, width) for x in (query, key, value))
+    bias = pattern.bias(q.dtype, heads) if score is None else pattern.scored(score, q.dtype, dense=True)
+    if bias is not None and softcap is None:
         scores = torch.baddbmm(bias, q, k.transpose(1, 2))
     else:
         scores = torch.bmm(q, k.transpose(1, 2))
         scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
-        if score is not None:
-            scores = (scores.view(rows, heads, queries, -1) + score.to(scores.dtype)).view(scores.shape)
         scores = scores if bias is None else scores + bias
     shares = torch.softmax(scores, -1)
     drop: Mask | None = mask.mask(shares, rate, "attention") if mask is not None else None

@@ -17,7 +17,8 @@ class Side:
 
     `positions` restart at 0 in each segment. `segments` number the examples of a row from 1; 0 is padding, which sees
     itself alone. `prefix` marks tokens that are read both ways in a causal stack; `types` are token type ids. `whole`
-    promises that every row is one full segment, so that no mask need be built.
+    promises that every row is one full segment, so that no mask need be built; `steady` that each segment is one run of
+    columns in which positions rise by one, so that two of its tokens are as far apart as their columns.
     """
 
     ids: Tensor
@@ -26,6 +27,7 @@ class Side:
     prefix: Tensor | None = None
     types: Tensor | None = None
     whole: bool = False
+    steady: bool = False
 
     @staticmethod
     def of(ids: Tensor, lengths: Tensor | None = None) -> Side:
@@ -33,8 +35,8 @@ class Side:
         being real."""
         positions = torch.arange(ids.shape[1], device=ids.device).expand(ids.shape[:2])
         if lengths is None:
-            return Side(ids, positions, torch.ones_like(positions), whole=True)
-        return Side(ids, positions, (positions < lengths[:, None]).long())
+            return Side(ids, positions, torch.ones_like(positions), whole=True, steady=True)
+        return Side(ids, positions, (positions < lengths[:, None]).long(), steady=True)
 
 
 @dataclass(frozen=True)

@@ -198,6 +198,8 @@ class Tower(nn.Module):
             block, window = self.block(number), self.windows[number % len(self.windows)]
             if window not in patterns:
                 patterns[window] = Pattern(causal, window, queries, keys, shared=shared, whole=whole)
+                if score is not None and torch.is_grad_enabled():
+                    patterns[window].scored(score, x.dtype, dense=x.device.type == "cpu", keep=True)
             local, turns = window is not None, self.position.turns(number)
             if turns and local not in angles:
                 angles[local] = self.position.angles(side.positions, x.dtype, local=local, far=far)

@@ -12,15 +12,16 @@ from modeledge.model.batch import Side
 
 @dataclass(frozen=True)
 class Marks:
-    """What a pattern asks of one side: `positions`, `segments`, `prefix`, each `[rows, n]`."""
+    """What a pattern asks of one side: `positions`, `segments`, `prefix`, each `[rows, n]`; `steady` as in `Side`."""
 
     positions: Tensor
     segments: Tensor
     prefix: Tensor | None = None
+    steady: bool = False
 
     @staticmethod
     def of(side: Side) -> Marks:
-        return Marks(side.positions, side.segments, side.prefix)
+        return Marks(side.positions, side.segments, side.prefix, side.steady)
 
     def led(self, count: int) -> Marks:
         """The marks with those of `count` keys before them that belong to no text and stand at positions from 0."""
@@ -36,7 +37,10 @@ class Marks:
     def rows(self, chosen: Tensor) -> Marks:
         """The marks of some rows alone."""
         return Marks(
-            self.positions[chosen], self.segments[chosen], None if self.prefix is None else self.prefix[chosen]
+            self.positions[chosen],
+            self.segments[chosen],
+            None if self.prefix is None else self.prefix[chosen],
+            self.steady,
         )
 
 
@@ -59,6 +63,9 @@ class Pattern:
     whole: bool = False
     cross: bool = False
     _made: dict[tuple[torch.dtype, int], Tensor] = field(default_factory=dict, compare=False, repr=False)
+    _scored: dict[tuple[torch.dtype, bool], tuple[Tensor, Tensor]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def open(self) -> bool:
@@ -104,3 +111,20 @@ class Pattern:
             bias.masked_fill_(~sees, torch.finfo(dtype).min / 2)
             self._made[key] = bias if len(bias) == 1 else bias.repeat_interleave(heads, 0)
         return self._made[key]
+
+    def scored(self, score: Tensor, dtype: torch.dtype, *, dense: bool, keep: bool = False) -> Tensor:
+        """The same with `score` `[1 or rows, heads, queries, keys]` added: of that shape, or `dense`ly written out for
+        `[rows · heads, queries, keys]`.
+
+        With `keep` it is made once for all layers that ask, so that its gradient is summed over rows once. It must be
+        kept before the first layer: one that is computed again for the backward pass has to find what it found before.
+        """
+        kept = self._scored.get((dtype, dense))
+        if kept is not None and kept[0] is score:
+            return kept[1]
+        bias, rows = self.bias(dtype, 1), len(self.queries.positions)
+        made = score.to(dtype) if bias is None else score.to(dtype) + bias[:, None]
+        made = made.expand(rows, *made.shape[1:]).flatten(0, 1) if dense else made
+        if keep:
+            self._scored[dtype, dense] = (score, made)
+        return made

@@ -39,8 +39,8 @@ class Position(nn.Module):
         raise NotImplementedError
 
     def score(self, queries: Marks, keys: Marks, *, whole: bool, causal: bool) -> Tensor | None:
-        """What is added to the scores of all layers, `[1 or rows, heads, queries, keys]`; one row for `whole` rows,
-        which are all alike."""
+        """What is added to the scores of all layers, `[1 or rows, heads, queries, keys]`; one row for `whole` or
+        `steady` rows, which are all alike; what stands where the pattern lets nothing be seen does not matter."""
         return None
 
 
@@ -121,10 +121,18 @@ class BucketPosition(Position):
         self.count, self.distance = config.count, config.distance
 
     def score(self, queries: Marks, keys: Marks, *, whole: bool, causal: bool) -> Tensor | None:
+        if keys is queries and queries.steady:  # a token is as far ahead as its column: one row, each distance once
+            return self._by_columns(queries.positions.shape[1], causal)
         rows = slice(0, 1) if whole else slice(None)
         ahead = keys.positions[rows, None, :] - queries.positions[rows, :, None]
         numbers = nn.functional.embedding(bucket(ahead, self.count, self.distance, causal=causal), self.weight)
         return numbers.permute(0, 3, 1, 2)
+
+    def _by_columns(self, count: int, causal: bool) -> Tensor:
+        """`[1, heads, count, count]`: row i of the last two holds the numbers of the distances −i … count − 1 − i."""
+        ahead = torch.arange(1 - count, count, device=self.weight.device)
+        numbers = nn.functional.embedding(bucket(ahead, self.count, self.distance, causal=causal), self.weight)
+        return numbers.T.contiguous().unfold(1, count, 1).flip(1).contiguous()[None]
 
 
 def bucket(ahead: Tensor, count: int, distance: int, *, causal: bool) -> Tensor:

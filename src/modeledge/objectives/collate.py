@@ -140,6 +140,7 @@ def _side(
         torch.from_numpy(prefix) if has_prefix else None,
         torch.from_numpy(types) if has_types else None,
         whole,
+        steady=True,
     ), starts
 
 

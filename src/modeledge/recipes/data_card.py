@@ -110,7 +110,7 @@ def composition(sources: Mapping[str, Any], kinds: Mapping[str, str], unit: str)
         tokens = (found["tokens"], f"{found['bytes'] / max(found['tokens'], 1):.2f}") if unit == "tokens" else ()
         rows.append((*row, f"{100 * found[unit] / max(total, 1):.1f} %", *tokens))
     heads = ("Source", "Kind", "Documents", "Text", "Share", *(("Tokens", "Bytes a token") if unit == "tokens" else ()))
-    align: tuple[Align, ...] = ("left", "left", *["right"] * (len(heads) - 2))  # type: ignore[assignment]
+    align: tuple[Align, ...] = ("left", "left", *["right"] * (len(heads) - 2))  # type: ignore[arg-type]
     table = Table(heads, rows, align=align, caption="What is kept, as it is written.")
     picture = treemap(parts, f"Composition of the corpus: {unit} of each source, grouped by kind")
     return [Figure(picture, f"Areas are {unit}; sources of one kind share a colour."), table]

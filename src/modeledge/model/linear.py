@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modeledge.model.config import Norm
-from modeledge.model.rms import rms_norm
+from modeledge.model.norm import layer_norm, rms_norm
 from modeledge.model.working import Working
 
 
@@ -98,7 +98,9 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type == "cpu":  # CPUs take bf16 states with fp32 weights as they are
-            return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+            if torch.compiler.is_compiling():
+                return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+            return layer_norm(x, self.weight, self.bias, self.eps)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return F.layer_norm(x, self.weight.shape, self.weight.to(x.dtype), bias, self.eps)
 

@@ -33,12 +33,12 @@ from typing import Any
 import torch
 import torch._dynamo  # torch's optimizers want it: a second that no child shall spend
 
-from modeledge.recipes.finetune import finetune
+from modeledge.recipes.corpora.texts import CorpusRecipe, TokenizerRecipe
 from modeledge.recipes.objectives import MaskedAim
-from modeledge.recipes.pretrain import pretrain
+from modeledge.recipes.pretraining.pretrain import pretrain
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain, ModelRecipe, PretrainRecipe, StrategyRecipe
 from modeledge.recipes.resume import resume
-from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
+from modeledge.recipes.tuning.finetune import finetune
 from modeledge.train import TrainConfig
 from modeledge.train.checkpoint import Checkpoints
 

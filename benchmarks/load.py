@@ -110,7 +110,7 @@ def write_random(folder: Path, megabytes: float, dtype: str) -> None:
         Transformer,
         TransformerConfig,
     )
-    from modeledge.recipes.models import dtype_of
+    from modeledge.recipes.store.models import dtype_of
     from modeledge.seed import Noise
 
     width, layers = 512, max(1, round(megabytes * 1e6 / 4 / (12 * 512 * 512) * 0.9))

@@ -25,7 +25,7 @@ import torch
 from modeledge.machine import tune_malloc
 from modeledge.model.flops import measured
 from modeledge.objectives import Shape, collate, prepared
-from modeledge.recipes.pretrain import build_trainer, prepare_corpus
+from modeledge.recipes.pretraining.pretrain import build_trainer, prepare_corpus
 from modeledge.recipes.recipe import PretrainRecipe
 from modeledge.records import Document
 from modeledge.seed import Noise

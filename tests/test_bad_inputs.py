@@ -370,7 +370,7 @@ def forbid(g: Ground) -> None:
 
 def meanwhile(g: Ground, happens: Callable[[Path], object]) -> list[str]:
     """A command during whose reading something happens to the file."""
-    from modeledge.recipes import build
+    from modeledge.recipes.corpora import build
 
     path, read = g.file("x.jsonl", line("it rains " * 100) * 1500), build.read  # more than is read at once
 

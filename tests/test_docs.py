@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from modeledge.cli import app
 from modeledge.config import load_config, read_toml
 from modeledge.recipes.compare import load_study
-from modeledge.recipes.corpus_file import CorpusFile
+from modeledge.recipes.corpora.corpus_file import CorpusFile
 from modeledge.recipes.objectives import AIMS
 from modeledge.recipes.recipe import PretrainRecipe
 

@@ -21,19 +21,19 @@ _WHERE = {
     "Adapters": "modeledge.recipes.adapters.shelf",
     "Document": "modeledge.records",
     "HuggingFaceModel": "modeledge.families.wrapped.wrap",
-    "Model": "modeledge.recipes.use",
+    "Model": "modeledge.recipes.asking.use",
     "ModeledgeError": "modeledge.errors",
     "Noise": "modeledge.seed",
     "Tokenizer": "modeledge.tokens",
     "Transformer": "modeledge.model",
     "TransformerConfig": "modeledge.model",
     "finetune": "modeledge.recipes.api",
-    "load": "modeledge.recipes.models",
+    "load": "modeledge.recipes.store.models",
     "load_model": "modeledge.families",
     "pretrain": "modeledge.recipes.api",
     "resume": "modeledge.recipes.api",
     "routed": "modeledge.adapt.route",
-    "save": "modeledge.recipes.models",
+    "save": "modeledge.recipes.store.models",
     "save_adapter": "modeledge.recipes.adapters.write",
     "save_model": "modeledge.families",
     "train_tokenizer": "modeledge.tokens",
@@ -70,8 +70,8 @@ if TYPE_CHECKING:
     from modeledge.recipes.adapters.shelf import Adapters
     from modeledge.recipes.adapters.write import save_adapter
     from modeledge.recipes.api import finetune, pretrain, resume
-    from modeledge.recipes.models import load, save
-    from modeledge.recipes.use import Model
+    from modeledge.recipes.asking.use import Model
+    from modeledge.recipes.store.models import load, save
     from modeledge.records import Document
     from modeledge.seed import Noise
     from modeledge.tokens import Tokenizer, train_tokenizer

@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, Learned, Norm, Rotary, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.recipes.adapters.fold import merge
-from modeledge.recipes.finetune import finetune
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain, StrategyRecipe
-from modeledge.recipes.use import Model
+from modeledge.recipes.tuning.finetune import finetune
 from modeledge.tokens import train_tokenizer
 from modeledge.train.session import Session
 

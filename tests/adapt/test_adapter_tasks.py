@@ -11,8 +11,8 @@ from test_adapter_runs import quiet, recipe, run, saved, texts
 
 from modeledge.families import save_model
 from modeledge.model import Attention, Buckets, FeedForward, Norm, Stack, Tokens, Transformer, TransformerConfig
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe
-from modeledge.recipes.use import Model
 from modeledge.tokens import train_tokenizer
 
 TAGGED = [{"tokens": t.split(), "tags": ["N" if w.isdigit() else "O" for w in t.split()]} for t in texts(24)]

@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save_file
 from modeledge.adapt.peft import PAGES
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.adapters.write import save_adapter
-from modeledge.recipes.open import open_model
+from modeledge.recipes.store.open import open_model
 
 CLOSE = 2e-5  # fp32, scores of order 10
 OURS: tuple[tuple[str, dict[str, Any]], ...] = (

@@ -19,7 +19,7 @@ from modeledge.model.backbone import Backbone
 from modeledge.recipes.adapters.fold import merge
 from modeledge.recipes.adapters.shelf import Adapters
 from modeledge.recipes.adapters.write import save_adapter
-from modeledge.recipes.open import open_model
+from modeledge.recipes.store.open import open_model
 from modeledge.seed import Noise
 
 CLOSE = 2e-5  # fp32, scores of order 10

@@ -16,8 +16,8 @@ from modeledge.adapt.nf4 import LEVELS, Nf4DoubleLinear, Nf4Linear, decoded, enc
 from modeledge.adapt.quantize import FORMS, Int8Linear, form_of, held_bytes, quantize, quantized_names
 from modeledge.model.linear import Linear
 from modeledge.recipes.adapters.fold import merge
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.recipe import StrategyRecipe
-from modeledge.recipes.use import Model
 from modeledge.seed import Noise
 
 GOES_ON = (StrategyRecipe(kind="lora"),)

@@ -16,7 +16,7 @@ from modeledge.adapt.route import routed
 from modeledge.model import Batch, Side
 from modeledge.recipes.adapters.shelf import Adapters
 from modeledge.recipes.adapters.write import save_adapter
-from modeledge.recipes.open import open_model
+from modeledge.recipes.store.open import open_model
 
 METHODS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("lora", {"rank": 2}),

@@ -15,8 +15,8 @@ import pytest
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
 from modeledge.files import verify_folder
-from modeledge.recipes.build import build_shards, build_tokenizer
-from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
+from modeledge.recipes.corpora.build import build_shards, build_tokenizer
+from modeledge.recipes.corpora.texts import CorpusRecipe, TokenizerRecipe
 
 KILLS = 24
 FORK = mp.get_context("fork")

@@ -17,7 +17,7 @@ from tuned import FAMILIES, NAMES, Pretrained, both_say, opened, texts, tuned
 from modeledge.families import load_model, origin_of, save_model
 from modeledge.families.own import own_head
 from modeledge.model import Batch, Side
-from modeledge.recipes.use import Model
+from modeledge.recipes.asking.use import Model
 from modeledge.seed import Noise
 
 each = pytest.mark.parametrize("family", FAMILIES)

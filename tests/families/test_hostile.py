@@ -39,9 +39,9 @@ from modeledge.model import (
     Transformer,
     TransformerConfig,
 )
+from modeledge.recipes.asking.use import Model
+from modeledge.recipes.corpora.vocabulary import given_tokenizer
 from modeledge.recipes.recipe import PretrainRecipe
-from modeledge.recipes.use import Model
-from modeledge.recipes.vocabulary import given_tokenizer
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer, train_tokenizer
 

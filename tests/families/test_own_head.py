@@ -19,8 +19,8 @@ from modeledge.families import load_model, origin_of, save_model
 from modeledge.families.own import own_head
 from modeledge.model import Batch, Side
 from modeledge.objectives import Shape, collate
-from modeledge.recipes.heads import words_of
-from modeledge.recipes.use import Model
+from modeledge.recipes.asking.use import Model
+from modeledge.recipes.tuning.heads import words_of
 from modeledge.records import Piece, Prepared
 from modeledge.tasks import Labels, LabelTask
 from modeledge.tasks.writing import starting

@@ -12,9 +12,9 @@ import torch
 from oracle import Architecture, Case, build
 
 from modeledge.model import Batch, Side
-from modeledge.recipes.finetune import finetune
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
-from modeledge.recipes.use import Model
+from modeledge.recipes.tuning.finetune import finetune
 from modeledge.tokens import train_tokenizer
 
 WORDS = "red green blue one two three four five old new big small".split()  # noqa: SIM905

@@ -30,7 +30,7 @@ from modeledge.model import (
     Transformer,
     TransformerConfig,
 )
-from modeledge.recipes.use import Model
+from modeledge.recipes.asking.use import Model
 from modeledge.records import IntArray
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer

@@ -21,10 +21,10 @@ from modeledge.families import save_model
 from modeledge.preflight import CHECKS, Finding, Room, Token, preflight, record, shown
 from modeledge.preflight.leaks import NEAR, Told, jaccard, near_pairs, trigrams
 from modeledge.preflight.trial import MOST, laid_out
-from modeledge.recipes.finetune import finetune
-from modeledge.recipes.pretrain import pretrain
+from modeledge.recipes.corpora.texts import CorpusRecipe, TokenizerRecipe
+from modeledge.recipes.pretraining.pretrain import pretrain
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain, ModelRecipe, PretrainRecipe
-from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
+from modeledge.recipes.tuning.finetune import finetune
 from modeledge.records import Example, Piece, Prepared
 from modeledge.train import TrainConfig
 

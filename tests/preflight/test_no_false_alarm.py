@@ -18,11 +18,11 @@ from modeledge.corpus.layouts import read_layout
 from modeledge.families import load_model, save_model
 from modeledge.model import Attention, FeedForward, Learned, Norm, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.preflight import Split, Verdict, leaks, preflight
-from modeledge.recipes.finetune import make_ready, split_rows
 from modeledge.recipes.gate import view_of_tuning
-from modeledge.recipes.hub import find_model
 from modeledge.recipes.look import looked_at
 from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
+from modeledge.recipes.store.hub import find_model
+from modeledge.recipes.tuning.finetune import make_ready, split_rows
 from modeledge.tasks import TASKS
 from modeledge.tokens import Tokenizer
 

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from modeledge.model import Attention, FeedForward, LMHead, Norm, Rotary, Stack, Tokens, Transformer, TransformerConfig
-from modeledge.recipes.use import Model
+from modeledge.recipes.asking.use import Model
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer
 

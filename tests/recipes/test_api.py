@@ -12,8 +12,8 @@ import pytest
 from modeledge.errors import ModeledgeError
 from modeledge.metrics import Interval
 from modeledge.recipes import api
-from modeledge.recipes.grid import Gain
-from modeledge.recipes.story import best_gain
+from modeledge.recipes.quickstart.grid import Gain
+from modeledge.recipes.quickstart.story import best_gain
 
 STACK = {
     "layers": 1,

@@ -12,12 +12,12 @@ import pytest
 from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
-from modeledge.recipes.asked import Laid
-from modeledge.recipes.finetune import finetune
-from modeledge.recipes.mistakes import run_ensemble, write_errors, write_submission
+from modeledge.recipes.asking.asked import Laid
+from modeledge.recipes.asking.mistakes import run_ensemble, write_errors, write_submission
+from modeledge.recipes.asking.tables import write_answers
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
-from modeledge.recipes.tables import write_answers
-from modeledge.recipes.use import Model
+from modeledge.recipes.tuning.finetune import finetune
 from modeledge.seed import Noise
 from modeledge.tasks import Asked, ExtractTask, LabelTask, TagTask, Task
 from modeledge.tokens import train_tokenizer

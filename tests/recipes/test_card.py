@@ -10,7 +10,7 @@ from hub_small import llama
 from test_use import TOKENIZER, made
 
 import modeledge as me
-from modeledge.recipes.card import MARK, Card, front_matter, plain, text_of
+from modeledge.recipes.store.card import MARK, Card, front_matter, plain, text_of
 
 MODEL = llama(TOKENIZER).transformer
 NASTY = (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from modeledge.errors import ModeledgeError
-from modeledge.recipes.classical import LatentSemantics, features, tfidf_logistic, tfidf_svd_logistic
+from modeledge.recipes.tuning.classical import LatentSemantics, features, tfidf_logistic, tfidf_svd_logistic
 from modeledge.seed import Noise
 
 #: Words of two topics; which topic a word is of can be learned from the company it keeps.
@@ -153,7 +153,7 @@ def test_more_components_than_words_are_refused() -> None:
 
 
 def test_folds_keep_chapters_whole_where_they_can() -> None:
-    from modeledge.recipes.classical import FOLDS, _folds
+    from modeledge.recipes.tuning.classical import FOLDS, _folds
 
     def parts(train: Rows) -> list[tuple[set[Any], set[Any]]]:
         folds = _folds(train, [row["label"] for row in train], Noise(0))

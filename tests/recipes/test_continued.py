@@ -21,9 +21,9 @@ from modeledge.corpus.mix import MixedStream
 from modeledge.errors import ModeledgeError
 from modeledge.families import load_model
 from modeledge.model.batch import Batch, Side
-from modeledge.recipes.continued import replay_shards
-from modeledge.recipes.held import marks_on, split_stream
-from modeledge.recipes.pretrain import build_trainer, prepare_corpus, pretrain, stream_of
+from modeledge.recipes.pretraining.continued import replay_shards
+from modeledge.recipes.pretraining.held import marks_on, split_stream
+from modeledge.recipes.pretraining.pretrain import build_trainer, prepare_corpus, pretrain, stream_of
 from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
 from modeledge.recipes.resume import resume
 from modeledge.report import run_report

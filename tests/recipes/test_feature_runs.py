@@ -17,13 +17,13 @@ from modeledge.config import load_config, to_toml
 from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, Learned, Norm, Rotary, Stack, Tokens, Transformer, TransformerConfig
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.compare.engine import compare
 from modeledge.recipes.compare.quick import quick_study
 from modeledge.recipes.compare.results import collect
 from modeledge.recipes.features import run as features_run
-from modeledge.recipes.finetune import finetune
 from modeledge.recipes.recipe import FinetuneRecipe
-from modeledge.recipes.use import Model
+from modeledge.recipes.tuning.finetune import finetune
 from modeledge.tokens import train_tokenizer
 
 COLOURS, NUMBERS = "red green blue white pink grey".split(), "one two three four five six".split()  # noqa: SIM905
@@ -129,7 +129,7 @@ def test_the_folder_answers_as_the_run_did(models: dict[str, Path], tmp_path: Pa
     asked = recipe(models["encoder"], head="mlp", pca=5, allow=["near-rows"])
     run(asked, tmp_path / "run", rows)
     told = json.loads((tmp_path / "run" / "answers.json").read_text())[0]
-    from modeledge.recipes.rows import split_rows
+    from modeledge.recipes.tuning.rows import split_rows
 
     test = split_rows(asked, rows).test
     again = Model.load(tmp_path / "run").predict([{"text": row["text"]} for row in test])

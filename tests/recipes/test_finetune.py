@@ -18,11 +18,11 @@ from modeledge.config import load_config
 from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, Rotary, Stack, Tokens, Transformer, TransformerConfig
-from modeledge.recipes import finetune as recipes
-from modeledge.recipes.finetune import finetune
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
-from modeledge.recipes.rows import split_rows
-from modeledge.recipes.use import Model
+from modeledge.recipes.tuning import finetune as recipes
+from modeledge.recipes.tuning.finetune import finetune
+from modeledge.recipes.tuning.rows import split_rows
 from modeledge.tokens import train_tokenizer
 from modeledge.train.session import Session
 

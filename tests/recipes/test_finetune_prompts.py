@@ -11,10 +11,10 @@ from test_finetune import model, recipe, rows, texts  # noqa: F401
 from modeledge.errors import ModeledgeError
 from modeledge.families import load_model, save_model
 from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
-from modeledge.recipes.finetune import make_ready
-from modeledge.recipes.hub import find_model
 from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe
-from modeledge.recipes.rows import split_rows
+from modeledge.recipes.store.hub import find_model
+from modeledge.recipes.tuning.finetune import make_ready
+from modeledge.recipes.tuning.rows import split_rows
 from modeledge.tasks import answers
 from modeledge.tokens import Tokenizer
 

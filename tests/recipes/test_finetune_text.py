@@ -20,9 +20,9 @@ from modeledge.model import (
     Transformer,
     TransformerConfig,
 )
-from modeledge.recipes.finetune import finetune
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
-from modeledge.recipes.use import Model
+from modeledge.recipes.tuning.finetune import finetune
 from modeledge.seed import Noise
 from modeledge.tokens import train_tokenizer
 

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 import modeledge as me
 from modeledge.cli import app
-from modeledge.recipes.convert import Wish, convert
-from modeledge.recipes.hub import without_secrets
+from modeledge.recipes.store.convert import Wish, convert
+from modeledge.recipes.store.hub import without_secrets
 from modeledge.report import run_report
 
 NAME = "org/tiny"

@@ -10,7 +10,7 @@ from hub_small import COMMIT, Hub, serving
 
 from modeledge.corpus.layouts import read_layout
 from modeledge.errors import ModeledgeError
-from modeledge.recipes.hub_data import fetch_data, is_address, same_file
+from modeledge.recipes.corpora.hub_data import fetch_data, is_address, same_file
 
 constants = pytest.importorskip("huggingface_hub.constants")
 ADDRESS = "hf://datasets/org/RTE"

@@ -18,14 +18,14 @@ from modeledge.errors import ModeledgeError
 from modeledge.families import load_model
 from modeledge.generate import Sampling, continue_hidden
 from modeledge.objectives.middle import NAMES
-from modeledge.recipes.convert import Wish, convert
-from modeledge.recipes.curriculum import Course
-from modeledge.recipes.models import save
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.objectives import AIMS
-from modeledge.recipes.pretrain import build_trainer, pretrain, stream_of
+from modeledge.recipes.pretraining.curriculum import Course
+from modeledge.recipes.pretraining.pretrain import build_trainer, pretrain, stream_of
+from modeledge.recipes.pretraining.writing import WRITING
 from modeledge.recipes.recipe import PretrainRecipe
-from modeledge.recipes.use import Model
-from modeledge.recipes.writing import WRITING
+from modeledge.recipes.store.convert import Wish, convert
+from modeledge.recipes.store.models import save
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer, train_tokenizer
 

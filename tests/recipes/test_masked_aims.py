@@ -15,10 +15,10 @@ from modeledge.families import load_model
 from modeledge.files import read_json
 from modeledge.model import BoundaryHead
 from modeledge.objectives import MaskedPrepare, Runs, Salient, Single, ngrams, spans
-from modeledge.recipes.build import build_shards, build_tokenizer
-from modeledge.recipes.pretrain import pretrain
+from modeledge.recipes.corpora.build import build_shards, build_tokenizer
+from modeledge.recipes.corpora.texts import CorpusRecipe, TokenizerRecipe
+from modeledge.recipes.pretraining.pretrain import pretrain
 from modeledge.recipes.recipe import PretrainRecipe
-from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
 from modeledge.tokens import Tokenizer
 
 WORDS = ["the", "brown", "foxes", "jumped", "over", "Anna", "Berlin", "1999", "sleeping", "dogs"]

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from modeledge.cli import app
 from modeledge.errors import ModeledgeError
-from modeledge.recipes.measured import Measured, measure_tokenizers, sources_of, write_measures
-from modeledge.recipes.texts import CorpusRecipe
+from modeledge.recipes.corpora.measured import Measured, measure_tokenizers, sources_of, write_measures
+from modeledge.recipes.corpora.texts import CorpusRecipe
 from modeledge.tokens import Measure, Tokenizer, train_tokenizer
 
 PROSE = ["the cat sat on the mat", "the dog sat on the cat"]

@@ -19,13 +19,13 @@ from modeledge.errors import ModeledgeError
 from modeledge.families import load_model, save_model, start_of
 from modeledge.model import Transformer
 from modeledge.objectives import Bart, Form, PrefixLM, RandomSpans, Split
+from modeledge.recipes.asking.use import Model
+from modeledge.recipes.corpora.vocabulary import make_tokenizer
 from modeledge.recipes.objectives import AIMS
 from modeledge.recipes.objectives.mending import Mending
-from modeledge.recipes.pretrain import pretrain, stream_of
+from modeledge.recipes.pretraining.pretrain import pretrain, stream_of
+from modeledge.recipes.pretraining.start import shape
 from modeledge.recipes.recipe import PretrainRecipe
-from modeledge.recipes.start import shape
-from modeledge.recipes.use import Model
-from modeledge.recipes.vocabulary import make_tokenizer
 from modeledge.records import Document
 from modeledge.tokens import Tokenizer, sentinel_names, train_tokenizer
 

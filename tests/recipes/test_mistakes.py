@@ -13,11 +13,11 @@ import pytest
 from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, Rotary, Stack, Tokens, Transformer, TransformerConfig
-from modeledge.recipes.curve import learning_curve
-from modeledge.recipes.finetune import finetune
-from modeledge.recipes.mistakes import run_ensemble, write_errors
+from modeledge.recipes.asking.mistakes import run_ensemble, write_errors
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
-from modeledge.recipes.use import Model
+from modeledge.recipes.tuning.curve import learning_curve
+from modeledge.recipes.tuning.finetune import finetune
 from modeledge.tokens import train_tokenizer
 
 WORDS = "red green blue one two three four five old new big small".split()  # noqa: SIM905

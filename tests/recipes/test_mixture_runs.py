@@ -16,12 +16,12 @@ from modeledge.config import load_config, to_toml
 from modeledge.corpus.mix import PhasedStream
 from modeledge.errors import ModeledgeError
 from modeledge.preflight import CHECKS
+from modeledge.recipes.corpora.mixed import mixed, prepare_sources
+from modeledge.recipes.corpora.mixture import MixtureRecipe
+from modeledge.recipes.corpora.packing import fill_share
 from modeledge.recipes.gate import view_of_training
 from modeledge.recipes.look import plan_recipe
-from modeledge.recipes.mixed import mixed, prepare_sources
-from modeledge.recipes.mixture import MixtureRecipe
-from modeledge.recipes.packing import fill_share
-from modeledge.recipes.pretrain import prepare_texts, pretrain, ready
+from modeledge.recipes.pretraining.pretrain import prepare_texts, pretrain, ready
 from modeledge.recipes.recipe import PretrainRecipe, absolute
 from modeledge.recipes.resume import resume
 from modeledge.report import run_report

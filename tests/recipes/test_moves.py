@@ -12,7 +12,7 @@ from modeledge.adapt import STRATEGIES
 from modeledge.cli import app
 from modeledge.cli.strategies import built
 from modeledge.errors import ModeledgeError
-from modeledge.recipes.strategies import GALLERY, docs_page, draw, gallery
+from modeledge.recipes.tuning.strategies import GALLERY, docs_page, draw, gallery
 from modeledge.report.moves import Cell, Moves, moves_plot, moves_text
 from modeledge.report.svg import check_svg
 

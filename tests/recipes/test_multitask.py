@@ -23,11 +23,11 @@ from modeledge.evaluate.conflict import gradient_cosines
 from modeledge.model import Attention, ClassHead, FeedForward, Rotary, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import Classify, LabelPrepare, Shape, Step, collate, prepared
 from modeledge.objectives.shared import Shared, seen
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.look import check_recipe
-from modeledge.recipes.multitask import MultitaskRecipe, multitask
 from modeledge.recipes.resume import resume
-from modeledge.recipes.stages import StagesRecipe, run_stages
-from modeledge.recipes.use import Model
+from modeledge.recipes.tuning.multitask import MultitaskRecipe, multitask
+from modeledge.recipes.tuning.stages import StagesRecipe, run_stages
 from modeledge.records import Example
 from modeledge.seed import Noise
 from modeledge.train import StepRecord

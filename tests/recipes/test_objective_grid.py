@@ -34,12 +34,12 @@ from modeledge.model.transformer import Transformer
 from modeledge.objectives import prepared
 from modeledge.objectives.middle import NAMES
 from modeledge.objectives.mixture import MODES
+from modeledge.recipes.corpora.texts import CorpusRecipe
 from modeledge.recipes.objectives import AIMS
 from modeledge.recipes.objectives.fits import ARCHITECTURES, PREFIX, fits, markdown
-from modeledge.recipes.pretrain import prepare_corpus, pretrain, ready
+from modeledge.recipes.pretraining.pretrain import prepare_corpus, pretrain, ready
+from modeledge.recipes.pretraining.start import shape
 from modeledge.recipes.recipe import PretrainRecipe
-from modeledge.recipes.start import shape
-from modeledge.recipes.texts import CorpusRecipe
 from modeledge.records import Document
 from modeledge.seed import Noise
 from modeledge.train import StepRecord

@@ -17,15 +17,15 @@ from modeledge.corpus.read import ReadConfig
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
-from modeledge.recipes.build import build_shards, build_tokenizer
+from modeledge.recipes.corpora.build import build_shards, build_tokenizer
+from modeledge.recipes.corpora.source import READ_FIELDS, read
+from modeledge.recipes.corpora.texts import CorpusRecipe, TokenizerRecipe
+from modeledge.recipes.corpora.vocabulary import given_tokenizer, make_tokenizer
 from modeledge.recipes.folder import run_folder
-from modeledge.recipes.held import split_stream
-from modeledge.recipes.pretrain import pretrain
+from modeledge.recipes.pretraining.held import split_stream
+from modeledge.recipes.pretraining.pretrain import pretrain
 from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe, absolute
 from modeledge.recipes.resume import resume
-from modeledge.recipes.source import READ_FIELDS, read
-from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
-from modeledge.recipes.vocabulary import given_tokenizer, make_tokenizer
 from modeledge.records import Document, Ledger
 from modeledge.tokens import Tokenizer
 

@@ -13,7 +13,7 @@ from modeledge.config import load_config
 from modeledge.errors import ModeledgeError
 from modeledge.families import load_model
 from modeledge.recipes.objectives import AIMS
-from modeledge.recipes.pretrain import pretrain
+from modeledge.recipes.pretraining.pretrain import pretrain
 from modeledge.recipes.recipe import PretrainRecipe
 from modeledge.recipes.resume import resume
 from modeledge.records import Document

@@ -13,7 +13,7 @@ from modeledge.cli import app
 from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, LMHead, Rotary, Stack, Tokens, Transformer, TransformerConfig
-from modeledge.recipes.prompt import prompt
+from modeledge.recipes.asking.prompt import prompt
 from modeledge.recipes.recipe import FinetuneRecipe
 from modeledge.seed import Noise
 from modeledge.tokens import train_tokenizer

@@ -14,7 +14,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.families import load_model, save_model
 from modeledge.model import Attention, FeedForward, LMHead, Norm, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.model.kinds import Learned
-from modeledge.recipes.pretrain import pretrain
+from modeledge.recipes.pretraining.pretrain import pretrain
 from modeledge.recipes.recipe import PretrainRecipe
 from modeledge.recipes.resume import resume
 from modeledge.seed import Noise

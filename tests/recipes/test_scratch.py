@@ -15,11 +15,11 @@ from modeledge.errors import ModeledgeError
 from modeledge.families import load_model
 from modeledge.model import TransformerConfig
 from modeledge.recipes import presets
-from modeledge.recipes.finetune import finetune
 from modeledge.recipes.look import check_recipe
 from modeledge.recipes.presets import vaswani
 from modeledge.recipes.recipe import FinetuneRecipe
 from modeledge.recipes.resume import resume
+from modeledge.recipes.tuning.finetune import finetune
 from modeledge.records import Ledger
 from modeledge.tokens import Tokenizer
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from modeledge import files
 from modeledge.corpus.read import ReadConfig, read_documents
 from modeledge.errors import ModeledgeError
-from modeledge.recipes import canon as canon_page
-from modeledge.recipes.canon import NOT_PARALLEL, SECTIONS, canon, folded, section
-from modeledge.recipes.scripture import (
+from modeledge.recipes.quickstart import canon as canon_page
+from modeledge.recipes.quickstart.canon import NOT_PARALLEL, SECTIONS, canon, folded, section
+from modeledge.recipes.quickstart.scripture import (
     Row,
     assert_disjoint,
     held_out_chapters,

@@ -12,9 +12,9 @@ import modeledge as me
 from modeledge import files
 from modeledge.cli import app
 from modeledge.errors import ModeledgeError
-from modeledge.recipes import soup
-from modeledge.recipes.soup import greedy_soup, mixed, uniform_soup, wise_soup
-from modeledge.recipes.use import Model
+from modeledge.recipes.asking.use import Model
+from modeledge.recipes.tuning import soup
+from modeledge.recipes.tuning.soup import greedy_soup, mixed, uniform_soup, wise_soup
 
 WORDS = {"up": "rise gain high climb".split(), "down": "fall loss low sink".split()}  # noqa: SIM905
 ROWS = [

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from modeledge.metrics import Interval
-from modeledge.recipes import story
-from modeledge.recipes.grid import FULL, SCRATCH, SVD, TFIDF, Gain, gains
-from modeledge.recipes.quickstart import QuickstartRecipe, command
-from modeledge.recipes.study import Cell
+from modeledge.recipes.quickstart import story
+from modeledge.recipes.quickstart.grid import FULL, SCRATCH, SVD, TFIDF, Gain, gains
+from modeledge.recipes.quickstart.run import QuickstartRecipe, command
+from modeledge.recipes.quickstart.study import Cell
 
 LONG = {"decoder": 700, "encoder": 1100}
 

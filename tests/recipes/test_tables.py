@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from modeledge.errors import ModeledgeError
-from modeledge.recipes.tables import ANSWERS, check_fresh, write_answers, write_rows, write_vectors
+from modeledge.recipes.asking.tables import ANSWERS, check_fresh, write_answers, write_rows, write_vectors
 
 
 def read(path: Path) -> list[list[str]]:

@@ -24,7 +24,7 @@ from modeledge.model import (
     Transformer,
     TransformerConfig,
 )
-from modeledge.recipes.use import Model
+from modeledge.recipes.asking.use import Model
 from modeledge.seed import Noise
 from modeledge.tasks import Labels, LabelTask
 from modeledge.tokens import train_tokenizer

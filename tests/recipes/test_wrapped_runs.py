@@ -15,8 +15,8 @@ from test_use import TEXTS, TOKENIZER, refused
 import modeledge as me
 from modeledge.families.wrapped import folder as wrapped_folder
 from modeledge.families.wrapped.wrap import HuggingFaceModel
-from modeledge.recipes.models import save
-from modeledge.recipes.use import Model
+from modeledge.recipes.asking.use import Model
+from modeledge.recipes.store.models import save
 from modeledge.tokens import train_tokenizer
 
 ROWS = [{"text": f"{TEXTS[n % 4]} {n}", "label": ("bad", "good")[n % 2]} for n in range(24)]

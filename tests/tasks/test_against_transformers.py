@@ -182,8 +182,8 @@ def test_both_orders_of_a_pair_are_added(tokenizer: Tokenizer, tmp_path: Path) -
 
 def test_the_trained_vocabulary_head_goes_on(tokenizer: Tokenizer, tmp_path: Path) -> None:
     """The auxiliary loss trains on the head that pre-training left, not on a fresh one."""
-    from modeledge.recipes.finetune import build_trainer
     from modeledge.recipes.recipe import FinetuneRecipe
+    from modeledge.recipes.tuning.finetune import build_trainer
 
     reference("OpenAIGPTDoubleHeadsModel", tmp_path / "a", tokenizer)
     model = load_model(tmp_path / "a")

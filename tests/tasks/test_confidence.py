@@ -89,7 +89,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any],
     """A classifier of texts whose labels are noise for a third of the rows, with a file of validation rows."""
     from modeledge.families import save_model
     from modeledge.model import Transformer
-    from modeledge.recipes.finetune import finetune
+    from modeledge.recipes.tuning.finetune import finetune
 
     here = tmp_path_factory.mktemp("run")
     tokenizer = train_tokenizer([f"number {n} red blue" for n in range(60)], vocab_size=300)
@@ -127,7 +127,7 @@ def test_a_run_fits_it_on_its_validation_rows_alone(run: tuple[Path, dict[str, A
 
 
 def test_predict_and_evaluate_use_the_temperature_that_was_kept(run: tuple[Path, dict[str, Any], list[str]]) -> None:
-    from modeledge.recipes.use import Model
+    from modeledge.recipes.asking.use import Model
 
     folder, _, _ = run
     model = Model.load(folder)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
-from modeledge.recipes.finetune import finetune
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
-from modeledge.recipes.use import Model
+from modeledge.recipes.tuning.finetune import finetune
 from modeledge.tasks import Asked, EntityTask, TagTask
 from modeledge.tasks.tagged import Tagged
 from modeledge.tasks.task import Answer

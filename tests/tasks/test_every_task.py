@@ -19,10 +19,10 @@ from modeledge.families import save_model
 from modeledge.metrics import METRICS
 from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import Shape, collate
-from modeledge.recipes.finetune import finetune
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.recipe import FinetuneRecipe
-from modeledge.recipes.task_file import described, restored
-from modeledge.recipes.use import Model
+from modeledge.recipes.tuning.finetune import finetune
+from modeledge.recipes.tuning.task_file import described, restored
 from modeledge.seed import Noise
 from modeledge.tasks import TASKS, Asked, Task, answers
 from modeledge.tokens import Tokenizer, train_tokenizer

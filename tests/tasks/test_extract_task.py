@@ -18,10 +18,10 @@ from modeledge.evaluate import squad_files
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, Learned, Norm, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import NOT_HERE, UNKNOWN, Shape, Step, collate, prepared
-from modeledge.recipes.finetune import finetune
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
-from modeledge.recipes.rows import split_rows
-from modeledge.recipes.use import Model
+from modeledge.recipes.tuning.finetune import finetune
+from modeledge.recipes.tuning.rows import split_rows
 from modeledge.records import Example
 from modeledge.seed import Noise
 from modeledge.tasks import Answer, Asked, ExtractTask, Generate, answers

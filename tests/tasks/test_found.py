@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
-from modeledge.recipes.finetune import finetune
-from modeledge.recipes.mistakes import run_ensemble
+from modeledge.recipes.asking.mistakes import run_ensemble
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
-from modeledge.recipes.use import Model
+from modeledge.recipes.tuning.finetune import finetune
 from modeledge.tasks import Answer, ExtractTask, answers
 from modeledge.tasks.found import found_answer, joined_answer
 from modeledge.tasks.spans import Best, Search, Told, best_of_rows, joined_best

@@ -13,7 +13,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.metrics import METRICS, Metric
 from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import Shape, Step, collate
-from modeledge.recipes.use import Model
+from modeledge.recipes.asking.use import Model
 from modeledge.seed import Noise
 from modeledge.tasks import Asked, RankTask, answers
 from modeledge.tokens import Tokenizer, train_tokenizer

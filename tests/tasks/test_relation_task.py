@@ -17,9 +17,9 @@ from modeledge.errors import ModeledgeError
 from modeledge.families import load_model, save_model
 from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import Shape, collate
-from modeledge.recipes.finetune import finetune
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
-from modeledge.recipes.use import Model
+from modeledge.recipes.tuning.finetune import finetune
 from modeledge.seed import Noise
 from modeledge.tasks import Answer, Asked, RelationTask, Score, answers
 from modeledge.tasks.relate import UNUSED

@@ -16,8 +16,8 @@ from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
 from modeledge.metrics import f1_binary
 from modeledge.model import Attention, FeedForward, Rotary, Stack, Tokens, Transformer, TransformerConfig
-from modeledge.recipes.finetune import finetune
 from modeledge.recipes.recipe import FinetuneRecipe
+from modeledge.recipes.tuning.finetune import finetune
 from modeledge.tasks import TASKS, Answer, Asked, SeveralTask
 from modeledge.tasks.several import best_cut
 from modeledge.tokens import Tokenizer, train_tokenizer

@@ -18,9 +18,9 @@ from modeledge.evaluate import ensemble
 from modeledge.families import load_model, save_model
 from modeledge.model import Attention, FeedForward, Learned, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.objectives import Shape, Step, collate
-from modeledge.recipes.finetune import finetune
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
-from modeledge.recipes.use import Model
+from modeledge.recipes.tuning.finetune import finetune
 from modeledge.seed import Noise
 from modeledge.tasks import TASKS, Answer, Asked, Generate, TagTask, answers, judge_on
 from modeledge.tasks.schemes import SCHEMES, breaks

@@ -108,7 +108,7 @@ def pretrain(
 ) -> None:
     """Pre-train a model from a recipe (TOML): raw text in, a model folder out."""
     from modeledge.config import load_config
-    from modeledge.recipes.pretrain import pretrain as run
+    from modeledge.recipes.pretraining.pretrain import pretrain as run
     from modeledge.recipes.recipe import PretrainRecipe
 
     start = said(None, revision=revision, endpoint=endpoint)
@@ -173,8 +173,8 @@ def predict(
     endpoint: Endpoint = None,
 ) -> None:
     """Answer each row of a file; writes csv (or jsonl): the row's own columns, then the label and the confidences."""
-    from modeledge.recipes.asked import Laid
-    from modeledge.recipes.tables import ANSWERS, check_fresh, write_answers
+    from modeledge.recipes.asking.asked import Laid
+    from modeledge.recipes.asking.tables import ANSWERS, check_fresh, write_answers
 
     check_fresh(out, ANSWERS)
     count = write_answers(opened(model, revision, endpoint), data, out, say, laid=Laid(layout, split))
@@ -191,7 +191,7 @@ def evaluate(
     endpoint: Endpoint = None,
 ) -> None:
     """Mark a fine-tuned model on labelled rows; prints each score with its 95 % interval."""
-    from modeledge.recipes.asked import Laid
+    from modeledge.recipes.asking.asked import Laid
 
     show_scores(opened(model, revision, endpoint).evaluate(data, laid=Laid(layout, split), say=say))
 
@@ -226,7 +226,7 @@ def quickstart(
     seed: int = 0,
 ) -> None:
     """Corpus → tokenizer → pre-training → fine-tuning → comparison → report, on real text, in ten minutes."""
-    from modeledge.recipes.quickstart import quickstart as run
+    from modeledge.recipes.quickstart.run import quickstart as run
 
     results = run(out, minutes=minutes or (8.0 if full else 2.0), full=full, seed=seed, say=say, progress=progress)
     print("\n".join((results["table"], *results["findings"], f"report: {out / 'report.html'}")))

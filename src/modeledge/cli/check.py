@@ -43,7 +43,7 @@ def lr_range(
 ) -> None:
     """Let the learning rate rise until training diverges, and suggest one; the weights are thrown away."""
     from modeledge.files import write_json
-    from modeledge.recipes.build import fresh
+    from modeledge.recipes.corpora.build import fresh
     from modeledge.recipes.look import range_of_rates
     from modeledge.report import write_report
     from modeledge.report.rates import range_page

@@ -38,8 +38,8 @@ def build(
 ) -> None:
     """Read, filter, de-duplicate, tokenize and pack files into token shards with a data card; print the ledger."""
     from modeledge.config import load_config
-    from modeledge.recipes.corpus_build import build as build_recipe
-    from modeledge.recipes.corpus_file import CorpusFile
+    from modeledge.recipes.corpora.corpus_build import build as build_recipe
+    from modeledge.recipes.corpora.corpus_file import CorpusFile
 
     recipe = Path(paths[0]) if paths[0].endswith(".toml") else None
     said: dict[str, Any] = {"text": text, "encoding": encoding, "format": format, "on_bad_record": on_bad_record}
@@ -67,8 +67,8 @@ def dedup(
 ) -> None:
     """Keep each text once: exact and near duplicates, repeated lines, evaluation sets; say what stands for what."""
     from modeledge.config import load_config
-    from modeledge.recipes.deduplicate import deduplicate
-    from modeledge.recipes.texts import CorpusRecipe
+    from modeledge.recipes.corpora.deduplicate import deduplicate
+    from modeledge.recipes.corpora.texts import CorpusRecipe
 
     values: dict[str, Any] = {"paths": list(paths), "text": text, "format": format, "keep": keep}
     values |= {"processes": processes, "memory": memory}

@@ -22,9 +22,9 @@ def errors(
     seed: int = 0,
 ) -> None:
     """Write a page that shows where a model is wrong: by class, by length, and where it was sure of it."""
-    from modeledge.recipes.asked import Laid
-    from modeledge.recipes.mistakes import write_errors
-    from modeledge.recipes.use import Model
+    from modeledge.recipes.asking.asked import Laid
+    from modeledge.recipes.asking.mistakes import write_errors
+    from modeledge.recipes.asking.use import Model
 
     laid = Laid(layout, split)
     write_errors(Model.load(model), data, out, title=f"Errors of {model.name}", laid=laid, seed=seed, say=say)
@@ -40,8 +40,8 @@ def ensemble(
     seed: int = 0,
 ) -> None:
     """Average the answers of several models (seeds, checkpoints); each alone and all together in one table."""
-    from modeledge.recipes.asked import Laid
-    from modeledge.recipes.mistakes import run_ensemble
+    from modeledge.recipes.asking.asked import Laid
+    from modeledge.recipes.asking.mistakes import run_ensemble
 
     run_ensemble(models, data, out, laid=Laid(layout, split), seed=seed, say=say)
     say(f"report: {out / 'report.html'}")
@@ -55,8 +55,8 @@ def curve(
 ) -> None:
     """Fine-tune on growing parts of the training rows: what do more labels buy?"""
     from modeledge.config import load_config
-    from modeledge.recipes.curve import learning_curve
     from modeledge.recipes.recipe import FinetuneRecipe
+    from modeledge.recipes.tuning.curve import learning_curve
 
     asked = load_config(FinetuneRecipe, recipe)
     learning_curve(asked, numbers(budgets), out, seeds=seeds, say=say)
@@ -72,9 +72,9 @@ def submit(
     split: SplitName = None,
 ) -> None:
     """Write a model's answers as one file of a GLUE submission."""
-    from modeledge.recipes.asked import Laid
-    from modeledge.recipes.mistakes import write_submission
-    from modeledge.recipes.use import Model
+    from modeledge.recipes.asking.asked import Laid
+    from modeledge.recipes.asking.mistakes import write_submission
+    from modeledge.recipes.asking.use import Model
 
     write_submission(Model.load(model), data, out, task, laid=Laid(layout, split), say=say)
     say(f"submission: {out}")
@@ -92,7 +92,7 @@ def prompt(
 ) -> None:
     """Ask a model that was never fine-tuned; its answers are marked as those of one that was."""
     from modeledge.config import load_config
-    from modeledge.recipes.prompt import prompt as ask
+    from modeledge.recipes.asking.prompt import prompt as ask
     from modeledge.recipes.recipe import FinetuneRecipe
 
     wording: dict[str, Any] = {"template": template and template.replace("\\n", "\n"), "words": word}

@@ -21,7 +21,7 @@ def classifier_train(
     keys: CorpusKeys = None,
 ) -> None:
     """Learn to tell good texts from bad; print AUC, and precision and recall of a filter, on held-out rows."""
-    from modeledge.recipes.judges import build_classifier, texts_of
+    from modeledge.recipes.corpora.judges import build_classifier, texts_of
 
     build_classifier(texts_of([good], keys or (), say), texts_of([bad], keys or (), say), out, say)
     say(f"classifier: {out}")
@@ -35,7 +35,7 @@ def perplexity_train(
     keys: CorpusKeys = None,
 ) -> None:
     """Count an n-gram model of good texts; print the deciles of the perplexity of held-out ones."""
-    from modeledge.recipes.judges import build_ngrams, texts_of
+    from modeledge.recipes.corpora.judges import build_ngrams, texts_of
 
     build_ngrams(texts_of(good, keys or (), say), out, vocabulary, say)
     say(f"n-gram model: {out}")

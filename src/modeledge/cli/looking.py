@@ -29,7 +29,7 @@ def inspect(
     from rich.console import Console
     from rich.text import Text
 
-    from modeledge.recipes.fallen import inspect_corpus
+    from modeledge.recipes.corpora.fallen import inspect_corpus
 
     found, console = inspect_corpus(folder, reason, samples), Console(highlight=False, soft_wrap=True)
     for ledger, name in [(found.ledger, ""), *((part, name) for name, part in found.ledger.get("sources", {}).items())]:
@@ -75,8 +75,8 @@ def search(
     from rich.text import Text
 
     from modeledge.config import load_config
-    from modeledge.recipes.fallen import search_corpus
-    from modeledge.recipes.texts import CorpusRecipe
+    from modeledge.recipes.corpora.fallen import search_corpus
+    from modeledge.recipes.corpora.texts import CorpusRecipe
     from modeledge.records import Ledger
 
     ledger, console = Ledger(), Console(highlight=False, soft_wrap=True)

@@ -11,7 +11,7 @@ import typer
 from modeledge.cli.terminal import say
 
 if TYPE_CHECKING:
-    from modeledge.recipes.use import Model
+    from modeledge.recipes.asking.use import Model
 
 ModelFolder = Annotated[str, typer.Argument(help="A model folder, the run folder around it, or org/name on a hub.")]
 Revision = Annotated[str | None, typer.Option(help="A branch, tag or commit on the hub.")]
@@ -26,7 +26,7 @@ WRITES = {
 
 def opened(model: str, revision: str | None, endpoint: str | None) -> Model:
     """The model that a verb was told."""
-    from modeledge.recipes.models import load
+    from modeledge.recipes.store.models import load
 
     return load(model, revision, endpoint, say=say)
 
@@ -41,8 +41,8 @@ def convert(
     endpoint: Endpoint = None,
 ) -> None:
     """Read a model of any family and write it in another form or dtype, with its tokenizer."""
-    from modeledge.recipes.convert import Wish
-    from modeledge.recipes.convert import convert as run
+    from modeledge.recipes.store.convert import Wish
+    from modeledge.recipes.store.convert import convert as run
 
     say(f"model: {run(source, target, Wish(to, dtype, from_pickle, revision, endpoint), say)}")
 
@@ -68,7 +68,7 @@ def embed(
     endpoint: Endpoint = None,
 ) -> None:
     """Write one vector a row: a .npy file of float32 [rows, width]."""
-    from modeledge.recipes.tables import VECTORS, check_fresh, write_vectors
+    from modeledge.recipes.asking.tables import VECTORS, check_fresh, write_vectors
 
     check_fresh(out, VECTORS)
     count, width = write_vectors(opened(model, revision, endpoint), data, out, text, pool, say)

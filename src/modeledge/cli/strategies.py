@@ -23,9 +23,9 @@ def strategies(
     docs: Annotated[bool, typer.Option("--docs", help="Print the page docs/strategies.md.")] = False,
 ) -> None:
     """Draw which weights move under a strategy, at the start, the middle and the end of a run."""
-    from modeledge.recipes import strategies as drawing
     from modeledge.recipes.folder import model_folder
-    from modeledge.recipes.open import open_model
+    from modeledge.recipes.store.open import open_model
+    from modeledge.recipes.tuning import strategies as drawing
     from modeledge.report.moves import moves_text
 
     if words:
@@ -44,14 +44,14 @@ def strategies(
 def built(word: str) -> Strategy:
     """A strategy as it is typed."""
     from modeledge.recipes.recipe import StrategyRecipe
-    from modeledge.recipes.strategy import make_strategy
+    from modeledge.recipes.tuning.strategy import make_strategy
 
     return make_strategy(StrategyRecipe(**strategy_of(word)))
 
 
 def show_strategies() -> None:
     """What `--strategy help` prints."""
-    from modeledge.recipes.strategies import gallery, table_text
+    from modeledge.recipes.tuning.strategies import gallery, table_text
 
     print(table_text(gallery(built)))
 

@@ -26,8 +26,8 @@ def train(
 ) -> None:
     """Train a tokenizer on raw files; the same input gives the same bytes."""
     from modeledge.config import load_config
-    from modeledge.recipes.build import build_tokenizer
-    from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
+    from modeledge.recipes.corpora.build import build_tokenizer
+    from modeledge.recipes.corpora.texts import CorpusRecipe, TokenizerRecipe
 
     corpus = load_config(
         CorpusRecipe,
@@ -55,9 +55,9 @@ def measure(
 
     from modeledge.config import load_config
     from modeledge.errors import printable
-    from modeledge.recipes.build import fresh
-    from modeledge.recipes.measured import HEADS, measure_tokenizers, sources_of, write_measures
-    from modeledge.recipes.texts import CorpusRecipe
+    from modeledge.recipes.corpora.build import fresh
+    from modeledge.recipes.corpora.measured import HEADS, measure_tokenizers, sources_of, write_measures
+    from modeledge.recipes.corpora.texts import CorpusRecipe
 
     if out is not None:
         fresh(out)

@@ -15,8 +15,8 @@ from modeledge.errors import ModeledgeError
 def run_alone(values: Mapping[str, Any], overrides: Sequence[str], out: Path) -> None:
     """Run what `finetune` or `features` was asked on one table, and say what came of it."""
     from modeledge.config import load_config
-    from modeledge.recipes.finetune import finetune
     from modeledge.recipes.recipe import FinetuneRecipe
+    from modeledge.recipes.tuning.finetune import finetune
 
     recipe = load_config(FinetuneRecipe, None, overrides, values=values)
     with progress("fine-tuning" if recipe.features is None else "features") as listen:
@@ -27,10 +27,10 @@ def run_alone(values: Mapping[str, Any], overrides: Sequence[str], out: Path) ->
 def from_recipe(path: Path, overrides: Sequence[str], out: Path) -> None:
     """Run a recipe of `finetune`, of several tasks (`[tasks.NAME]`) or of stages (`[[stages]]`)."""
     from modeledge.config import load_config, read_toml
-    from modeledge.recipes.finetune import finetune
-    from modeledge.recipes.multitask import MultitaskRecipe, multitask
     from modeledge.recipes.recipe import FinetuneRecipe
-    from modeledge.recipes.stages import StagesRecipe, run_stages
+    from modeledge.recipes.tuning.finetune import finetune
+    from modeledge.recipes.tuning.multitask import MultitaskRecipe, multitask
+    from modeledge.recipes.tuning.stages import StagesRecipe, run_stages
 
     tree = read_toml(path)
     with progress("fine-tuning") as listen:
@@ -61,7 +61,7 @@ def soup(
     ] = None,
 ) -> None:
     """Average the weights of fine-tuned models: uniform, greedy (with --data), or with the model they came from."""
-    from modeledge.recipes.soup import greedy_soup, uniform_soup, wise_soup
+    from modeledge.recipes.tuning.soup import greedy_soup, uniform_soup, wise_soup
 
     if wise_ft is not None:
         if len(runs) != 1:

@@ -8,13 +8,13 @@ from typing import Any
 
 from modeledge import files
 from modeledge.config import load_config
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.begun import as_begun, finished_as
-from modeledge.recipes.finetune import finetune as run_finetune
 from modeledge.recipes.folder import finished, run_folder
-from modeledge.recipes.pretrain import pretrain as run_pretrain
+from modeledge.recipes.pretraining.pretrain import pretrain as run_pretrain
 from modeledge.recipes.recipe import MEMORY, FinetuneRecipe, PretrainRecipe, absolute
 from modeledge.recipes.resume import resume as run_resume
-from modeledge.recipes.use import Model
+from modeledge.recipes.tuning.finetune import finetune as run_finetune
 from modeledge.records import Document
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from modeledge.config import load_config, to_toml
 from modeledge.errors import ModeledgeError
+from modeledge.recipes.corpora.hub_data import same_file
 from modeledge.recipes.folder import RECIPE
-from modeledge.recipes.hub import find_model, without_secrets
-from modeledge.recipes.hub_data import same_file
 from modeledge.recipes.recipe import FinetuneRecipe, is_name
+from modeledge.recipes.store.hub import find_model, without_secrets
 
 
 def as_begun(asked: FinetuneRecipe, folder: Path) -> FinetuneRecipe:

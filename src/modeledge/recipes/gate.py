@@ -13,16 +13,16 @@ from modeledge.corpus.mix import MixedStream, PhasedStream
 from modeledge.corpus.stream import ShardStream
 from modeledge.errors import ModeledgeError
 from modeledge.preflight import CHECKS, Reads, Room, Split, Verdict, View, check_allowed, preflight, refusal, shown
-from modeledge.recipes.held import split_stream
-from modeledge.recipes.packing import fill_share
+from modeledge.recipes.corpora.packing import fill_share
+from modeledge.recipes.pretraining.held import split_stream
 from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
 from modeledge.records import Example
 from modeledge.tokens import Tokenizer
 from modeledge.train import Trainer
 
 if TYPE_CHECKING:
-    from modeledge.recipes.finetune import Opened, Ready
-    from modeledge.recipes.rows import Parts
+    from modeledge.recipes.tuning.finetune import Opened, Ready
+    from modeledge.recipes.tuning.rows import Parts
 
 Say = Callable[[str], None]
 OF_ROWS = ("shared-rows", "near-rows", "classes", "label-text", "label-in-text", "telling-column", "specials-in-text")

@@ -17,21 +17,21 @@ from modeledge.config.read import load_values, read_toml
 from modeledge.errors import ModeledgeError
 from modeledge.preflight import Verdict, View
 from modeledge.preflight.plan import Plan, make_plan
-from modeledge.recipes.benchmark import stated
-from modeledge.recipes.continued import check_continuing, replay_shards
+from modeledge.recipes.corpora.mixed import prepare_sources
+from modeledge.recipes.corpora.source import read
+from modeledge.recipes.corpora.texts import CorpusRecipe
 from modeledge.recipes.features.run import body_of, check_asked, space_for
-from modeledge.recipes.finetune import make_ready, opened
 from modeledge.recipes.gate import guard, view_of_rows, view_of_training, view_of_tuning
-from modeledge.recipes.held import check_judging
-from modeledge.recipes.mixed import prepare_sources
-from modeledge.recipes.multitask import MultitaskRecipe, check_tasks
-from modeledge.recipes.pretrain import Texts, prepare_corpus, ready
+from modeledge.recipes.pretraining.continued import check_continuing, replay_shards
+from modeledge.recipes.pretraining.held import check_judging
+from modeledge.recipes.pretraining.pretrain import Texts, prepare_corpus, ready
+from modeledge.recipes.pretraining.start import check_body
 from modeledge.recipes.recipe import MEMORY, FinetuneRecipe, PretrainRecipe, absolute
-from modeledge.recipes.rows import Parts, split_rows
-from modeledge.recipes.scratch import starting_model
-from modeledge.recipes.source import read
-from modeledge.recipes.start import check_body
-from modeledge.recipes.texts import CorpusRecipe
+from modeledge.recipes.tuning.benchmark import stated
+from modeledge.recipes.tuning.finetune import make_ready, opened
+from modeledge.recipes.tuning.multitask import MultitaskRecipe, check_tasks
+from modeledge.recipes.tuning.rows import Parts, split_rows
+from modeledge.recipes.tuning.scratch import starting_model
 from modeledge.records import Document, Ledger
 from modeledge.tokens import Tokenizer
 from modeledge.train.rate_range import RangeTest, range_test

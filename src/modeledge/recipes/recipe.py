@@ -13,11 +13,11 @@ from pydantic import Field, model_validator
 
 from modeledge.config import Settings
 from modeledge.model.reshape import Decoder
-from modeledge.recipes.curriculum import CurriculumRecipe
+from modeledge.recipes.corpora.mixture import MixtureRecipe
+from modeledge.recipes.corpora.texts import CorpusRecipe, ReplayRecipe, TokenizerRecipe, absolute_path, placed
 from modeledge.recipes.features.recipe import FeaturesRecipe
-from modeledge.recipes.mixture import MixtureRecipe
 from modeledge.recipes.objectives import CausalAim, ObjectiveRecipe
-from modeledge.recipes.texts import CorpusRecipe, ReplayRecipe, TokenizerRecipe, absolute_path, placed
+from modeledge.recipes.pretraining.curriculum import CurriculumRecipe
 from modeledge.train.config import TrainConfig
 
 MEMORY = "rows from memory"  # what stands in the place of a data file where rows came as Python values
@@ -25,7 +25,8 @@ PRESET = "preset:"  # how a `model` begins that is no folder: fresh weights of a
 
 
 class SamplesRecipe(Settings):
-    """What the model writes while it is trained, every so many steps (`samples.jsonl`): see `recipes/samples.py`.
+    """What the model writes while it is trained, every so many steps (`samples.jsonl`):
+    see `recipes/pretraining/samples.py`.
 
     Without `prompts` the first `count` held-out examples (of the corpus, where none are) are begun and continued.
     """
@@ -67,7 +68,7 @@ class PretrainRecipe(Checked):
     """Raw text in, a model out. `held_out` is the share of examples that are never trained on, for the judge.
 
     With a `mixture` of several corpora `corpus` names no files: what it says holds for every source that does not say
-    it itself. `packing` says how documents become rows: see `recipes/packing.py`.
+    it itself. `packing` says how documents become rows: see `recipes/corpora/packing.py`.
     """
 
     kind: Literal["pretrain"] = "pretrain"

@@ -9,12 +9,12 @@ from modeledge.config import load_config
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.compare import StudyRecipe
 from modeledge.recipes.compare.table import finish_study
-from modeledge.recipes.finetune import finetune
 from modeledge.recipes.folder import RECIPE, RESUMABLE, finished, kind_of
-from modeledge.recipes.multitask import MultitaskRecipe, multitask
-from modeledge.recipes.pretrain import TEXTS, pretrain
+from modeledge.recipes.pretraining.pretrain import TEXTS, pretrain
 from modeledge.recipes.recipe import MEMORY, FinetuneRecipe, PretrainRecipe
-from modeledge.recipes.stages import StagesRecipe, run_stages
+from modeledge.recipes.tuning.finetune import finetune
+from modeledge.recipes.tuning.multitask import MultitaskRecipe, multitask
+from modeledge.recipes.tuning.stages import StagesRecipe, run_stages
 from modeledge.train.session import Listener
 
 

@@ -271,7 +271,7 @@ def again(run: Run, recipe: str = "run.toml") -> str:
     return (
         "from pathlib import Path\n"
         "from modeledge.config import load_config\n"
-        "from modeledge.recipes.finetune import finetune\n"
+        "from modeledge.recipes.tuning.finetune import finetune\n"
         "from modeledge.recipes.recipe import FinetuneRecipe\n\n"
         f'finetune(load_config(FinetuneRecipe, Path({recipe!r})), Path("again"))'
     )

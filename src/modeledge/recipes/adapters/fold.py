@@ -11,11 +11,11 @@ from modeledge.adapt.lora import Lora
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.adapters.open import open_adapted
 from modeledge.recipes.adapters.pair import is_adapter
-from modeledge.recipes.card import Card
 from modeledge.recipes.folder import model_folder
-from modeledge.recipes.heads import words_of
-from modeledge.recipes.pretrain import finish
-from modeledge.recipes.task_file import TASK_FILE, restored
+from modeledge.recipes.pretraining.pretrain import finish
+from modeledge.recipes.store.card import Card
+from modeledge.recipes.tuning.heads import words_of
+from modeledge.recipes.tuning.task_file import TASK_FILE, restored
 from modeledge.tokens import Tokenizer
 
 

@@ -33,9 +33,9 @@ from modeledge.objectives import Objective
 from modeledge.recipes.adapters.digest import Base, base_from, find_base
 from modeledge.recipes.adapters.open import DEFAULT
 from modeledge.recipes.adapters.pair import read_pair
-from modeledge.recipes.hub import find_model
-from modeledge.recipes.open import open_plain
 from modeledge.recipes.recipe import FinetuneRecipe, is_name
+from modeledge.recipes.store.hub import find_model
+from modeledge.recipes.store.open import open_plain
 from modeledge.seed import Noise
 
 GOES_ON: dict[str, tuple[type[nn.Module], ...]] = {  # AdaLoRA's schedule is over; a prompt's network is thrown away

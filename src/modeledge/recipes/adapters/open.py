@@ -18,9 +18,9 @@ from modeledge.model.backbone import Backbone
 from modeledge.model.heads import Head
 from modeledge.recipes.adapters.digest import Base, base_from, check_base, find_base
 from modeledge.recipes.adapters.pair import Pair, is_adapter, read_pair
-from modeledge.recipes.hub import find_model
-from modeledge.recipes.open import open_plain
 from modeledge.recipes.recipe import is_name
+from modeledge.recipes.store.hub import find_model
+from modeledge.recipes.store.open import open_plain
 from modeledge.seed import Noise
 
 DEFAULT = "default"

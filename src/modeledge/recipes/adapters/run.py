@@ -18,9 +18,9 @@ from modeledge.model.backbone import Backbone
 from modeledge.recipes.adapters.digest import Base, base_from, plain
 from modeledge.recipes.adapters.go_on import base_below, check_going_on
 from modeledge.recipes.adapters.write import only_one, task_type, write_folder
-from modeledge.recipes.card import Card, write_card
-from modeledge.recipes.hub import Found
 from modeledge.recipes.recipe import FinetuneRecipe
+from modeledge.recipes.store.card import Card, write_card
+from modeledge.recipes.store.hub import Found
 from modeledge.tokens import Tokenizer
 
 ADDING = (LinearMethod, BottleneckAdapter, Leading)  # strategies that leave the body as it is, and put more beside it

@@ -23,8 +23,8 @@ from modeledge.model.backbone import Backbone
 from modeledge.model.heads import ClassHead, LMHead, TokenHead, ValueHead
 from modeledge.recipes.adapters.digest import Base, base_from, changed, plain
 from modeledge.recipes.adapters.pair import write_pair
-from modeledge.recipes.hub import find_model
-from modeledge.recipes.open import open_model
+from modeledge.recipes.store.hub import find_model
+from modeledge.recipes.store.open import open_model
 
 WHOLE = {  # what peft saves as a whole under a task_type, and wants to find in every file of it
     "SEQ_CLS": ("classifier", "score"),

@@ -20,12 +20,12 @@ from modeledge.corpus.pipeline import LEDGER, build_corpus
 from modeledge.corpus.stream import digest
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.compare.study import StudyRecipe
-from modeledge.recipes.continued import building
-from modeledge.recipes.mixed import tokenizer_of
+from modeledge.recipes.corpora.mixed import tokenizer_of
+from modeledge.recipes.corpora.source import Say, read, report_ledger, report_notes, watch_specials
+from modeledge.recipes.corpora.texts import CorpusRecipe
+from modeledge.recipes.corpora.vocabulary import make_tokenizer
+from modeledge.recipes.pretraining.continued import building
 from modeledge.recipes.recipe import PretrainRecipe, absolute
-from modeledge.recipes.source import Say, read, report_ledger, report_notes, watch_specials
-from modeledge.recipes.texts import CorpusRecipe
-from modeledge.recipes.vocabulary import make_tokenizer
 from modeledge.records import Ledger
 from modeledge.tokens import Tokenizer
 

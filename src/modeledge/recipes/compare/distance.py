@@ -28,8 +28,8 @@ from modeledge.recipes.compare.corpora import Texts
 from modeledge.recipes.compare.grid import Unit, finetune_recipe, learned_by, texts_of
 from modeledge.recipes.compare.rows import table, table_of
 from modeledge.recipes.compare.study import StudyRecipe
-from modeledge.recipes.mixed import MIXTURE
-from modeledge.recipes.rows import task_named
+from modeledge.recipes.corpora.mixed import MIXTURE
+from modeledge.recipes.tuning.rows import task_named
 from modeledge.records import IntArray
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer

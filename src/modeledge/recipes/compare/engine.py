@@ -18,6 +18,7 @@ from modeledge import files
 from modeledge.config import load_config, to_toml
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError, printable
+from modeledge.recipes.asking.use import Model
 from modeledge.recipes.compare.corpora import Texts, build_texts, is_own
 from modeledge.recipes.compare.facts import FACTS, seconds, write_facts, write_supervised_facts
 from modeledge.recipes.compare.grid import (
@@ -44,13 +45,12 @@ from modeledge.recipes.compare.search import run_search
 from modeledge.recipes.compare.study import SUPERVISED, TOGETHER, StudyRecipe
 from modeledge.recipes.compare.tables import placed
 from modeledge.recipes.compare.together import together_recipe
-from modeledge.recipes.finetune import ANSWERS, answered, finetune, marks
 from modeledge.recipes.folder import RECIPE, empty, held
-from modeledge.recipes.multitask import multitask
-from modeledge.recipes.pretrain import prepare_corpus, prepare_texts, pretrain
+from modeledge.recipes.pretraining.pretrain import prepare_corpus, prepare_texts, pretrain
+from modeledge.recipes.pretraining.start import check_body
 from modeledge.recipes.recipe import PretrainRecipe, absolute
-from modeledge.recipes.start import check_body
-from modeledge.recipes.use import Model
+from modeledge.recipes.tuning.finetune import ANSWERS, answered, finetune, marks
+from modeledge.recipes.tuning.multitask import multitask
 from modeledge.report.markup import exact, flat
 from modeledge.tasks import answers
 from modeledge.tokens import Tokenizer

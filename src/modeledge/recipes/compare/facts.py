@@ -17,11 +17,11 @@ from typing import Any
 from torch.utils.flop_counter import FlopCounterMode
 
 from modeledge import files
-from modeledge.recipes.finetune import make_ready
-from modeledge.recipes.pretrain import Texts, build_trainer
+from modeledge.recipes.pretraining.pretrain import Texts, build_trainer
 from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
-from modeledge.recipes.rows import split_rows
-from modeledge.recipes.scratch import starting_model
+from modeledge.recipes.tuning.finetune import make_ready
+from modeledge.recipes.tuning.rows import split_rows
+from modeledge.recipes.tuning.scratch import starting_model
 from modeledge.tokens import Tokenizer
 from modeledge.train import Trainer
 

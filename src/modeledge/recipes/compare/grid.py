@@ -14,9 +14,9 @@ from modeledge.recipes.compare.corpora import Texts, cell_texts, is_own, placed_
 from modeledge.recipes.compare.rows import SEARCH_TEST, SEARCH_TRAIN, table_of
 from modeledge.recipes.compare.study import PRETRAIN, SEARCH, SUPERVISED, TOGETHER, SearchRecipe, StudyRecipe
 from modeledge.recipes.compare.tables import loaded, over, placed, refuse
+from modeledge.recipes.corpora.texts import CorpusRecipe
 from modeledge.recipes.folder import finished
 from modeledge.recipes.recipe import UNTRAINED, FinetuneRecipe, PretrainRecipe
-from modeledge.recipes.texts import CorpusRecipe
 
 CELLS, BEST, STATES = "cells", "best.json", ".states"
 ASKED = "asked.json"  # in the folder of a task that trains nothing: whose model answered

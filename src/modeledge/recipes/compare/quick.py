@@ -10,9 +10,9 @@ from modeledge.config import load_config
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.compare.study import StudyRecipe
 from modeledge.recipes.compare.unfold import unfolded
+from modeledge.recipes.corpora.texts import absolute_path
 from modeledge.recipes.recipe import PRESET, FinetuneRecipe, is_name
-from modeledge.recipes.rows import split_rows, task_named
-from modeledge.recipes.texts import absolute_path
+from modeledge.recipes.tuning.rows import split_rows, task_named
 from modeledge.tasks import infer
 
 TASK = "task"  # what the one task is called

@@ -16,9 +16,9 @@ from modeledge import files
 from modeledge.corpus.layouts.template import Template, render
 from modeledge.corpus.rows import read_table
 from modeledge.errors import ModeledgeError, nearest, printable
-from modeledge.recipes.benchmark import ORDINARY, benchmark_rows, local
 from modeledge.recipes.compare.study import CutRecipe, StudyRecipe, TaskRecipe
 from modeledge.recipes.recipe import FinetuneRecipe
+from modeledge.recipes.tuning.benchmark import ORDINARY, benchmark_rows, local
 from modeledge.seed import Noise
 from modeledge.tasks import set_aside
 

@@ -18,9 +18,9 @@ from modeledge.metrics import METRICS
 from modeledge.recipes.compare.grid import BEST, Unit, finetune_recipe, rows_named, search_of
 from modeledge.recipes.compare.study import Range, SearchRecipe, StudyRecipe
 from modeledge.recipes.compare.unfold import as_tables
-from modeledge.recipes.finetune import finetune
 from modeledge.recipes.folder import RECIPE, finished
 from modeledge.recipes.recipe import absolute
+from modeledge.recipes.tuning.finetune import finetune
 from modeledge.seed import Noise
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from modeledge.recipes.compare.grid import Unit
 from modeledge.recipes.compare.results import Outcome, Results
 from modeledge.recipes.compare.study import TOGETHER
 from modeledge.recipes.compare.table import scale, short, told
-from modeledge.recipes.cost import COST
+from modeledge.recipes.tuning.cost import COST
 from modeledge.report import Section, Table
 from modeledge.report.blocks import Align, Block, Cell
 from modeledge.report.markup import DASH

@@ -22,7 +22,7 @@ from modeledge.corpus.sampled import Sampling
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.recipes.compare.marks import MarkRecipe
 from modeledge.recipes.compare.unfold import unfolded
-from modeledge.recipes.texts import CorpusRecipe, TokenizerRecipe
+from modeledge.recipes.corpora.texts import CorpusRecipe, TokenizerRecipe
 
 PLACE = "{data}"  # in a path of a study: the folder that `data` names
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

@@ -1,4 +1,4 @@
-"""A cell that learns all its tasks in one run: one body, a head each (`recipes/multitask.py`).
+"""A cell that learns all its tasks in one run: one body, a head each (`recipes/tuning/multitask.py`).
 
 What a task's rows are is said as for a run of it alone. How they are learned (strategies, epochs, `[train]`) is said
 once, by the study and the cell: a task that says it itself is refused. A task of such a cell trains nothing then: its
@@ -17,7 +17,7 @@ from modeledge.recipes.compare.rows import table_of
 from modeledge.recipes.compare.study import StudyRecipe
 from modeledge.recipes.compare.tables import over, placed, refuse
 from modeledge.recipes.recipe import RowsRecipe
-from modeledge.recipes.several import MultitaskRecipe
+from modeledge.recipes.tuning.several import MultitaskRecipe
 
 GIVEN = {"data": "tasks.NAME.data", "test": "tasks.NAME.test", "layout": "tasks.NAME.layout"}
 

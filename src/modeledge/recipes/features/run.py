@@ -19,18 +19,18 @@ from modeledge.adapt.mix import learn_mix
 from modeledge.classical import Candidate, Fit, Fitting, Learning, Verdict, check_pca, combined, fit_files, search
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.evaluate import analyse
-from modeledge.recipes.cost import watch, write_cost
 from modeledge.recipes.features.body import Body, facts, told_of
 from modeledge.recipes.features.cache import StateCache
 from modeledge.recipes.features.recipe import FeaturesRecipe
 from modeledge.recipes.features.space import candidates, look_of
-from modeledge.recipes.finetune import ANSWERS, Opened, answered, card_of, marks
 from modeledge.recipes.gate import guard, view_of_rows
-from modeledge.recipes.heads import settle
-from modeledge.recipes.pretrain import finish
+from modeledge.recipes.pretraining.pretrain import finish
 from modeledge.recipes.recipe import FinetuneRecipe
-from modeledge.recipes.rows import Parts
-from modeledge.recipes.task_file import TASK_FILE, described
+from modeledge.recipes.tuning.cost import watch, write_cost
+from modeledge.recipes.tuning.finetune import ANSWERS, Opened, answered, card_of, marks
+from modeledge.recipes.tuning.heads import settle
+from modeledge.recipes.tuning.rows import Parts
+from modeledge.recipes.tuning.task_file import TASK_FILE, described
 from modeledge.tasks import Answer, Task
 from modeledge.tasks.featured import PRECISIONS, body_digest, labels_of
 from modeledge.tasks.states import check_task, group_keys, layers_in

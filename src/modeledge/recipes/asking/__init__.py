@@ -1,0 +1,1 @@
+"""A finished model is asked: answers, vectors, texts, marks and mistakes."""

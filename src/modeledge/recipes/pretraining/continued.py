@@ -1,0 +1,93 @@
+"""Continued pre-training: a trained model reads a domain (Gururangan et al. 2020, arXiv 2004.10964).
+
+`model.start` names the model. **Domain-adaptive**: the corpus is large and of the domain; **task-adaptive**: it is the
+unlabelled text of the task's own rows, read many times. Two things beside: `tokenizer.extend` gives the domain's words
+pieces and rows of their own, and `[replay]` shows general text between the domain's, so that less is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from modeledge import files
+from modeledge.corpus.asked import Build
+from modeledge.corpus.duplicate import Duplicate
+from modeledge.corpus.pipeline import LEDGER, build_corpus
+from modeledge.corpus.shard import Shards
+from modeledge.errors import ModeledgeError
+from modeledge.model.transformer import Transformer
+from modeledge.model.vocabulary import extend_vocabulary
+from modeledge.recipes.corpora.cleaning import cleaning_of
+from modeledge.recipes.corpora.source import read, report_ledger, watch_specials
+from modeledge.recipes.corpora.texts import CorpusRecipe
+from modeledge.recipes.recipe import PretrainRecipe
+from modeledge.records import Ledger
+from modeledge.tokens import Tokenizer
+from modeledge.tokens.extend import replaced
+
+REPLAY = "replay"  # the folder of the general text's shards in a run
+
+
+def check_continuing(recipe: PretrainRecipe) -> None:
+    """Refuse a vocabulary to extend where there is none, or where the corpus has been tokenized (`E-CONFIG`)."""
+    if recipe.tokenizer.extend is None:
+        return
+    if recipe.tokenizer.path is None and recipe.model.start is None:
+        what, remedy = "there is no tokenizer to extend", "name model.start (or tokenizer.path), or leave it out"
+        raise ModeledgeError("E-CONFIG", what, where="tokenizer.extend", remedy=remedy)
+    if recipe.corpus.shards is not None or (recipe.replay is not None and recipe.replay.shards is not None):
+        what, remedy = "ready shards were written with another tokenizer", "name the texts in paths"
+        raise ModeledgeError("E-CONFIG", what, where="tokenizer.extend", remedy=remedy)
+
+
+def building(corpus: CorpusRecipe, channels: Iterable[str] = ()) -> Build:
+    """What the recipe says of the way from documents to shards; `channels` are those that its objective asks for."""
+    wanted = {*corpus.channels, *channels}
+    return Build(
+        filters=corpus.filters,
+        own_filters={s.name: s.filters for s in corpus.sources if s.filters is not None},
+        cleaning=cleaning_of(corpus),
+        stages=corpus.stages,
+        duplicate=None if corpus.duplicate is None else Duplicate(**corpus.duplicate.model_dump()),
+        channels=sorted(wanted),
+        dropped=corpus.dropped,
+        backend=corpus.backend,
+        count_dropped=corpus.count_dropped,
+    )
+
+
+def opened(where: Path, tokenizer: Tokenizer) -> Shards:
+    """The shards in a folder; those that another tokenizer wrote are `E-TOKENIZER-MISMATCH`."""
+    shards = Shards.open(where)
+    if shards.tokenizer != tokenizer.fingerprint:
+        what = f"the shards were written with tokenizer {shards.tokenizer[:12]}, this is {tokenizer.fingerprint[:12]}"
+        raise ModeledgeError("E-TOKENIZER-MISMATCH", what, where=str(where))
+    return shards
+
+
+def replay_shards(
+    recipe: PretrainRecipe, folder: Path, tokenizer: Tokenizer, say: Callable[[str], None]
+) -> Shards | None:
+    """The general text of a recipe as shards, built once in the run folder; its ledger joins that of the run."""
+    if recipe.replay is None:
+        return None
+    if recipe.replay.shards is not None:
+        return opened(Path(recipe.replay.shards), tokenizer)
+    where = folder / REPLAY
+    if not where.exists():
+        ledger = Ledger()
+        source = watch_specials(read(recipe.replay, ledger), tokenizer, ledger)
+        build_corpus(source, tokenizer, where, config=building(recipe.replay, recipe.objective.channels), ledger=ledger)
+        report_ledger(ledger, lambda line: say(f"{REPLAY}: {line}"))
+    if (folder / LEDGER).exists():
+        own = files.read_json(folder / LEDGER)
+        own = own.get("corpus", own)
+        files.write_json(folder / LEDGER, {"corpus": own, REPLAY: files.read_json(where / LEDGER)})
+    return opened(where, tokenizer)
+
+
+def extend_model(model: Transformer, old: Tokenizer | None, new: Tokenizer) -> None:
+    """Give the model rows for the pieces that its tokenizer has learned."""
+    assert old is not None, "a model to start from has a tokenizer"
+    extend_vocabulary(model, replaced(old, new), old.vocab_size)

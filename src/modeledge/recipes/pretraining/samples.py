@@ -1,0 +1,172 @@
+"""What a model writes while it is trained: the same prompts every so many steps, in `samples.jsonl`.
+
+A decoder continues the prompts (`continuation`), and one that foretells no next token does so in the way that it was
+trained to write (`generate/hidden.py`); an encoder fills their masks, a model with both answers what its
+objective makes of an example (`answer`). Nothing of it can be seen in the training: the lots are a function of (seed,
+"samples", step, prompt), the modes of all modules are put back, and no gradient is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from modeledge.corpus.stream import ShardStream
+from modeledge.errors import ModeledgeError
+from modeledge.generate import Sampling, Way, continue_hidden, generate
+from modeledge.generate.engine import fill_mask
+from modeledge.model.backbone import Backbone
+from modeledge.objectives import prepared
+from modeledge.recipes.pretraining.held import split_stream
+from modeledge.recipes.recipe import PretrainRecipe, SamplesRecipe
+from modeledge.records import Example, IntArray
+from modeledge.seed import Noise
+from modeledge.tokens import Tokenizer
+from modeledge.train import StepRecord, Trainer
+from modeledge.train.log import reopened
+from modeledge.train.session import Listener
+
+SAMPLES = "samples.jsonl"
+BEGUN = 16  # tokens of an example that a decoder is given, and around the masks that an encoder fills
+HIDDEN = 0.15
+
+
+@contextmanager
+def sampling(
+    recipe: PretrainRecipe, trainer: Trainer, tokenizer: Tokenizer, streams: Sequence[ShardStream], folder: Path
+) -> Iterator[list[Listener]]:
+    """The listener that writes samples, where the recipe asks for them."""
+    if recipe.samples is None:
+        yield []
+        return
+    sampler = Sampler(recipe.samples, trainer, tokenizer, chosen(recipe, streams), recipe.objective.writes)
+    file = reopened(folder / SAMPLES, trainer.done)
+    try:
+        yield [lambda record: sampler.listen(record, file)]
+    finally:
+        file.close()
+
+
+def chosen(recipe: PretrainRecipe, streams: Sequence[ShardStream]) -> list[Example]:
+    """The examples that are begun where no prompt is given: held out, where anything is; of each corpus in turn."""
+    assert recipe.samples is not None
+    count, found = recipe.samples.count, list[list[Example]]()
+    for stream in streams:
+        if recipe.held_out:
+            found.append(split_stream(stream, recipe.held_out, recipe.seed)[1][:count])
+        else:
+            found.append([stream.example(i) for i in range(min(count, len(stream)))])
+    turns = (one for turn in zip_longest(*found) for one in turn if one is not None)
+    return list(islice(turns, count))
+
+
+@dataclass
+class Sampler:
+    """Prompts and how they are answered; `writes` is the way of a model that guesses hidden tokens."""
+
+    recipe: SamplesRecipe
+    trainer: Trainer
+    tokenizer: Tokenizer
+    examples: Sequence[Example]
+    writes: Way | None = None
+
+    def listen(self, record: StepRecord, file: IO[str]) -> None:
+        """Write the samples of a step that is due, or the last."""
+        if record.step % self.recipe.every and record.step != record.of:
+            return
+        config = self.trainer.model.config
+        told = "continuation" if config.encoder is None else "answer"
+        for prompt, text in self.samples(record.step):
+            row = {"step": record.step, "prompt": prompt, told: text}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+    def samples(self, step: int) -> list[tuple[str, str]]:
+        """(prompt, answer) of each prompt with the weights of now, averaged ones where an average is kept."""
+        model = self.trainer.model
+        modes = {module: module.training for module in model.modules()}
+        model.eval()
+        try:
+            with self.trainer.averaged():
+                return self._answers(model, Noise(self.trainer.noise.seed).at("samples", step))
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+
+    def _answers(self, model: Backbone, noise: Noise) -> list[tuple[str, str]]:
+        if model.config.both:
+            return self._answered(model, noise)
+        if model.config.decoder is None:
+            return [self._filled(model, ids) for ids in self._gaps()]
+        if self.writes is not None:
+            return self._guessed(model, self.writes, noise)
+        bos = self.tokenizer.specials.bos
+        ids: list[IntArray] = [self.tokenizer.encode(text) for text in self.recipe.prompts]
+        begin: IntArray = np.array([] if bos is None else [bos])
+        ids = [i if len(i) else begin for i in ids] or [example.ids[:BEGUN] for example in self.examples]
+        written = self._written(model, ids, noise)
+        return [(self._text(i), self._text([*i, *w])[len(self._text(i)) :]) for i, w in zip(ids, written, strict=True)]
+
+    def _written(self, model: Backbone, ids: Sequence[IntArray], noise: Noise, start: Sequence[int] = ()) -> Any:
+        eos, asked = self.tokenizer.specials.eos, self.recipe
+        longest = model.room
+        room = asked.tokens if longest is None else min(asked.tokens, longest - max(map(len, ids), default=0))
+        if room < 1:
+            what = f"a prompt leaves no room in {longest} positions"
+            raise ModeledgeError("E-POSITION", what, where="samples.prompts", remedy="shorten the prompt")
+        how = Sampling(asked.temperature)
+        ends = () if eos is None else (eos,)
+        return generate(model, ids, max_new_tokens=room, sampling=how, stop=ends, noise=noise, start=start)
+
+    def _guessed(self, model: Backbone, way: Way, noise: Noise) -> list[tuple[str, str]]:
+        """Prompts read both ways, and what is guessed behind them."""
+        prompts = list(self.recipe.prompts) or [self._text(example.ids[:BEGUN]) for example in self.examples]
+        how = Sampling(self.recipe.temperature)
+        told = continue_hidden(
+            model, self.tokenizer, prompts, way, max_new_tokens=self.recipe.tokens, sampling=how, noise=noise
+        )
+        return list(zip(prompts, told, strict=True))
+
+    def _answered(self, model: Backbone, noise: Noise) -> list[tuple[str, str]]:
+        """Answers to what the objective makes of an example, or to prompts as they stand."""
+        objective = self.trainer.module.objective
+        ready = [prepared(objective, example, Noise(0)) for example in self.examples]
+        sources: list[IntArray] = [np.asarray(p.source.ids, np.int64) for p in ready if p.source is not None]
+        starts = [int(p.target.ids[0]) for p in ready if p.target is not None]
+        if self.recipe.prompts:
+            sources = [self.tokenizer.encode(text) for text in self.recipe.prompts]
+        written = self._written(model, sources, noise, starts[:1])
+        return [(self._text(s), self._text(w)) for s, w in zip(sources, written, strict=True)]
+
+    def _gaps(self) -> list[IntArray]:
+        """Prompts with their masks, or the beginnings of the examples with some tokens hidden, always the same."""
+        cls, sep, mask = (self.tokenizer.need(role) for role in ("cls", "sep", "mask"))
+        name, out = self.tokenizer.token(mask), []
+        for prompt in self.recipe.prompts:
+            parts = [self.tokenizer.encode(part.rstrip(" ")).tolist() for part in prompt.split(name)]
+            out.append([i for number, part in enumerate(parts) for i in ([mask] if number else []) + part])
+        for number, example in enumerate(() if out else self.examples):
+            ids = np.array(example.ids[: 2 * BEGUN], np.int64)
+            lots = Noise(0).at("samples", number).generator()
+            ids[lots.choice(len(ids), max(1, round(HIDDEN * len(ids))), replace=False)] = mask
+            out.append(ids.tolist())
+        return [np.array([cls, *ids, sep]) for ids in out]
+
+    def _filled(self, model: Backbone, ids: IntArray) -> tuple[str, str]:
+        mask = self.tokenizer.need("mask")
+        best = [gap[0][0] for gap in fill_mask(model, ids, mask, top=1)]
+        whole = ids.copy()
+        whole[whole == mask] = best
+        return self._text(ids[1:-1]), self._text(whole[1:-1])
+
+    def _text(self, ids: Sequence[int] | IntArray) -> str:
+        return self.tokenizer.decode(ids, skip_specials=False)

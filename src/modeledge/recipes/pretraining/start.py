@@ -1,0 +1,60 @@
+"""The weights that pre-training begins with: a model's, or fresh ones of a shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modeledge.errors import ModeledgeError
+from modeledge.families import load_model, read_shape
+from modeledge.model.config import TransformerConfig
+from modeledge.model.plain import from_plain
+from modeledge.model.transformer import Transformer
+from modeledge.recipes.corpora.vocabulary import given_tokenizer
+from modeledge.recipes.presets import drawn, shape_named
+from modeledge.recipes.pretraining.continued import extend_model
+from modeledge.recipes.pretraining.reshaped import reshaped, shape_reshaped
+from modeledge.recipes.recipe import PretrainRecipe
+from modeledge.recipes.store.hub import find_model, remember_source
+from modeledge.tokens import Tokenizer
+
+PRESET = "model.preset"
+
+
+def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
+    """The model to start from, or fresh weights that are a function of the seed."""
+    if recipe.model.start is not None:
+        found = find_model(recipe.model.start, recipe.model.revision, recipe.model.endpoint)
+        model = load_model(found.folder)
+        remember_source(model, found.source)
+        if recipe.tokenizer.extend is not None:
+            extend_model(model, given_tokenizer(recipe), tokenizer)
+        if tokenizer.vocab_size > model.config.table.vocab:
+            what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.table.vocab} rows"
+            raise ModeledgeError("E-VOCAB-SIZE", what)
+        asked = recipe.model
+        turned = reshaped(model, bidirectional=asked.bidirectional, decoder=asked.decoder, seed=recipe.seed)
+        assert isinstance(turned, Transformer)
+        return turned
+    preset, fields, vocab = recipe.model.preset, recipe.model.shape, tokenizer.vocab_size
+    if fields:
+        return Transformer(shape(preset, fields, vocab), seed=recipe.seed)
+    return drawn(preset, vocab, recipe.seed, PRESET)
+
+
+def check_body(recipe: PretrainRecipe) -> None:
+    """Refuse a body that the objective cannot train, before a corpus and a tokenizer are made for it; no size of a
+    vocabulary changes the answer. Of a model to start from its configuration is read, not its weights."""
+    asked = recipe.model
+    if asked.start is None:
+        body = shape(asked.preset, asked.shape, vocab=1000)
+    else:
+        stated = read_shape(find_model(asked.start, asked.revision, asked.endpoint).folder)
+        body = shape_reshaped(stated, bidirectional=asked.bidirectional, decoder=asked.decoder)
+    recipe.objective.check(body)
+
+
+def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> TransformerConfig:
+    """A configuration out of a preset's name or the recipe's own fields."""
+    if fields:
+        return from_plain({**fields, "embed": {**fields.get("embed", {}), "vocab": vocab}})
+    return shape_named(preset, vocab, PRESET)

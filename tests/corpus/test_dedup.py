@@ -199,6 +199,7 @@ def test_a_chain_is_one_cluster_by_its_smallest_id():
 @pytest.mark.shared_data
 def test_all_known_pairs_of_the_articles_are_found():
     documents, pairs = articles()
+    # unverified, the other pairs (J < 0.18) meet in a band by chance: Σ 1 − (1 − J⁴)³² = 0.45 of them on the average
     for config, chance in ((STRICT, 0), (Dedup(near=replace(PRESETS["strict"], threshold=None)), 4)):
         dropped = run(documents, config)[1]
         stays = {d.document.id: d.stays for d in dropped}

@@ -370,9 +370,9 @@ def forbid(g: Ground) -> None:
 
 def meanwhile(g: Ground, happens: Callable[[Path], object]) -> list[str]:
     """A command during whose reading something happens to the file."""
-    from modeledge.recipes.corpora import build
+    from modeledge.recipes.corpora import corpus_build
 
-    path, read = g.file("x.jsonl", line("it rains " * 100) * 1500), build.read  # more than is read at once
+    path, read = g.file("x.jsonl", line("it rains " * 100) * 1500), corpus_build.read  # more than is read at once
 
     def disturbed(*words: Any) -> Iterator[Any]:
         documents = read(*words)
@@ -380,7 +380,7 @@ def meanwhile(g: Ground, happens: Callable[[Path], object]) -> list[str]:
         happens(path)
         yield from documents
 
-    g.patch.setattr(build, "read", disturbed)
+    g.patch.setattr(corpus_build, "read", disturbed)
     g.changed.append(path.name)
     return g.corpus(path)
 

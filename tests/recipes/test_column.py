@@ -151,7 +151,7 @@ def test_texts_that_are_cut_are_counted_on_standard_error(ground: Path, tmp_path
 
 def test_the_quickstart_prints_its_comparison(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     results = {"table": "task  accuracy", "findings": ["Pre-training helped."]}
-    monkeypatch.setattr("modeledge.recipes.quickstart.quickstart", lambda *a, **k: results)
+    monkeypatch.setattr("modeledge.recipes.quickstart.run.quickstart", lambda *a, **k: results)
     told = run("quickstart", "--out", tmp_path)
     for words in ("task  accuracy", "Pre-training helped.", str(tmp_path / "report.html")):
         assert words in told

@@ -30,6 +30,7 @@ from modeledge.records import Ledger
 from modeledge.tokens import Tokenizer
 
 CORPORA, TOKENIZERS, OWN = "corpora", "tokenizers", ("weight", "budget")
+PLACES = {"paths", "sources", "shards"}  # where a corpus says that its texts lie
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,14 @@ def is_own(study: StudyRecipe, cell: str) -> bool:
 def texts_recipe(study: StudyRecipe, cell: str, shared: PretrainRecipe) -> PretrainRecipe:
     """What a cell reads, over what the study reads (`shared`), with the places of its files."""
     asked = study.cells[cell]
-    if asked.corpus and "paths" in asked.corpus and asked.mixture:
+    if PLACES & asked.corpus.keys() and asked.mixture:
         what = "a cell has one corpus or a mixture of several"
         raise ModeledgeError("E-CONFIG", what, where=f"cells.{cell}.mixture", remedy="name one of the two")
-    alone = bool({"paths", "shards"} & asked.corpus.keys())
+    alone = bool(PLACES & asked.corpus.keys())
     corpus = over_fields(shared.corpus, asked.corpus)
     tables = without_gone({} if alone else study.mixture, asked.mixture)
     if tables:
-        corpus = {**corpus, "paths": (), "shards": None}
+        corpus = {**corpus, "paths": (), "sources": (), "shards": None}
     values = {"corpus": corpus, "tokenizer": over_fields(shared.tokenizer, asked.tokenizer)}
     values |= {"mixture": tables} if tables else {}
     recipe = load_config(PretrainRecipe, None, values=_told(values))

@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--data", default="../shared/data/gutenberg")
     parser.add_argument("--kind", default="bpe", choices=("bpe", "wordpiece", "unigram"))
     parser.add_argument("--backend", default="auto", choices=("auto", "gigatoken", "tokenizers"))
-    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--repeat", type=int, default=4)
     parser.add_argument("--processes", type=int, default=1)
     own, rest = parser.parse_known_args()
     sys.argv[1:] = ["--pairs", "5", "--threads", "1", *rest]  # what is given comes later and counts

@@ -116,6 +116,9 @@ def deduplicated(
     with tempfile.TemporaryDirectory(dir=folder) as place, Spool(Path(place), config.memory // 2) as spool:
         for document in documents:
             spool.add(document)
+        if not config.exact and config.near is None:  # nothing is joined: they are put in order, and that is all
+            yield from spool.ordered()
+            return
         scores, texts, bands = _keyed(spool, config, Path(place), ordered)
         copies = Clusters(len(spool))
         copies.join_all(_copies(spool, texts.groups(config.memory // 2), config.near))

@@ -1,7 +1,7 @@
 """One real checkpoint fine-tuned on the same rows by us and by transformers' Trainer: marks and time, side by side.
 
     python benchmarks/transfer.py MODEL DATA --out results.json --seeds 3
-    python benchmarks/transfer.py MODEL DATA --tasks mrpc --pairs 3      # whole runs in turns, for the ratio of times
+    python benchmarks/transfer.py MODEL DATA --tasks mrpc --pairs 3 --rows 640   # whole runs in turns, for the ratio of times
 
 MODEL is the folder of all-MiniLM-L6-v2 (a BERT of 22.7 M parameters), DATA holds GLUE's files, UD English EWT and
 SQuAD's. Both sides have the same rows, epochs, batch, rate, warm-up, decay, clipping, dropout, length and seed, and
@@ -227,6 +227,7 @@ def main() -> None:
     parser.add_argument("--sides", default=",".join(SIDES))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=0, help="time whole runs in turns instead")
+    parser.add_argument("--rows", type=int, default=0, help="of the training and of the test rows, for --pairs")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(f"benchmarks/results/transfer-{date.today()}.json"))
     asked = parser.parse_args()
@@ -257,7 +258,7 @@ def timed(asked: argparse.Namespace) -> None:
     """Whole runs in ABBA order: the median ratio of the time that training takes, against their default and best."""
     found: dict[str, Any] = {}
     for name in asked.tasks.split(","):
-        train, test = rows_of(name, asked.data)
+        train, test = (rows[: asked.rows or None] for rows in rows_of(name, asked.data))
         for label, options in (("default, fp32", {"bf16": False, "grouped": False}), ("bf16, grouped by length", {})):
             ratios, whole = [], []
             for number in range(asked.pairs):

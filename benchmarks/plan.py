@@ -24,7 +24,8 @@ from pairs import save
 RECIPES = Path(__file__).parent.parent / "recipes"
 RUN = """
 import json, sys
-from modeledge.machine import peak_memory
+from modeledge.machine import calm_threads, peak_memory
+calm_threads()  # as the command does
 from modeledge.recipes.api import pretrain
 peak_memory(reset=True)
 pretrain(sys.argv[1], sys.argv[2], *sys.argv[3:])

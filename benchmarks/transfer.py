@@ -1,7 +1,7 @@
 """One real checkpoint fine-tuned on the same rows by us and by transformers' Trainer: marks and time, side by side.
 
     python benchmarks/transfer.py MODEL DATA --out results.json --seeds 3
-    python benchmarks/transfer.py MODEL DATA --tasks mrpc --pairs 3 --rows 640   # whole runs in turns, for the ratio of times
+    python benchmarks/transfer.py MODEL DATA --tasks mrpc --pairs 3 --rows 640   # whole runs in turns: the ratio
 
 MODEL is the folder of all-MiniLM-L6-v2 (a BERT of 22.7 M parameters), DATA holds GLUE's files, UD English EWT and
 SQuAD's. Both sides have the same rows, epochs, batch, rate, warm-up, decay, clipping, dropout, length and seed, and

@@ -250,11 +250,18 @@ def contents(run: Path) -> dict[str, bytes]:
     return found
 
 
+AFTER = "after a checkpoint"
+
+
 def torment(
     arena: Arena, kind: str, kills: int, lots: random.Random, *, sabotage: str | None = None, name: str = "run"
 ) -> Verdict:
-    """Kill runs of one kind at random moments until `kills` have hit, finishing and checking each run in between."""
-    verdict, number = Verdict(), 0
+    """Kill runs of one kind at random moments until `kills` have hit, finishing and checking each run in between.
+
+    How long a run takes is what an untouched one took, and follows the machine: a kill before the first checkpoint
+    makes it longer, a run that was done before its kill shorter. Until a kill came after a checkpoint there are more.
+    """
+    verdict, number, seconds = Verdict(), 0, arena.seconds[kind]
     while verdict.kills < kills or number == 0:
         number += 1
         verdict.runs += 1
@@ -262,13 +269,17 @@ def torment(
         hits = 0
         while True:
             process = arena.start(kind, folder, sabotage)
-            spared = verdict.kills >= kills or hits >= 40
-            code = arena.finish(process, 120.0 if spared else lots.uniform(0.0, arena.seconds[kind]))
+            enough = verdict.kills >= kills and (verdict.moments[AFTER] > 0 or verdict.kills >= 4 * kills)
+            spared = enough or hits >= 40
+            code = arena.finish(process, 120.0 if spared else lots.uniform(0.0, seconds))
             if code is not None:
+                seconds = seconds if spared else max(0.8 * seconds, 0.5 * arena.seconds[kind])
                 break
             verdict.kills += 1
             hits += 1
             verdict.moments[moment(folder)] += 1
+            if not any(folder.glob("checkpoints/step-*")):
+                seconds = min(1.2 * seconds, 60.0)
         log = folder.with_suffix(".log").read_text() if folder.with_suffix(".log").exists() else ""
         verdict.resumed += len(re.findall("^resumed after step [1-9]", log, re.MULTILINE))
         if code != 0:
@@ -285,7 +296,7 @@ def moment(folder: Path) -> str:
     if any(folder.glob(".*.tmp-*")):
         return "while a result was written"
     if any(folder.glob("checkpoints/step-*")):
-        return "after a checkpoint"
+        return AFTER
     return "before the first checkpoint"
 
 

@@ -4,6 +4,7 @@ of both libraries."""
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,19 @@ def peft_adapted(base: str, folder: Path, config: str, **fields: Any) -> Any:
 def peft_opened(base: str, folder: Path, adapter: Path) -> Any:
     """An adapter's folder, opened by peft on the model of transformers."""
     return importlib.import_module("peft").PeftModel.from_pretrained(theirs(base, folder), adapter).eval()
+
+
+def quiet(line: str) -> None:
+    """Nobody listens."""
+
+
+def written_once(factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a base by its name, written when it is first asked for."""
+    held: dict[str, Path] = {}
+
+    def get(base: str) -> Path:
+        if base not in held:
+            held[base] = written(base, factory.mktemp("base") / base)
+        return held[base]
+
+    return get

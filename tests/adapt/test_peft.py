@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,11 @@ from peft_small import (
     our_scores,
     peft_adapted,
     peft_opened,
+    quiet,
     shaken,
     their_scores,
     theirs,
-    written,
+    written_once,
 )
 from safetensors.torch import load_file, save_file
 
@@ -64,27 +64,12 @@ MAPS = {
 DOWN = {"bert": ["intermediate.dense"], "gpt2": ["mlp.c_proj"], "neox": ["dense_4h_to_h"], "llama": ["down_proj"]}
 
 
-def quiet(line: str) -> None:
-    """Nobody listens."""
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    held: dict[str, Path] = {}
-
-    def get(base: str) -> Path:
-        if base not in held:
-            held[base] = written(base, tmp_path_factory.mktemp("base") / base)
-        return held[base]
-
-    return get
-
-
-@pytest.fixture(autouse=True)
-def calm() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        yield
+    return written_once(tmp_path_factory)
 
 
 def test_every_page_is_walked() -> None:

@@ -4,7 +4,6 @@ would compute something else it refuses the file."""
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from adapt_small import refusal
-from peft_small import IDS, TASKS, library, our_scores, peft_opened, shaken, theirs, written
+from peft_small import IDS, TASKS, library, our_scores, peft_opened, quiet, shaken, theirs, written_once
 
 from modeledge.adapt import STRATEGIES
 from modeledge.model.backbone import Backbone
@@ -42,27 +41,12 @@ THEIRS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def quiet(line: str) -> None:
-    """Nobody listens."""
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    held: dict[str, Path] = {}
-
-    def get(base: str) -> Path:
-        if base not in held:
-            held[base] = written(base, tmp_path_factory.mktemp("base") / base)
-        return held[base]
-
-    return get
-
-
-@pytest.fixture(autouse=True)
-def calm() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        yield
+    return written_once(tmp_path_factory)
 
 
 def led(base: str, folder: Path, kind: str, **fields: Any) -> Backbone:

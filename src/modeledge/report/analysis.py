@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure as Drawing
 
 from modeledge.errors import ModeledgeError, printable
-from modeledge.report.blocks import Align, Block, Cell, Details, Figure, Headline, Page, Section, Table
+from modeledge.report.blocks import Align, Block, Cell, Details, Figure, Headline, Page, Section, Table, aligned
 from modeledge.report.markup import together
 from modeledge.report.svg import INK, MUTED, SERIES, drawing, render_figure
 
@@ -49,8 +49,7 @@ def class_blocks(classes: Sequence[Plain]) -> list[Block]:
     if not classes:
         return []
     rows: list[list[Cell]] = [[c["name"], c["n"], c["precision"], c["recall"], c["f1"]] for c in classes]
-    align: tuple[Align, ...] = ("left", "right", "right", "right", "right")
-    return [Table(("Class", "Items", "Precision", "Recall", "F1"), rows, align, "Each class by itself.")]
+    return [Table(("Class", "Items", "Precision", "Recall", "F1"), rows, aligned(5), "Each class by itself.")]
 
 
 def confusion_blocks(matrix: Sequence[Sequence[int]] | None, names: Sequence[str]) -> list[Block]:
@@ -58,11 +57,9 @@ def confusion_blocks(matrix: Sequence[Sequence[int]] | None, names: Sequence[str
     if not matrix:
         return []
     rows: list[list[Cell]] = [[name, *row] for name, row in zip(names, matrix, strict=True)]
-    right_side: Align = "right"
-    align: tuple[Align, ...] = ("left", *(right_side for _ in names))
     right = [(n, n + 1) for n in range(len(names))]
     caption = "Who was taken for whom: rows are the labels, columns the answers."
-    return [Table(("label ╲ answer", *names), rows, align, caption, right)]
+    return [Table(("label ╲ answer", *names), rows, aligned(1 + len(names)), caption, right)]
 
 
 def length_blocks(groups: Sequence[Plain], metric: str) -> list[Block]:
@@ -73,7 +70,7 @@ def length_blocks(groups: Sequence[Plain], metric: str) -> list[Block]:
     for group in groups:
         value, low, high = together(group["value"], group["low"], group["high"])
         rows.append([f"{group['shortest']} … {group['longest']}", group["n"], value, f"{low} … {high}"])
-    align: tuple[Align, ...] = ("left", "right", "right", "right")
+    align: tuple[Align, ...] = aligned(4)
     return [Table(("Tokens", "Items", metric, "95 % interval"), rows, align, "Short texts and long ones.")]
 
 

@@ -15,6 +15,13 @@ Align: TypeAlias = Literal["left", "right", "center"]
 Cell: TypeAlias = str | int | float | bool | None
 
 
+def aligned(columns: int, words: int = 1) -> tuple[Align, ...]:
+    """Of so many columns the first few hold words, on the left, and the others figures, on the right."""
+    left: Align = "left"
+    right: Align = "right"
+    return (left,) * words + (right,) * (columns - words)
+
+
 @dataclass(frozen=True)
 class Paragraph:
     """Running text; blank lines part paragraphs."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from modeledge.errors import ModeledgeError
-from modeledge.report.blocks import Align, Block, Cell, Code, Figure, Page, Paragraph, Section, Table
+from modeledge.report.blocks import Block, Cell, Code, Figure, Page, Paragraph, Section, Table, aligned
 from modeledge.report.markup import DASH, exact, flat
 from modeledge.report.page import write_report
 from modeledge.report.plots import loss_curves
@@ -74,9 +74,11 @@ def compare_scores(runs: Sequence[Run], names: Sequence[str]) -> list[Block]:
             ahead = {(r, column) for value, r in here if value == top}
             best |= ahead if len(ahead) < len(here) else set()
     rows = [[name, *(scored(row.get(metric)) for metric in metrics)] for name, row in zip(names, found, strict=True)]
-    align: list[Align] = ["left"]
-    align += ["right"] * len(metrics)
-    return [Table(("Run", *metrics), rows, align, "Final scores with 95 % intervals where recorded.", best)]
+    return [
+        Table(
+            ("Run", *metrics), rows, aligned(1 + len(metrics)), "Final scores with 95 % intervals where recorded.", best
+        )
+    ]
 
 
 def compare_recipes(runs: Sequence[Run], names: Sequence[str]) -> list[Block]:

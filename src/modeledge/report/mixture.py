@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import EngFormatter
 
 from modeledge.errors import printable
-from modeledge.report.blocks import Block, Cell, Figure, Paragraph, Table
+from modeledge.report.blocks import Block, Cell, Figure, Paragraph, Table, aligned
 from modeledge.report.markup import number
 from modeledge.report.plots import WIDTH, legend
 from modeledge.report.read import Run, broken, is_number, read_object
@@ -38,7 +38,7 @@ def mixture_blocks(run: Run) -> list[Block]:
     ]  # fmt: skip
     heads = ("Source", "Tokens", "Weight", "Planned", "What was read", "Epochs planned", "Epochs read")
     blocks: list[Block] = [Figure(mixture_plot(rows), "What the plan reads of each source, and what the run has read.")]
-    blocks.append(Table(heads, cells, ("left", *["right"] * 6), "In tokens."))  # type: ignore[arg-type]
+    blocks.append(Table(heads, cells, aligned(len(heads)), "In tokens."))
     if len(phases) > 1:
         names = [str(row["name"]) for row in rows]
         shares: list[list[Cell]] = [

@@ -10,7 +10,7 @@ from modeledge.recipes.compare.results import Outcome, Results
 from modeledge.recipes.compare.table import scale, shares, short
 from modeledge.report import Figure, Result, Section, Table
 from modeledge.report.adaptation import moved_plot, sweep_plot
-from modeledge.report.blocks import Align, Block, Cell
+from modeledge.report.blocks import Block, Cell, aligned
 from modeledge.report.markup import DASH
 from modeledge.report.plots import budget_plot
 
@@ -61,8 +61,7 @@ def moved_table(results: Results, costs: dict[str, dict[str, float]]) -> Table:
         row += [short(100 * found["moved"] / found["parameters"]), short(found["kept_bytes"] / 1e3)]
         row += [short(found["peak_bytes"] / 1e6), short(found.get("examples_per_second", 0.0))]
         rows.append([*row, *(gap(results, name, task) for task in tasks)])
-    align: list[Align] = ["left"]
-    return Table(heads, rows, [*align, *["right"] * (len(heads) - 1)], CAPTION)  # type: ignore[list-item]
+    return Table(heads, rows, aligned(len(heads)), CAPTION)
 
 
 def gap(results: Results, cell: str, task: str) -> str:

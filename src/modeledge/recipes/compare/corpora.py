@@ -22,7 +22,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.recipes.compare.study import StudyRecipe
 from modeledge.recipes.corpora.mixed import tokenizer_of
 from modeledge.recipes.corpora.source import Say, read, report_ledger, report_notes, watch_specials
-from modeledge.recipes.corpora.texts import CorpusRecipe
+from modeledge.recipes.corpora.texts import CorpusRecipe, with_places
 from modeledge.recipes.corpora.vocabulary import make_tokenizer
 from modeledge.recipes.pretraining.continued import building
 from modeledge.recipes.recipe import PretrainRecipe, absolute
@@ -133,7 +133,7 @@ def build_texts(texts: Texts, folder: Path, say: Say, channels: tuple[str, ...] 
         ledger = Ledger()
         coming = watch_specials(read(corpus, ledger), tokenizer, ledger)
         build_corpus(coming, tokenizer, where, config=building(corpus, channels), ledger=ledger)
-        report_ledger(ledger, lambda line, name=name or where.name: say(f"{name}: {line}"))  # type: ignore[misc]
+        report_ledger(ledger, say, name or where.name)
         files.write_json(folder / LEDGER, ledgers(folder, where))
 
 
@@ -152,20 +152,10 @@ def placed_in(study: StudyRecipe, recipe: PretrainRecipe) -> PretrainRecipe:
         tokenizer = tokenizer.model_copy(update={"path": study.place(tokenizer.path)})
     mixture = recipe.mixture
     if mixture is not None:
-        sources = {name: _placed(study, source) for name, source in mixture.sources.items()}
+        sources = {name: with_places(source, study.place) for name, source in mixture.sources.items()}
         mixture = mixture.model_copy(update={"sources": sources})
-    update = {"corpus": _placed(study, recipe.corpus), "mixture": mixture, "tokenizer": tokenizer}
+    update = {"corpus": with_places(recipe.corpus, study.place), "mixture": mixture, "tokenizer": tokenizer}
     return recipe.model_copy(update=update)
-
-
-def _placed(study: StudyRecipe, corpus: CorpusRecipe) -> CorpusRecipe:
-    update: dict[str, Any] = {"paths": tuple(study.place(path) for path in corpus.paths)}
-    named = (source.model_copy(update={"paths": tuple(map(study.place, source.paths))}) for source in corpus.sources)
-    update["sources"] = tuple(named)
-    if corpus.against is not None:
-        paths = tuple(study.place(path) for path in corpus.against.paths)
-        update["against"] = corpus.against.model_copy(update={"paths": paths})
-    return corpus.model_copy(update=update)
 
 
 def over_fields(low: Any, high: Mapping[str, Any]) -> dict[str, Any]:

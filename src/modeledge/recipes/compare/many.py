@@ -13,7 +13,7 @@ from modeledge.recipes.compare.results import Results
 from modeledge.recipes.compare.table import short
 from modeledge.report import Figure, Table
 from modeledge.report.adaptation import Grown, growth_plot
-from modeledge.report.blocks import Align, Block, Cell
+from modeledge.report.blocks import Block, Cell, aligned
 from modeledge.report.markup import DASH
 
 COUNTS = (1, 10, 100, 1000)
@@ -35,8 +35,7 @@ def many_tasks(results: Results, costs: Mapping[str, Mapping[str, float]]) -> li
     for name, (kept, took) in ways.items():
         megabytes = [short(kept.once + n * kept.each) for n in COUNTS]
         rows.append([results.study.label(name), *megabytes, *(hours(took, n) for n in COUNTS)])
-    align: list[Align] = ["left"]
-    table = Table(heads, rows, [*align, *["right"] * (len(heads) - 1)], CAPTION)  # type: ignore[list-item]
+    table = Table(heads, rows, aligned(len(heads)), CAPTION)
     pictures = [Figure(growth_plot([kept for kept, _ in ways.values()], axis="megabytes kept"), "Kept for N tasks.")]
     timed = [took for _, took in ways.values() if took.each > 0]
     if timed:

@@ -30,7 +30,7 @@ from modeledge.report import (
     loss_curves,
     read_run,
 )
-from modeledge.report.blocks import Align, Block, Cell
+from modeledge.report.blocks import Block, Cell, aligned
 
 HOW = (
     "Each mark is a mean over seeds; its 95 % interval is a bootstrap over seeds and test rows. All cells learn from "
@@ -114,8 +114,7 @@ def whole_table(results: Results) -> list[Block]:
     caption = caption if results.facts else "Weights that moved, and their share of the model."
     if study.against is not None:
         caption += f" * another than {named(results, study.against)}: the interval of the difference leaves out 0."
-    align: list[Align] = ["left"]
-    return [Table(heads, rows, [*align, *["right"] * (len(heads) - 1)], caption, best)]  # type: ignore[list-item]
+    return [Table(heads, rows, aligned(len(heads)), caption, best)]
 
 
 def best_of(results: Results, task: str, metric: str, *, column: int) -> list[tuple[int, int]]:

@@ -18,7 +18,7 @@ from modeledge.recipes.compare.study import TOGETHER
 from modeledge.recipes.compare.table import scale, short, told
 from modeledge.recipes.tuning.cost import COST
 from modeledge.report import Section, Table
-from modeledge.report.blocks import Align, Block, Cell
+from modeledge.report.blocks import Block, Cell, aligned
 from modeledge.report.markup import DASH
 
 
@@ -44,8 +44,7 @@ def sharing_section(results: Results, folder: Path) -> Section:
         "A model each against a head each on one body: paired differences with 95 % intervals over seeds and test "
         "rows, * where 0 is left out. Kept: the weights that moved, in fp32. Means over seeds."
     )
-    align: list[Align] = ["left"]
-    blocks: list[Block] = [Table(heads, rows, [*align, *["right"] * (len(heads) - 1)], caption)]  # type: ignore[list-item]
+    blocks: list[Block] = [Table(heads, rows, aligned(len(heads)), caption)]
     return Section("What sharing costs each task", blocks)
 
 

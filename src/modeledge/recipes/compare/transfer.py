@@ -22,7 +22,7 @@ from modeledge.recipes.compare.study import StudyRecipe
 from modeledge.recipes.compare.table import scale, shares, told
 from modeledge.recipes.compare.tables import over
 from modeledge.report import Figure, Section, Table
-from modeledge.report.blocks import Align, Block, Cell
+from modeledge.report.blocks import Block, Cell, aligned
 from modeledge.report.markup import DASH
 from modeledge.report.transfer import Gained, transfer_plot
 
@@ -102,9 +102,8 @@ def transfer_table(results: Results, folder: Path, task: str, sources: list[str]
         pairs = ((ways.full, ways.scratch), (ways.full, ways.probe))
         differences = [worded(compared(results, folder, task, pair), metric) for pair in pairs]
         rows.append([study.label(source), f"{far.divergence:.3f}", f"{far.bits:.2f}", *marks, *differences])
-    align: list[Align] = ["left"]
     caption = f"{study.tasks[task].label or task} ({metric}). {CAPTION}"
-    return Table(heads, rows, [*align, *["right"] * (len(heads) - 1)], caption)  # type: ignore[list-item]
+    return Table(heads, rows, aligned(len(heads)), caption)
 
 
 def transfer_picture(results: Results, folder: Path, task: str, sources: list[str]) -> list[Block]:

@@ -193,7 +193,7 @@ def _part(task: Task, name: str, corpus: CorpusRecipe, tokenizer: Tokenizer | No
         told = watch_specials(documents, tokenizer, ledger, corpus)
         how: dict[str, Any] = {"key": task.key, "resume": task.resume, "say": task.say, "finish": finish}
         shards = build_corpus(told, tokenizer, where, config=config, ledger=ledger, **how)
-    report_ledger(ledger, lambda line: task.say(f"{name}: {line}" if name else line))
+    report_ledger(ledger, task.say, name)
     return shards
 
 

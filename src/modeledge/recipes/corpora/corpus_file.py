@@ -17,7 +17,6 @@ The tables are those of a pre-training recipe, where they mean the same. What is
 from __future__ import annotations
 
 import sysconfig
-from collections.abc import Sequence
 from typing import Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
@@ -25,7 +24,7 @@ from pydantic import Field, model_validator
 from modeledge.config import Settings
 from modeledge.recipes.corpora.cleaning import CleaningRecipe
 from modeledge.recipes.corpora.mixture import MixtureRecipe
-from modeledge.recipes.corpora.texts import CorpusRecipe, TokenizerRecipe
+from modeledge.recipes.corpora.texts import CorpusRecipe, TokenizerRecipe, with_places
 from modeledge.recipes.recipe import PretrainRecipe, absolute
 
 C = TypeVar("C", bound=CorpusRecipe)
@@ -72,10 +71,12 @@ class CorpusFile(Settings):
         """What says the same to a run, with the places of its files."""
         mixture = self.mixture
         if mixture is not None:
-            sources = {name: self._placed(source) for name, source in mixture.sources.items()}
+            sources = {name: with_places(source, self._place) for name, source in mixture.sources.items()}
             mixture = mixture.model_copy(update={"sources": sources})
         tokenizer = self.tokenizer or TokenizerRecipe()
-        return absolute(PretrainRecipe(corpus=self._placed(self.corpus), mixture=mixture, tokenizer=tokenizer))
+        return absolute(
+            PretrainRecipe(corpus=with_places(self.corpus, self._place), mixture=mixture, tokenizer=tokenizer)
+        )
 
     def without_workers(self) -> CorpusFile:
         """The recipe without who does the work: the same for every engine, as the corpus is."""
@@ -85,20 +86,11 @@ class CorpusFile(Settings):
             mixture = mixture.model_copy(update={"sources": sources})
         return self.model_copy(update={"corpus": _alone(self.corpus), "mixture": mixture})
 
-    def _placed(self, corpus: C) -> C:
-        places = {"{data}": self.data.rstrip("/") or "/", STDLIB: sysconfig.get_path("stdlib")}
-
-        def placed(paths: Sequence[str]) -> tuple[str, ...]:
-            for name, place in places.items():
-                paths = [path.replace(name, place) for path in paths]
-            return tuple(paths)
-
-        sources = tuple(source.model_copy(update={"paths": placed(source.paths)}) for source in corpus.sources)
-        against = corpus.against
-        if against is not None:
-            against = against.model_copy(update={"paths": placed(against.paths)})
-        changed = {"paths": placed(corpus.paths), "sources": sources, "against": against}
-        return corpus.model_copy(update={k: v for k, v in changed.items() if v != getattr(corpus, k)})
+    def _place(self, path: str) -> str:
+        """A path with what `{data}` and `{stdlib}` stand for."""
+        for name, place in {"{data}": self.data.rstrip("/") or "/", STDLIB: sysconfig.get_path("stdlib")}.items():
+            path = path.replace(name, place)
+        return path
 
 
 def _alone(corpus: C) -> C:

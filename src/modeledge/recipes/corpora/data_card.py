@@ -27,7 +27,7 @@ from modeledge.report import (
     render_page,
     treemap,
 )
-from modeledge.report.blocks import Align, Cell
+from modeledge.report.blocks import Cell, aligned
 from modeledge.report.lengths import length_plot
 from modeledge.report.markup import number, size
 from modeledge.report.mixture import mixture_plot
@@ -110,8 +110,7 @@ def composition(sources: Mapping[str, Any], kinds: Mapping[str, str], unit: str)
         tokens = (found["tokens"], f"{found['bytes'] / max(found['tokens'], 1):.2f}") if unit == "tokens" else ()
         rows.append((*row, f"{100 * found[unit] / max(total, 1):.1f} %", *tokens))
     heads = ("Source", "Kind", "Documents", "Text", "Share", *(("Tokens", "Bytes a token") if unit == "tokens" else ()))
-    align: tuple[Align, ...] = ("left", "left", *["right"] * (len(heads) - 2))  # type: ignore[arg-type]
-    table = Table(heads, rows, align=align, caption="What is kept, as it is written.")
+    table = Table(heads, rows, align=aligned(len(heads), words=2), caption="What is kept, as it is written.")
     picture = treemap(parts, f"Composition of the corpus: {unit} of each source, grouped by kind")
     return [Figure(picture, f"Areas are {unit}; sources of one kind share a colour."), table]
 
@@ -128,7 +127,7 @@ def mixture(mixed: Mapping[str, Any]) -> list[Block]:
     table = Table(
         ("Source", "Tokens", "Weight in the mix", "Read", "Epochs"),
         cells,
-        ("left", "right", "right", "right", "right"),
+        aligned(5),
         f"The plan of a run that reads {rounded(round(total))} tokens.",
     )
     picture = mixture_plot(rows, beside="size")
@@ -144,8 +143,7 @@ def packing(packed: Mapping[str, Any]) -> list[Block]:
         for name, part in packed["sources"].items()
     ]
     caption = f"Rows of {number(packed['length'])} tokens: {ways[packed['how']]}."
-    align: tuple[Align, ...] = ("left", "right", "right", "right", "right")
-    return [Table(("Source", "Examples", "Rows", "Full", "Tokens left out"), rows, align, caption)]
+    return [Table(("Source", "Examples", "Rows", "Full", "Tokens left out"), rows, aligned(5), caption)]
 
 
 def lengths(sources: Mapping[str, Any], unit: str) -> list[Block]:

@@ -21,6 +21,7 @@ from modeledge.recipes.corpora.source import Say, read
 from modeledge.recipes.corpora.texts import CorpusRecipe, absolute_path
 from modeledge.records import Ledger
 from modeledge.report import Figure, Page, Section, Table, render_page
+from modeledge.report.blocks import aligned
 from modeledge.report.fits import Fit, fit_plot
 from modeledge.tokens import Measure, Tokenizer, measure
 
@@ -95,7 +96,7 @@ def write_measures(rows: Sequence[Measured], out: Path) -> None:
     fits = [
         Fit(r.tokenizer, r.source, r.measure.bytes_per_token, r.measure.fertility, 1 - r.measure.unknown) for r in rows
     ]
-    table = Table(HEADS, [row.cells for row in rows], ("left", "left", *["right"] * 5))  # type: ignore[arg-type]
+    table = Table(HEADS, [row.cells for row in rows], aligned(len(HEADS), words=2))
     note = "Bytes a token: more is denser. Tokens a word: fewer is denser. Coverage: tokens that are not unknown."
     subtitle = "Each text was encoded whole; words stand between spaces."
     page = Page("How tokenizers fit texts", subtitle, [Section("Sources", [Figure(fit_plot(fits), note), table])])

@@ -111,7 +111,7 @@ def prepare_sources(
             coming = watch_specials(from_files(source, texts.get(name), ledger), tokenizer, ledger)
             config = building(source, recipe.objective.channels)
             build_corpus(coming, tokenizer, where, config=config, ledger=ledger)
-            report_ledger(ledger, lambda line, name=name: say(f"{name}: {line}"))  # type: ignore[misc]
+            report_ledger(ledger, say, name)
         found[name] = opened(where, tokenizer)
         if (where / LEDGER).exists():
             ledgers[name] = files.read_json(where / LEDGER)

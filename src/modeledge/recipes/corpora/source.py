@@ -125,17 +125,23 @@ def report_notes(tokenizer: Tokenizer, say: Say) -> None:
         say(f"W-VOCAB-SHORT: {note}")
 
 
-def report_ledger(ledger: Ledger, say: Say) -> None:
-    """The balance of a ledger, what was taken out of texts, each source's own, and what looks odd."""
-    say(balance(ledger))
+def report_ledger(ledger: Ledger, say: Say, name: str = "") -> None:
+    """The balance of a ledger, what was taken out of texts, each source's own, and what looks odd; each line begins
+    with the `name` of the corpus, where it is one of several."""
+    for line in _balanced(ledger):
+        say(f"{name}: {line}" if name else line)
+
+
+def _balanced(ledger: Ledger) -> Iterator[str]:
+    yield balance(ledger)
     for name, counts in (("cut out of documents", ledger.cut), ("rewritten in kept texts", ledger.rewritten)):
         if counts:
             parts = ", ".join(f"{c.records:,} × {k} ({c.bytes:,} bytes)" for k, c in sorted(counts.items()))
-            say(f"{name}: {parts}")
+            yield f"{name}: {parts}"
     for name, own in sorted(ledger.sources.items()):
-        say(f"  {name}{f' ({own.kind})' if own.kind else ''}: {balance(own)}")
+        yield f"  {name}{f' ({own.kind})' if own.kind else ''}: {balance(own)}"
     for note in ledger.notes:
-        say(f"note: {note}")
+        yield f"note: {note}"
 
 
 def balance(ledger: Ledger) -> str:

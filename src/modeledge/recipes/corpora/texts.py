@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
@@ -128,6 +129,17 @@ class TokenizerRecipe(Settings):
 
 
 C = TypeVar("C", bound=CorpusRecipe)
+
+
+def with_places(corpus: C, place: Callable[[str], str]) -> C:
+    """A corpus whose texts, those of its sources and of its evaluation sets lie where `place` says; what stays as it is
+    does not become a key that was said."""
+    sources = tuple(s.model_copy(update={"paths": tuple(map(place, s.paths))}) for s in corpus.sources)
+    changed: dict[str, Any] = {"paths": tuple(map(place, corpus.paths)), "sources": sources}
+    if corpus.against is not None:
+        paths = tuple(map(place, corpus.against.paths))
+        changed["against"] = corpus.against.model_copy(update={"paths": paths})
+    return corpus.model_copy(update={k: v for k, v in changed.items() if v != getattr(corpus, k)})
 
 
 def placed(corpus: C) -> C:

@@ -79,7 +79,7 @@ def replay_shards(
         ledger = Ledger()
         source = watch_specials(read(recipe.replay, ledger), tokenizer, ledger)
         build_corpus(source, tokenizer, where, config=building(recipe.replay, recipe.objective.channels), ledger=ledger)
-        report_ledger(ledger, lambda line: say(f"{REPLAY}: {line}"))
+        report_ledger(ledger, say, REPLAY)
     if (folder / LEDGER).exists():
         own = files.read_json(folder / LEDGER)
         own = own.get("corpus", own)

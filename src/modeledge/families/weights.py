@@ -39,6 +39,7 @@ KINDS = {
     "F8_E8M0": torch.float8_e8m0fnu, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
 OWN_PAGES = 256 << 10  # bytes
+MAX_MANIFEST = 4 << 20  # bytes
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
@@ -109,6 +110,7 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 @contextlib.contextmanager
 def open_weights(path: Path) -> Iterator[tuple[dict[str, Stored], dict[str, str]]]:
     """The tensors of a file, not yet read, and its notes. Raises `E-SAFETENSORS`, `E-UNSAFE-FORMAT`."""
+    check_digest(path)
     try:
         file = path.open("rb", buffering=0)
     except OSError as error:
@@ -124,6 +126,28 @@ def open_weights(path: Path) -> Iterator[tuple[dict[str, Stored], dict[str, str]
         )
 
 
+def check_digest(path: Path) -> None:
+    """Refuse a file that is not what a manifest of ours beside it says (`E-SAFETENSORS`): its bytes were altered.
+
+    A folder that others wrote, or that `save` did, has no such manifest, and nothing is compared.
+    """
+    manifest = path.with_name(files.MANIFEST)
+    try:
+        if manifest.stat().st_size > MAX_MANIFEST or not manifest.is_file():
+            return
+        stated = files.read_json(manifest)["files"][path.name]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return
+    if path.is_file() and files.sha256(path) != stated:
+        raise ModeledgeError(
+            "E-SAFETENSORS",
+            f"its SHA-256 is not the one that {files.MANIFEST} beside it states",
+            where=str(path),
+            why="its bytes changed after it was written",
+            remedy=f"copy it again, or remove {files.MANIFEST} if you changed the weights yourself",
+        )
+
+
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors of a file, and its notes."""
     with open_weights(path) as (stored, notes):
@@ -131,7 +155,10 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> Path:
-    """Write a whole, durable file under a temporary name beside `path`; renaming it is the caller's."""
+    """Write a whole, durable file under a temporary name beside `path`; renaming it is the caller's.
+
+    A manifest that states the digest of the file before goes (see `check_digest`).
+    """
     temporary = path.with_name(f".{path.name}.tmp-{uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,6 +166,7 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str,
             {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, dict(notes)
         )
         files.sync_file(temporary)
+        path.with_name(files.MANIFEST).unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):

@@ -71,7 +71,6 @@ def save(
         raise ModeledgeError("E-OUTPUT", "this is a file", where=str(folder))
     origin = origin_of(transformer)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / files.MANIFEST).unlink(missing_ok=True)  # of the model that was here before
     if isinstance(model, Model) and model.tokenizer is not None:
         model.tokenizer.save(folder)
     write_card(folder, Card(license=license, base=origin.source if origin else {}), transformer)

@@ -258,28 +258,27 @@ def torment(
 ) -> Verdict:
     """Kill runs of one kind at random moments until `kills` have hit, finishing and checking each run in between.
 
-    How long a run takes is what an untouched one took, and follows the machine: a kill before the first checkpoint
-    makes it longer, a run that was done before its kill shorter. Until a kill came after a checkpoint there are more.
+    Half of the kills are timed from the start of the process, half from the run's first checkpoint, so that both
+    halves of a run are hit at whatever speed the machine has just now. There are more until one fell between a
+    checkpoint and the finished model.
     """
-    verdict, number, seconds = Verdict(), 0, arena.seconds[kind]
-    while verdict.kills < kills or number == 0:
+    verdict, number = Verdict(), 0
+    while verdict.kills < kills or verdict.moments[AFTER] == 0:
         number += 1
         verdict.runs += 1
         folder = arena.folder / f"{name}-{kind}-{number}"
         hits = 0
         while True:
             process = arena.start(kind, folder, sabotage)
-            enough = verdict.kills >= kills and (verdict.moments[AFTER] > 0 or verdict.kills >= 4 * kills)
-            spared = enough or hits >= 40
-            code = arena.finish(process, 120.0 if spared else lots.uniform(0.0, seconds))
+            spared = hits >= 40 or (verdict.kills >= kills and verdict.moments[AFTER] > 0)
+            if not spared and lots.random() < 0.5:
+                wait_for_checkpoint(process, folder)
+            code = arena.finish(process, 120.0 if spared else lots.uniform(0.0, arena.seconds[kind]))
             if code is not None:
-                seconds = seconds if spared else max(0.8 * seconds, 0.5 * arena.seconds[kind])
                 break
             verdict.kills += 1
             hits += 1
             verdict.moments[moment(folder)] += 1
-            if not any(folder.glob("checkpoints/step-*")):
-                seconds = min(1.2 * seconds, 60.0)
         log = folder.with_suffix(".log").read_text() if folder.with_suffix(".log").exists() else ""
         verdict.resumed += len(re.findall("^resumed after step [1-9]", log, re.MULTILINE))
         if code != 0:
@@ -289,12 +288,20 @@ def torment(
     return verdict
 
 
+def wait_for_checkpoint(process: Any, folder: Path) -> None:
+    """Return when a run has a whole checkpoint, or has ended."""
+    while not any(folder.glob("checkpoints/step-*")) and process.is_alive():
+        time.sleep(0.002)
+
+
 def moment(folder: Path) -> str:
     """Where a killed run was, as far as its folder tells."""
     if any(folder.glob("checkpoints/.*.tmp-*")):
         return "while a checkpoint was written"
     if any(folder.glob(".*.tmp-*")):
         return "while a result was written"
+    if (folder / "model").exists():
+        return "after the model was written"
     if any(folder.glob("checkpoints/step-*")):
         return AFTER
     return "before the first checkpoint"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modeledge.corpus import pipeline, workers
+from modeledge.corpus import workers
 from modeledge.corpus.asked import Build
 from modeledge.corpus.clean import Cleaning
 from modeledge.corpus.dedup import Dedup
@@ -49,7 +49,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def build(folder: Path, monkeypatch: pytest.MonkeyPatch, **who: object) -> dict[str, bytes]:
     monkeypatch.setattr(workers, "MOST", 7)
-    monkeypatch.setattr(pipeline, "BATCH_CHARACTERS", 900)
+    monkeypatch.setattr(workers, "BATCH", 900)
     ledger = Ledger()
     build_corpus(reading(documents(), ledger=ledger), TOKENIZER, folder, config=config(**who), ledger=ledger)
     assert set(ledger.filtered) >= {"empty", "duplicate", "shorter than 4 words"}

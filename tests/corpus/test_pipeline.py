@@ -121,7 +121,7 @@ def test_tokenizing_goes_in_batches_and_ends_texts_where_asked():
 def test_a_batch_is_bounded_by_characters_too(monkeypatch):
     documents = [Document("ab" * n, str(n)) for n in (1, 1, 4, 9, 1, 1, 1, 1, 1)]
     whole = [d.ids.tolist() for d in tokenized(documents, Bytes())]
-    monkeypatch.setattr("modeledge.corpus.pipeline.BATCH_CHARACTERS", 8)
+    monkeypatch.setattr("modeledge.corpus.workers.BATCH", 8)
     tokenizer = Bytes()
     assert [d.ids.tolist() for d in tokenized(documents, tokenizer, batch=5)] == whole
     assert tokenizer.batches == [3, 1, 4, 1]

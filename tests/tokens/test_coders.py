@@ -16,12 +16,11 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from modeledge.errors import ModeledgeError
 from modeledge.tokens import Tokenizer, train_tokenizer
-from modeledge.tokens import words as words_module
 from modeledge.tokens.coders import choose_coder
 from modeledge.tokens.flat import Coder, Flat, LibraryCoder
 from modeledge.tokens.giga import GigaCoder
 from modeledge.tokens.proof import difference
-from modeledge.tokens.words import WordCoder, pieces_of
+from modeledge.tokens.words import A_PIECE, WordCoder, pieces_of
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog, and doesn't mind the other foxes. " * 3,
@@ -57,14 +56,12 @@ def test_words_once_are_the_librarys_ids(trained: dict[str, Tokenizer], kind: st
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_odd_strings_and_a_full_table(
-    trained: dict[str, Tokenizer], kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(words_module, "MOST", 50)
+def test_odd_strings_and_a_full_table(trained: dict[str, Tokenizer], kind: str) -> None:
     texts = list(strings(3, 400))
-    coder = pickle.loads(pickle.dumps(WordCoder(trained[kind])))  # noqa: S301
+    coder = pickle.loads(pickle.dumps(WordCoder(trained[kind], 50 * A_PIECE)))  # noqa: S301
     wanted = [ids.tolist() for ids in trained[kind].encode_batch(texts)]
     assert [row for start in range(0, 400, 20) for row in rows(coder(texts[start : start + 20]))] == wanted
+    assert len(coder._seen) < len({piece for text in texts for piece in pieces_of(text)}) / 2
 
 
 def test_no_text_and_no_texts(trained: dict[str, Tokenizer]) -> None:

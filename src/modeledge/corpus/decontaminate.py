@@ -153,7 +153,7 @@ def decontaminated(
             spool.add(document)
         hits: dict[int, Hits] = {}
         often, number = np.zeros(len(grams), np.int64), 0
-        for held in batches_of(spool.ordered(), len_of=lambda document: len(document.text)):
+        for held in batches_of(spool.ordered()):
             for hit in grams.hits([document.text for document in held]):
                 if hit is not None:
                     hits[number] = hit

@@ -139,7 +139,7 @@ def _keyed(spool: Spool, config: Dedup, place: Path, ordered: Ordered) -> tuple[
     merits: list[AnyArray] = []
 
     def texts() -> Iterator[tuple[list[str], Near | None]]:
-        for held in batches_of(spool.ordered(), len_of=lambda document: len(document.text)):
+        for held in batches_of(spool.ordered()):
             if config.keep == "score":
                 merits.append(np.array([_score(document, config.score) for document in held]))
             yield [document.text for document in held], near

@@ -37,7 +37,7 @@ def overlap(
     shingling = shingling or Shingling(n=13)
     limit, samples = 1 << 64, dict.fromkeys(sources, np.zeros(0, np.uint64))
     for name, documents in sources.items():
-        for held in batches_of(documents, len_of=lambda document: len(document.text)):
+        for held in batches_of(documents):
             found = shingle([document.text for document in held], shingling).values
             samples[name] = np.union1d(samples[name], _below(found, limit))
             while limit > 1 and sum(map(len, samples.values())) * A_SHINGLE > memory:

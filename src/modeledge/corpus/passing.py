@@ -14,13 +14,9 @@ from modeledge.records import Document, Ledger
 
 def tidied(documents: Iterable[Document], tidy: Tidying, ordered: Ordered, ledger: Ledger) -> Iterator[Document]:
     """The documents after the stages of a recipe."""
-    for held, gone in ordered(tidy, _pieces(documents)):
+    for held, gone in ordered(tidy, batches_of(documents)):
         add_rewritten(ledger, gone)
         yield from held
-
-
-def _pieces(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    return batches_of(documents, len_of=lambda document: len(document.text))
 
 
 def passing_documents(
@@ -37,7 +33,7 @@ def passing_documents(
     waiting: deque[list[Document]] = deque()
 
     def sent() -> Iterator[list[Document]]:
-        for held in _pieces(documents):
+        for held in batches_of(documents):
             waiting.append(held)
             yield held
 

@@ -27,6 +27,7 @@ from modeledge.corpus.passing import passing_documents, tidied
 from modeledge.corpus.shard import Shards, ShardWriter, TokenBatch, TokenDocument
 from modeledge.corpus.survey import SURVEY, Brief, Survey
 from modeledge.corpus.work import Encoding, Judges, Judging, Tidying, add_rewritten
+from modeledge.corpus.workers import batches_of
 from modeledge.errors import ModeledgeError
 from modeledge.files import commit_folder, committed_folder, write_json
 from modeledge.records import Document, Ledger
@@ -34,7 +35,6 @@ from modeledge.tokens.coders import choose_coder
 from modeledge.tokens.flat import LibraryCoder
 
 LEDGER = "ledger.json"
-BATCH_CHARACTERS = 1 << 20  # of text that a tokenizer gets at once
 SAMPLE = 200  # documents on which a quick way to tokenize is tried before it is used
 
 
@@ -138,7 +138,7 @@ def build_corpus(
             rewritten = Ledger()
             rewritten.restore(done.get("rewritten", rewritten.as_dict()))
             rest = restart.beyond(kept, writer.documents)
-            _write(writer, config.whole.ordered(work, batches(rest, config.batch)), rewritten, survey, place)
+            _write(writer, config.whole.ordered(work, batches_of(rest, config.batch)), rewritten, survey, place)
             _settle(ledger, rewritten, survey, counting, folder)
             manifest.update(writer.finish())
         for name, told in ((LEDGER, ledger), (SURVEY, survey)):
@@ -206,28 +206,10 @@ def tokenized(
     channels: Sequence[str] = (),
 ) -> Iterator[TokenDocument]:
     """Documents as ids with their channels, at most `batch` at a time; `end` adds the tokenizer's end-of-text id, where
-    it has one.
-
-    A batch also ends where it reaches `BATCH_CHARACTERS`: a document may be a whole book, and what a tokenizer keeps
-    of a text while it works is many times the text.
-    """
+    it has one."""
     work = Encoding(None, tokenizer, LibraryCoder(tokenizer), channels, tokenizer.specials.eos if end else None)
-    for held in batches(documents, batch):
+    for held in batches_of(documents, batch):
         yield from work(held)[0]
-
-
-def batches(documents: Iterable[Document], count: int) -> Iterator[list[Document]]:
-    """The documents in order, in lists of at most `count` documents and, but for its last, `BATCH_CHARACTERS`."""
-    held: list[Document] = []
-    characters = 0
-    for document in documents:
-        held.append(document)
-        characters += len(document.text)
-        if len(held) >= count or characters >= BATCH_CHARACTERS:
-            yield held
-            held, characters = [], 0
-    if held:
-        yield held
 
 
 @contextmanager
@@ -254,7 +236,8 @@ def _encoding(
     say: Callable[[str], None] | None,
 ) -> Encoding:
     """The work that makes ids. Channels need to know where tokens stand in a text, which only the library says."""
-    coder = LibraryCoder(tokenizer) if channels else choose_coder(tokenizer, sample, backend=config.backend, say=say)
+    how: dict[str, Any] = {"backend": config.backend, "memory": config.whole.dedup.memory // 4, "say": say}
+    coder = LibraryCoder(tokenizer) if channels else choose_coder(tokenizer, sample, **how)
     eos = tokenizer.specials.eos if config.end else None
     return Encoding(tidy if config.stages else None, tokenizer, coder, channels, eos)
 

@@ -86,7 +86,7 @@ def without_repeats(
         for document in documents:
             spool.add(document)
         file, ends = KeyFile(Path(place) / "spans", 2), array("q", [0])
-        pieces = batches_of(spool.ordered(), len_of=lambda document: len(document.text))
+        pieces = batches_of(spool.ordered())
         for keys, counts in ordered(keys_of, (([d.text for d in held], config) for held in pieces)):
             file.add(keys)
             for count in counts:

@@ -17,6 +17,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any, Literal, Protocol, TypeVar
 
 from modeledge.errors import ModeledgeError
+from modeledge.records import Document
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -97,16 +98,19 @@ def engine(kind: Engine | None, count: int) -> Ordered:
     return Processes(count) if kind == "processes" or count > 1 else in_this_process
 
 
-def batches_of(items: Iterable[T], len_of: Callable[[T], int]) -> Iterator[list[T]]:
-    """The items in lists that reach `BATCH` characters or `MOST` items, but for the last; where the items end in an
-    error, those before it come first, so that what was read is accounted for."""
-    held: list[T] = []
+def batches_of(documents: Iterable[Document], most: int | None = None) -> Iterator[list[Document]]:
+    """The documents in lists that reach `BATCH` characters or `most` documents (left out: `MOST`), but for the last;
+    where they end in an error, those before it come first, so that what was read is accounted for.
+
+    A document may be a whole book, and what a tokenizer keeps of a text while it works is many times the text.
+    """
+    held: list[Document] = []
     length = 0
     try:
-        for item in items:
-            held.append(item)
-            length += len_of(item)
-            if length >= BATCH or len(held) >= MOST:
+        for document in documents:
+            held.append(document)
+            length += len(document.text)
+            if length >= BATCH or len(held) >= (most or MOST):
                 yield held
                 held, length = [], 0
     except Exception:

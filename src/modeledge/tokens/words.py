@@ -8,7 +8,7 @@ pieces lie in one array, from which those of the texts are gathered without a lo
 
 What is white space to Python but not to the library (separators U+001C–1F, vertical tab, NEL, U+2028) could move a cut
 into what the library takes for a word: such a text is one piece. So is a text of a pipeline's added tokens. The table
-is emptied when it holds `MOST` characters.
+is emptied when it takes more than the memory it was given.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from modeledge.tokens.tokenizer import Tokenizer
 
 PIECES = re.compile(r"\s*[A-Za-z]+(?=[\s,.;:!?\"'()_-]|\Z)|\s*\S+|\s+")
 DOUBTFUL = re.compile("[\x0b\x0c\x1c-\x1f\x85\u2028\u2029]")
-MOST = 400_000  # distinct pieces that are remembered, about 80 MB
-LONG = 1 << 24  # and their characters
+ROOM = 96 << 20  # bytes for the table: about 450,000 pieces
+A_PIECE = 200  # bytes of memory that a piece takes, beside its characters
+ASKED = 8192  # pieces that the library is asked about at once: what it holds of each is ten times as much
 WORDLY = ("ByteLevel", "BertPreTokenizer")  # pre-tokenizers that cut at each run of white space
 HARMLESS = ("BertNormalizer", "Lowercase", "NFC")  # normalizers that join nothing over white space
 
@@ -56,12 +57,12 @@ def why_not_words(pipeline: str) -> str:
 
 
 class WordCoder:
-    """A tokenizer with a table of the words that it has met."""
+    """A tokenizer with a table of the words that it has met, in about `room` bytes; it changes no id."""
 
     name = "tokenizers, each distinct word once"
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, room: int = ROOM) -> None:
+        self._tokenizer, self._room = tokenizer, room
         self._seen: dict[str, int] = {}
         self._ids: IntArray = np.zeros(0, np.uint32)
         self._starts: IntArray = np.zeros(0, np.int64)
@@ -73,12 +74,12 @@ class WordCoder:
         """Why this way is none for a tokenizer, or ""."""
         return why_not_words(tokenizer.pipeline())
 
-    def __reduce__(self) -> tuple[type[WordCoder], tuple[Tokenizer]]:
-        return WordCoder, (self._tokenizer,)
+    def __reduce__(self) -> tuple[type[WordCoder], tuple[Tokenizer, int]]:
+        return WordCoder, (self._tokenizer, self._room)
 
     def __call__(self, texts: Sequence[str]) -> Flat:
-        if len(self._seen) > MOST or self._characters > LONG:
-            self.__init__(self._tokenizer)  # type: ignore[misc]  # the table is emptied
+        if A_PIECE * len(self._seen) + self._characters > self._room:
+            self.__init__(self._tokenizer, self._room)  # type: ignore[misc]  # the table is emptied
         try:
             cut = [pieces_of(text) for text in texts]
             self._learn(set(chain.from_iterable(cut)).difference(self._seen))
@@ -97,11 +98,12 @@ class WordCoder:
         if not unknown:
             return
         pieces = list(unknown)
-        rows = self._tokenizer.encode_batch(pieces)
-        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-        first = len(self._ids)
+        ids, lengths = [self._ids], [self._lengths]
+        for start in range(0, len(pieces), ASKED):
+            rows = self._tokenizer.encode_batch(pieces[start : start + ASKED])
+            lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
+            ids.append(np.concatenate(rows).astype(np.uint32))
         self._seen.update(zip(pieces, range(len(self._seen), len(self._seen) + len(pieces)), strict=True))
-        self._ids = np.concatenate([self._ids, *(row.astype(np.uint32) for row in rows)])
-        self._starts = np.concatenate([self._starts, first + np.cumsum(lengths) - lengths])
-        self._lengths = np.concatenate([self._lengths, lengths])
+        self._ids, self._lengths = np.concatenate(ids), np.concatenate(lengths)
+        self._starts = np.cumsum(self._lengths) - self._lengths
         self._characters += sum(map(len, pieces))

@@ -194,6 +194,9 @@ def test_modeledge_resume_goes_on_with_a_study(whole: Path, data: Path, tmp_path
     mine, theirs = same_places(numbers(folder), folder), same_places(numbers(whole), whole)
     assert set(NAMES[:4]) == {str(Path(name).parent).removeprefix("cells/") for name in mine if "metrics" in name}
     assert mine == {name: theirs[name] for name in mine}
+    assert "seeds" in refused("E-RESUME", study(data, seeds=[1, 0]), folder, resume=True)
+    assert compare(study(data), folder, resume=True, say=quiet) == [], "more seeds are welcome"
+    assert same_places(numbers(folder), folder) == theirs
 
 
 def test_only_takes_what_a_run_needs(data: Path, tmp_path: Path) -> None:

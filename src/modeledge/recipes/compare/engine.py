@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 Progress = Callable[[str], AbstractContextManager[Listener]]
 ERROR = "error.json"
-FREE = ("minutes",)  # keys that change no number: a resumed study may have others
+FREE = ("minutes",)  # keys that change no number: a resumed study may have others (and more seeds, `check_same`)
 
 
 @contextmanager
@@ -276,11 +276,16 @@ def study_folder(folder: Path, study: StudyRecipe, *, resume: bool) -> Iterator[
 
 
 def check_same(study: StudyRecipe, path: Path) -> None:
-    """Refuse a study that is not the one of the folder, with the keys that differ (`E-RESUME`)."""
-    before, now = (flat(s.model_dump(mode="json", exclude=set(FREE))) for s in (load_config(StudyRecipe, path), study))
-    changed = [key for key in dict.fromkeys([*before, *now]) if before.get(key) != now.get(key)]
+    """Refuse a study that is not the one of the folder, with the keys that differ (`E-RESUME`).
+
+    Seeds behind those that it had are welcome: what is finished stays as it is.
+    """
+    before = load_config(StudyRecipe, path)
+    grown = study.model_copy(update={"seeds": study.seeds[: len(before.seeds)]})
+    was, now = (flat(s.model_dump(mode="json", exclude=set(FREE))) for s in (before, grown))
+    changed = [key for key in dict.fromkeys([*was, *now]) if was.get(key) != now.get(key)]
     if changed:
-        told = [f"{key} was {exact(before.get(key))}, is {exact(now.get(key))}" for key in changed[:4]]
+        told = [f"{key} was {exact(was.get(key))}, is {exact(now.get(key))}" for key in changed[:4]]
         more = f", and {len(changed) - 4} more keys" if len(changed) > 4 else ""
         remedy = "restore the study, or begin another one in another folder"
         raise ModeledgeError("E-RESUME", "; ".join(told) + more, where=str(path), remedy=remedy)

@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from modeledge.cli import app
 from modeledge.config import load_config
 from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
@@ -206,3 +208,33 @@ def test_a_rate_that_nobody_asked_for_is_the_field_s_for_wide_models(model: Path
     asked = load_config(FinetuneRecipe, None, ["train.length=16"], values={"model": "m", "data": "d"})
     assert asked.train.learning_rate is None
     assert asked.train.warmup == 0.1
+
+
+# ---- the verb
+
+
+def verb_ground(model: Path, folder: Path) -> str:
+    """A recipe and its rows in a folder; the recipe's path."""
+    pd.DataFrame(rows(["a", "b"] * 20)).to_csv(folder / "rows.csv", index=False)
+    words = f'model = "{model}"\ndata = "{folder / "rows.csv"}"\nepochs = 1.0\n'
+    (folder / "mine.toml").write_text(words + "[train]\nbatch = 8\nlength = 32\nprecision = 'fp32'\n")
+    return str(folder / "mine.toml")
+
+
+def test_options_beside_a_recipe_are_keys_over_it(model: Path, tmp_path: Path) -> None:
+    path, out = verb_ground(model, tmp_path), tmp_path / "run"
+    words = ["finetune", path, "--seed", "7", "--strategy", "probe", "--learning-rate", "0.01", "--allow", "batch"]
+    done = CliRunner().invoke(app, [*words, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    made = load_config(FinetuneRecipe, out / "run.toml")
+    assert (made.seed, made.epochs, made.train.batch, made.train.learning_rate) == (7, 1.0, 8, 0.01)
+    assert [strategy.kind for strategy in made.strategies] == ["probe"]
+    assert made.allow == ("batch",)
+
+
+def test_an_option_that_a_recipe_of_several_tasks_cannot_have_is_refused(model: Path, tmp_path: Path) -> None:
+    verb_ground(model, tmp_path)
+    (tmp_path / "tasks.toml").write_text(f'model = "{model}"\n[tasks.one]\ndata = "{tmp_path / "rows.csv"}"\n')
+    words = ["finetune", str(tmp_path / "tasks.toml"), "--text", "text", "--out", str(tmp_path / "run")]
+    with pytest.raises(ModeledgeError, match=r"E-CONFIG-KEY.*'text'"):
+        CliRunner().invoke(app, words, catch_exceptions=False)

@@ -79,8 +79,8 @@ class Layouts:
 
 @dataclass(frozen=True)
 class Trial:
-    """Two steps: what they cost, which weights were to move in one of them (a schedule may let more move in the second),
-    and the farthest that a number of each one moved."""
+    """Two steps: what they cost, which weights were to move in either (a schedule may let more move in the second), and
+    the farthest that a number of each one moved."""
 
     error: ModeledgeError | None = None
     losses: tuple[float, ...] = ()

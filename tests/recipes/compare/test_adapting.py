@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from studies_small import STACK, generated, quiet, tree
+from typer.testing import CliRunner
 
 from modeledge import files
+from modeledge.cli import app
 from modeledge.cli.study import of_words
 from modeledge.cli.terminal import strategy_of, write_report
 from modeledge.config import load_config
@@ -253,3 +255,17 @@ def _tables(values: dict[str, Any]) -> dict[str, Any]:
 
 def _rows(path: Path) -> list[str]:
     return [json.loads(line)["text"] for line in path.open()]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["study.toml", "--strategies", "full,probe"], "--strategies is not read beside a study"),
+        (["study.toml", "--seeds", "3"], "--seeds is not read beside a study"),
+        (["mini", "rows.csv", "--strategies", "full", "--scale", "smoke"], "--scale is not read beside a model"),
+        (["mini", "rows.csv", "--strategies", "full", "--model", "other"], "--model is not read beside a model"),
+    ],
+)
+def test_an_option_that_would_not_be_read_is_refused(words: list[str], says: str) -> None:
+    with pytest.raises(ModeledgeError, match=f"E-USAGE.*{says}"):
+        CliRunner().invoke(app, ["compare", *words], catch_exceptions=False)

@@ -21,7 +21,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, Rotary, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.recipes.asking.use import Model
-from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
+from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain, StrategyRecipe
 from modeledge.recipes.tuning import finetune as recipes
 from modeledge.recipes.tuning.finetune import finetune
 from modeledge.recipes.tuning.rows import split_rows
@@ -238,3 +238,29 @@ def test_an_option_that_a_recipe_of_several_tasks_cannot_have_is_refused(model: 
     words = ["finetune", str(tmp_path / "tasks.toml"), "--text", "text", "--out", str(tmp_path / "run")]
     with pytest.raises(ModeledgeError, match=r"E-CONFIG-KEY.*'text'"):
         CliRunner().invoke(app, words, catch_exceptions=False)
+
+
+# ---- what strategies and metrics are named
+
+
+@pytest.mark.parametrize("outputs", [1, 5])
+def test_a_head_with_another_number_of_scores_than_classes_is_refused(
+    model: Path, tmp_path: Path, outputs: int
+) -> None:
+    """It would be trained, marked and written, and no verb could open it."""
+    strategies = (StrategyRecipe(kind="replaced-head", options={"outputs": outputs}),)
+    with pytest.raises(
+        ModeledgeError, match=f"E-CONFIG-VALUE.*scores {outputs} classes, and the task has 2.*outputs=2"
+    ):
+        run(recipe(model, strategies=strategies, check=False), tmp_path / "run", rows(["a", "b"] * 20))
+
+
+def test_a_metric_that_the_task_has_not_is_refused_without_a_judge_too(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModeledgeError, match=r"E-CONFIG-VALUE.*'acuracy' is no metric.*did you mean 'accuracy'"):
+        run(recipe(model, metric="acuracy"), tmp_path / "run", rows(["a", "b"] * 20))
+
+
+def test_a_wrong_option_of_a_strategy_is_told_with_the_nearest_one(model: Path, tmp_path: Path) -> None:
+    strategies = (StrategyRecipe(kind="lora", options={"rnk": 4}),)
+    with pytest.raises(ModeledgeError, match=r"E-CONFIG-KEY.*'rnk'; did you mean 'rank'"):
+        run(recipe(model, strategies=strategies), tmp_path / "run", rows(["a", "b"] * 20))

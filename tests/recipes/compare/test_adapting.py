@@ -247,6 +247,22 @@ def test_a_study_of_a_few_words(data: Path) -> None:
         assert caught.value.code == "E-USAGE"
 
 
+def test_a_study_of_a_few_words_names_the_columns_as_finetune_does(data: Path, tmp_path: Path) -> None:
+    """A table whose columns have the names of the roles, and a benchmark's folder, need no words."""
+    plain = of_words("preset:bert-tiny", [str(data / "tone.csv")], {"task": "auto"}, "full", "", 1, None)
+    assert plain.finetune["columns"] == {"text": "text", "label": "label"}
+    assert finetune_recipe(plain, units(plain)[-1], tmp_path).columns == {"text": "text", "label": "label"}
+    (tmp_path / "RTE").mkdir()
+    head, row = "index\tsentence1\tsentence2\tlabel\n", "{}\tA dog {} ran.\tIt ran.\t{}\n"
+    for name in ("train", "dev"):
+        lines = [row.format(n, n, ("entailment", "not_entailment")[n % 2]) for n in range(6)]
+        (tmp_path / "RTE" / f"{name}.tsv").write_text(head + "".join(lines))
+    rte = of_words("preset:bert-tiny", [str(tmp_path / "RTE")], {"task": "auto"}, "full,probe", "", 1, None)
+    (task,) = rte.tasks.values()
+    assert (task.layout, rte.finetune["task"]) == ("rte", "classification")
+    assert {"text", "pair", "label"} <= rte.finetune["columns"].keys()
+
+
 def _tables(values: dict[str, Any]) -> dict[str, Any]:
     from modeledge.recipes.compare.unfold import as_tables
 

@@ -35,7 +35,7 @@ from modeledge.recipes.store.hub import Found, find_model, remember_source
 from modeledge.recipes.store.open import open_model, renewed
 from modeledge.recipes.tuning.benchmark import stated
 from modeledge.recipes.tuning.cost import watch, write_costs
-from modeledge.recipes.tuning.heads import announce, settle, words_of
+from modeledge.recipes.tuning.heads import announce, check_outputs, settle, words_of
 from modeledge.recipes.tuning.rows import Parts, Rows, split_rows, task_named
 from modeledge.recipes.tuning.scratch import check_preset, starting_model
 from modeledge.recipes.tuning.strategy import make_strategy, worded
@@ -241,12 +241,11 @@ def build_trainer(
     """The recipe's trainer: `epochs` become steps, the judge marks the chosen rows."""
     config = recipe.train.over(recipe.epochs, len(examples)).fitted(model.config.width)
     config = config.model_copy(update={"length": task.seq})
-    judge = None
+    judge, metric = None, recipe.metric or task.metrics[0]
+    if metric not in task.metrics:
+        what = f"{metric!r} is no metric of this task"
+        raise ModeledgeError("E-CONFIG-VALUE", what, where="metric", remedy=nearest(metric, task.metrics))
     if config.judge_every is not None:
-        metric = recipe.metric or task.metrics[0]
-        if metric not in task.metrics:
-            what = f"{metric!r} is no metric of this task"
-            raise ModeledgeError("E-CONFIG-VALUE", what, where="metric", remedy=nearest(metric, task.metrics))
         judge = Judge(
             judge_on(task, chosen),
             metric,
@@ -264,7 +263,9 @@ def build_trainer(
     labels = getattr(task, "labels", None)
     classes = labels.names if isinstance(labels, Labels) else ()
     strategies = [going_on(worded(make_strategy(s), task.tokenizer, classes), model) for s in recipe.strategies]
-    return Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)
+    trainer = Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)
+    check_outputs(model, task.objective.heads)
+    return trainer
 
 
 def marks(task: Task, told: Sequence[Answer], held: Sequence[Example], seed: int) -> dict[str, Any]:

@@ -47,7 +47,7 @@ from modeledge.recipes.tuning.conflicts import Conflicts
 from modeledge.recipes.tuning.cost import watch, write_costs
 from modeledge.recipes.tuning.finetune import Opened, Ready, make_task, marks
 from modeledge.recipes.tuning.finetune import build_trainer as alone_trainer
-from modeledge.recipes.tuning.heads import settle, words_of
+from modeledge.recipes.tuning.heads import check_outputs, settle, words_of
 from modeledge.recipes.tuning.rows import Parts, split_rows
 from modeledge.recipes.tuning.several import MultitaskRecipe
 from modeledge.recipes.tuning.strategy import make_strategy
@@ -224,7 +224,9 @@ def build_trainer(recipe: MultitaskRecipe, model: Backbone, members: Mapping[str
     if config.judge_every is not None:
         data = json.dumps([[ListStream(own.chosen, 0).fingerprint, described(own.task)] for own in members.values()])
         judge = Judge(_mean_of(members), "mean", config.judge_every, True, config.patience, data=data)
-    return Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)
+    trainer = Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)
+    check_outputs(model, objective.heads)
+    return trainer
 
 
 def _brought(model: Backbone, members: Mapping[str, Member]) -> dict[str, Any]:

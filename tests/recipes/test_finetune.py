@@ -264,3 +264,10 @@ def test_a_wrong_option_of_a_strategy_is_told_with_the_nearest_one(model: Path, 
     strategies = (StrategyRecipe(kind="lora", options={"rnk": 4}),)
     with pytest.raises(ModeledgeError, match=r"E-CONFIG-KEY.*'rnk'; did you mean 'rank'"):
         run(recipe(model, strategies=strategies), tmp_path / "run", rows(["a", "b"] * 20))
+
+
+def test_adapters_that_cannot_be_folded_in_are_refused_before_the_first_step(model: Path, tmp_path: Path) -> None:
+    two = (StrategyRecipe(kind="dora"), StrategyRecipe(kind="lora", options={"name": "second"}))
+    with pytest.raises(ModeledgeError, match=r"E-MERGE.*default, second act on one map"):
+        run(recipe(model, strategies=two, merge=True), tmp_path / "run", rows(["a", "b"] * 20))
+    assert not (tmp_path / "run" / "run.toml").exists()

@@ -24,7 +24,7 @@ from modeledge.model.backbone import Backbone
 from modeledge.objectives import Step
 from modeledge.recipes.adapters.digest import Base
 from modeledge.recipes.adapters.go_on import going_on, heads_going_on
-from modeledge.recipes.adapters.run import Beside, base_for, check_writable, finish_adapter, lightened
+from modeledge.recipes.adapters.run import Beside, base_for, check_foldable, check_writable, finish_adapter, lightened
 from modeledge.recipes.folder import run_folder
 from modeledge.recipes.gate import guard, said_beside, view_of_tuning
 from modeledge.recipes.pretraining.pretrain import finish
@@ -42,13 +42,7 @@ from modeledge.recipes.tuning.strategy import make_strategy, worded
 from modeledge.recipes.tuning.task_file import TASK_FILE, described
 from modeledge.records import Example
 from modeledge.seed import Noise
-from modeledge.tasks import (
-    Answer,
-    Asked,
-    Task,
-    answers,
-    judge_on,
-)
+from modeledge.tasks import Answer, Asked, Task, answers, judge_on
 from modeledge.tasks.labels import Labels
 from modeledge.tokens import Tokenizer
 from modeledge.train import Judge, Session, Trainer
@@ -195,6 +189,8 @@ def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable
     if begun.adapts is not None:
         check_writable(begun.model, begun.adapts, recipe.family)
         say("the adapter alone will be written, and opened on its base (merge = true writes the whole model)")
+    else:
+        check_foldable(begun.model)
     return Ready(**vars(begun), folder=found.folder, trainer=trainer, said=said)
 
 

@@ -87,7 +87,7 @@ def of_words(
 
 
 def objectives() -> None:
-    """Print which kind of pre-training fits which architecture: `[objective] kind` by the body of a recipe."""
+    """Print which kind of pre-training fits which architecture: `objective.kind` by the body of a recipe."""
     from modeledge.recipes.objectives.fits import table
 
     rows = table()

@@ -81,6 +81,17 @@ def test_cells_begin_with_the_model_of_the_study() -> None:
     assert [cell.get("model") for cell in out.values()] == ["mini", None, "other", None]
 
 
+def test_a_budget_above_the_rows_is_no_row_of_the_table(data: Path) -> None:
+    """It would stand there as so many labels, and be fewer."""
+    tone = {**tree(data)["tasks"]["tone"], "budgets": [20, 5000], "draw": "seed"}
+    study = adapting(data, tasks={"tone": tone})
+    assert len(chosen_rows(study, "tone-20", quiet, 0)[0]) == 20
+    with pytest.raises(
+        ModeledgeError, match=r"E-CONFIG-VALUE: tasks.tone.budgets: 5,000 labels are asked for; there are"
+    ):
+        chosen_rows(study, "tone-5000", quiet, 0)
+
+
 @pytest.mark.parametrize("budgets", [[0], [-1], ["a"], [1.5], "100"])
 def test_a_budget_is_a_number_of_rows(data: Path, budgets: Any) -> None:
     tone = {**tree(data)["tasks"]["tone"], "budgets": budgets}

@@ -271,3 +271,29 @@ def test_adapters_that_cannot_be_folded_in_are_refused_before_the_first_step(mod
     with pytest.raises(ModeledgeError, match=r"E-MERGE.*default, second act on one map"):
         run(recipe(model, strategies=two, merge=True), tmp_path / "run", rows(["a", "b"] * 20))
     assert not (tmp_path / "run" / "run.toml").exists()
+
+
+# ---- going on
+
+
+def test_a_recipe_that_was_changed_after_a_checkpoint_is_refused(model: Path, tmp_path: Path) -> None:
+    """Else the rest of the run has another schedule, and nobody is told. How often it saves may change."""
+    data, folder = rows(["a", "b"] * 20), tmp_path / "run"
+
+    def stop(record: Any) -> None:
+        if record.step == 3:
+            raise KeyboardInterrupt
+
+    asked = recipe(model, train={"save_every": 1}, epochs=2.0)
+    with pytest.raises(KeyboardInterrupt):
+        run(asked, folder, data, listeners=[stop])
+    begun = (folder / "run.toml").read_text()
+    for old, new, said in (("epochs = 2.0", "epochs = 5.0", "epochs was 2.0, is 5.0"), ("0.1", "0.2", "dropout was")):
+        assert old in begun
+        (folder / "run.toml").write_text(begun.replace(f"dropout = {old}", f"dropout = {new}").replace(old, new))
+        changed = load_config(FinetuneRecipe, folder / "run.toml")
+        with pytest.raises(ModeledgeError, match=f"E-RESUME.*{said}"):
+            run(changed, folder, data, resume=True)
+    (folder / "run.toml").write_text(begun.replace("save_every = 1", "save_every = 2"))
+    run(load_config(FinetuneRecipe, folder / "run.toml"), folder, data, resume=True)
+    assert (folder / "model" / "model.safetensors").exists()

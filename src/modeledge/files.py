@@ -19,6 +19,7 @@ from uuid import uuid4
 from modeledge.errors import ModeledgeError
 
 MANIFEST = "MANIFEST.json"
+RECIPE = "run.toml"  # what a run folder says of its run
 MASK = os.umask(0o077)  # asking is setting, so it is set back at once
 os.umask(MASK)
 ORDINARY = 0o666 & ~MASK  # the mode of a new file

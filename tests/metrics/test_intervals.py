@@ -222,3 +222,15 @@ def test_wilson_refuses_what_is_no_proportion(case, code):
     assert caught.value.code == code
     with pytest.raises(ModeledgeError, match="E-CONFIG-VALUE"):
         wilson(1, 2, level=1.0)
+
+
+@pytest.mark.parametrize("right", [0, 1])
+def test_where_all_items_agree_the_interval_still_knows_how_many_they_are(right: int):
+    """18 of 18 right is no certainty: drawing them again would say [1, 1]."""
+    score = bootstrap(METRICS["accuracy"], [right] * 18, [1] * 18, seed=0)
+    assert (score.low, score.high) == wilson(18 * right, 18)
+    assert score.value == right
+    assert score.high - score.low > 0.1
+    assert score.signature.endswith("interval:wilson-95")
+    mixed = bootstrap(METRICS["accuracy"], [1] * 17 + [0], [1] * 18, seed=0)
+    assert "interval:bootstrap-percentile-95" in mixed.signature

@@ -91,3 +91,27 @@ def test_an_adapter_that_no_gradient_reaches_is_refused() -> None:
     (what,) = said(view)
     assert "below the heads may move, and none did" in what
     assert "lora_A" in what
+
+
+@pytest.mark.parametrize(("kind", "options"), [("lp-ft", {"steps": 1}), ("unfreeze", {"per": "steps", "every": 1})])
+def test_what_a_schedule_lets_go_after_the_first_step_is_no_slip(kind: str, options: dict[str, Any]) -> None:
+    view = small.labelled(strategies=(STRATEGIES[kind](**options),))
+    assert said(view) == []
+    assert view.trial is not None
+    assert any(not name.startswith("heads.") for name in view.trial.moving)
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"), [("lora", "probe"), ("lora", "bitfit"), ("adapter", "probe"), ("prompt", "bitfit")]
+)
+def test_an_adapter_that_another_strategy_holds_is_refused(kind: str, other: str) -> None:
+    (what,) = said(run(kind, STRATEGIES[other]()))
+    assert "never move: another strategy holds them" in what
+
+
+def test_an_adapter_whose_turn_comes_later_passes() -> None:
+    """Behind LP-FT's probe; but not where the run ends before its turn."""
+    assert said(run("lora", STRATEGIES["lp-ft"](share=0.5))) == []
+    assert said(run("lora", STRATEGIES["unfreeze"](every=0.5))) == []
+    (what,) = said(run("lora", STRATEGIES["lp-ft"](epochs=100)))
+    assert "never move" in what

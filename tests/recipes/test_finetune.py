@@ -13,13 +13,15 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from modeledge.cli import app
 from modeledge.config import load_config
 from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, Rotary, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.recipes.asking.use import Model
-from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
+from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain, StrategyRecipe
 from modeledge.recipes.tuning import finetune as recipes
 from modeledge.recipes.tuning.finetune import finetune
 from modeledge.recipes.tuning.rows import split_rows
@@ -206,3 +208,92 @@ def test_a_rate_that_nobody_asked_for_is_the_field_s_for_wide_models(model: Path
     asked = load_config(FinetuneRecipe, None, ["train.length=16"], values={"model": "m", "data": "d"})
     assert asked.train.learning_rate is None
     assert asked.train.warmup == 0.1
+
+
+# ---- the verb
+
+
+def verb_ground(model: Path, folder: Path) -> str:
+    """A recipe and its rows in a folder; the recipe's path."""
+    pd.DataFrame(rows(["a", "b"] * 20)).to_csv(folder / "rows.csv", index=False)
+    words = f'model = "{model}"\ndata = "{folder / "rows.csv"}"\nepochs = 1.0\n'
+    (folder / "mine.toml").write_text(words + "[train]\nbatch = 8\nlength = 32\nprecision = 'fp32'\n")
+    return str(folder / "mine.toml")
+
+
+def test_options_beside_a_recipe_are_keys_over_it(model: Path, tmp_path: Path) -> None:
+    path, out = verb_ground(model, tmp_path), tmp_path / "run"
+    words = ["finetune", path, "--seed", "7", "--strategy", "probe", "--learning-rate", "0.01", "--allow", "batch"]
+    done = CliRunner().invoke(app, [*words, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    made = load_config(FinetuneRecipe, out / "run.toml")
+    assert (made.seed, made.epochs, made.train.batch, made.train.learning_rate) == (7, 1.0, 8, 0.01)
+    assert [strategy.kind for strategy in made.strategies] == ["probe"]
+    assert made.allow == ("batch",)
+
+
+def test_an_option_that_a_recipe_of_several_tasks_cannot_have_is_refused(model: Path, tmp_path: Path) -> None:
+    verb_ground(model, tmp_path)
+    (tmp_path / "tasks.toml").write_text(f'model = "{model}"\n[tasks.one]\ndata = "{tmp_path / "rows.csv"}"\n')
+    words = ["finetune", str(tmp_path / "tasks.toml"), "--text", "text", "--out", str(tmp_path / "run")]
+    with pytest.raises(ModeledgeError, match=r"E-CONFIG-KEY.*'text'"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+
+
+# ---- what strategies and metrics are named
+
+
+@pytest.mark.parametrize("outputs", [1, 5])
+def test_a_head_with_another_number_of_scores_than_classes_is_refused(
+    model: Path, tmp_path: Path, outputs: int
+) -> None:
+    """It would be trained, marked and written, and no verb could open it."""
+    strategies = (StrategyRecipe(kind="replaced-head", options={"outputs": outputs}),)
+    with pytest.raises(
+        ModeledgeError, match=f"E-CONFIG-VALUE.*scores {outputs} classes, and the task has 2.*outputs=2"
+    ):
+        run(recipe(model, strategies=strategies, check=False), tmp_path / "run", rows(["a", "b"] * 20))
+
+
+def test_a_metric_that_the_task_has_not_is_refused_without_a_judge_too(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModeledgeError, match=r"E-CONFIG-VALUE.*'acuracy' is no metric.*did you mean 'accuracy'"):
+        run(recipe(model, metric="acuracy"), tmp_path / "run", rows(["a", "b"] * 20))
+
+
+def test_a_wrong_option_of_a_strategy_is_told_with_the_nearest_one(model: Path, tmp_path: Path) -> None:
+    strategies = (StrategyRecipe(kind="lora", options={"rnk": 4}),)
+    with pytest.raises(ModeledgeError, match=r"E-CONFIG-KEY.*'rnk'; did you mean 'rank'"):
+        run(recipe(model, strategies=strategies), tmp_path / "run", rows(["a", "b"] * 20))
+
+
+def test_adapters_that_cannot_be_folded_in_are_refused_before_the_first_step(model: Path, tmp_path: Path) -> None:
+    two = (StrategyRecipe(kind="dora"), StrategyRecipe(kind="lora", options={"name": "second"}))
+    with pytest.raises(ModeledgeError, match=r"E-MERGE.*default, second act on one map"):
+        run(recipe(model, strategies=two, merge=True), tmp_path / "run", rows(["a", "b"] * 20))
+    assert not (tmp_path / "run" / "run.toml").exists()
+
+
+# ---- going on
+
+
+def test_a_recipe_that_was_changed_after_a_checkpoint_is_refused(model: Path, tmp_path: Path) -> None:
+    """Else the rest of the run has another schedule, and nobody is told. How often it saves may change."""
+    data, folder = rows(["a", "b"] * 20), tmp_path / "run"
+
+    def stop(record: Any) -> None:
+        if record.step == 3:
+            raise KeyboardInterrupt
+
+    asked = recipe(model, train={"save_every": 1}, epochs=2.0)
+    with pytest.raises(KeyboardInterrupt):
+        run(asked, folder, data, listeners=[stop])
+    begun = (folder / "run.toml").read_text()
+    for old, new, said in (("epochs = 2.0", "epochs = 5.0", "epochs was 2.0, is 5.0"), ("0.1", "0.2", "dropout was")):
+        assert old in begun
+        (folder / "run.toml").write_text(begun.replace(f"dropout = {old}", f"dropout = {new}").replace(old, new))
+        changed = load_config(FinetuneRecipe, folder / "run.toml")
+        with pytest.raises(ModeledgeError, match=f"E-RESUME.*{said}"):
+            run(changed, folder, data, resume=True)
+    (folder / "run.toml").write_text(begun.replace("save_every = 1", "save_every = 2"))
+    run(load_config(FinetuneRecipe, folder / "run.toml"), folder, data, resume=True)
+    assert (folder / "model" / "model.safetensors").exists()

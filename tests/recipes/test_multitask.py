@@ -405,6 +405,25 @@ def test_the_verb_reads_a_recipe(ground: Path, tmp_path: Path) -> None:
         CliRunner().invoke(app, ["finetune", "model"], catch_exceptions=False)
 
 
+@pytest.mark.parametrize("kind", ["prompt", "prefix", "adapter"])
+def test_what_cannot_be_folded_in_is_refused_before_the_first_step(ground: Path, tmp_path: Path, kind: str) -> None:
+    """Whole models are written of several tasks: the run would be lost when it is over."""
+    with pytest.raises(ModeledgeError, match=f"E-MERGE: strategies: {kind} cannot be folded"):
+        multitask(several(ground, strategies=[{"kind": kind}]), tmp_path / "run", say=quiet)
+    assert not (tmp_path / "run" / "run.toml").exists()
+
+
+def test_two_adapters_are_folded_in_on_several_tasks(ground: Path, tmp_path: Path) -> None:
+    """Those that were added last come first, as in a run of one task."""
+    two = [{"kind": "lora", "options": {"rank": 2}}, {"kind": "lora", "options": {"rank": 2, "name": "second"}}]
+    multitask(several(ground, epochs=0.5, strategies=two), tmp_path / "run", say=quiet)
+    assert (tmp_path / "run" / "tasks" / "one" / "model.safetensors").exists()
+    two[1]["kind"] = "dora"
+    with pytest.raises(ModeledgeError, match=r"E-MERGE.*default, second act on one map"):
+        multitask(several(ground, strategies=two), tmp_path / "other", say=quiet)
+    assert not (tmp_path / "other" / "run.toml").exists()
+
+
 # ---- the pre-flight
 
 

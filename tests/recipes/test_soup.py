@@ -119,3 +119,17 @@ def test_whole_numbers_are_the_first_ones() -> None:
     told = mixed([one, two], [0.25, 0.75])
     assert float(told["a"]) == 2.5
     assert int(told["n"]) == 1
+
+
+def test_what_has_more_than_weights_of_its_own_is_refused(runs: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    """A classical head would be left behind, and an adapter cannot be written as a whole model."""
+    lora = 'strategies=[{kind="lora",options={rank=2}}]'
+    me.finetune(runs[0], ROWS, tmp_path / "lora", *SMALL, lora, say=quiet)
+    pytest.importorskip("sklearn")
+    me.finetune(runs[0], ROWS, tmp_path / "knn", "features.head=knn", "train.length=16", say=quiet)
+    for name, said in (("lora", "adapter beside a base"), ("knn", "fitted on a frozen body")):
+        with pytest.raises(ModeledgeError, match=f"E-USAGE.*{name}.*{said}"):
+            uniform_soup([tmp_path / name, runs[1][0]], tmp_path / "out", say=quiet)
+    with pytest.raises(ModeledgeError, match=r"E-USAGE.*knn.*fitted"):
+        wise_soup(tmp_path / "knn", runs[0], tmp_path / "out", alpha=0.5, say=quiet)
+    assert not (tmp_path / "out").exists()

@@ -21,7 +21,7 @@ from modeledge.cli.corpus import Out, build, dedup
 from modeledge.cli.judges import classifier_app, perplexity_app
 from modeledge.cli.looking import inspect, search
 from modeledge.cli.models import Endpoint, ModelFolder, Revision, convert, embed, generate, merge, opened
-from modeledge.cli.terminal import progress, said, say, show_scores, strategy_of, write_report
+from modeledge.cli.terminal import given, progress, said, say, show_scores, strategy_of, write_report
 from modeledge.cli.tokenizers import measure, train
 from modeledge.errors import IO_ERROR, ModeledgeError
 from modeledge.machine import calm_threads
@@ -121,13 +121,14 @@ def pretrain(
 
 @app.command()
 def finetune(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="A model (a folder, or org/name on a hub), or a recipe (TOML).")],
     data: Annotated[str | None, typer.Argument(help="csv, tsv, jsonl or parquet with labels.")] = None,
     overrides: Overrides = None,
     out: Out = Path("runs/finetune"),
-    text: str | None = None,
+    text: Annotated[str | None, typer.Option(help="The column of the text; 'text' without one.")] = None,
     pair: Annotated[str | None, typer.Option(help="The column of the second text.")] = None,
-    label: str | None = None,
+    label: Annotated[str | None, typer.Option(help="The column of what is learned; 'label' without one.")] = None,
     task: Annotated[str, typer.Option(help="A row of the tasks; auto looks at the labels.")] = "auto",
     layout: judge.Layout = None,
     column: Annotated[list[str] | None, typer.Option(help="role=column, e.g. tokens=words")] = None,
@@ -146,20 +147,24 @@ def finetune(
     strict: Strict = False,
     allow: Allow = None,
 ) -> None:
-    """Fine-tune a model on labelled rows; marks a held-out part. A recipe may hold several tasks, or several stages."""
+    """Fine-tune a model on labelled rows; marks a held-out part. A recipe may hold several tasks, or several stages;
+    options beside it are keys over it."""
     if "help" in (strategy or ()):
         strategies.show_strategies()
         return
-    if model.endswith(".toml"):
-        tuned.from_recipe(Path(model), [*([] if data is None else [data]), *(overrides or ())], out)
-        return
-    if data is None:
-        raise ModeledgeError("E-USAGE", "there are no rows to learn from", remedy="modeledge finetune MODEL DATA")
     keys = said(column, model=model, data=data, task=task, text=text, label=label, pair=pair, test=test, layout=layout,
                 epochs=epochs, seed=seed, allow_leak=allow_leak, merge=merge, revision=revision, endpoint=endpoint,
                 train=said(None, learning_rate=learning_rate), strategies=[strategy_of(w) for w in strategy or ()],
-                )  # fmt: skip
-    tuned.run_alone(keys | gate_keys(no_check, strict, allow), overrides or (), out)
+                ) | gate_keys(no_check, strict, allow)  # fmt: skip
+    if model.endswith(".toml"):
+        names = {"column": "columns", "strategy": "strategies", "learning_rate": "train", "no_check": "check"}
+        over = {names.get(option, option) for option in given(context)} - {"model", "data", "out", "overrides"}
+        words = [*([] if data is None else [data]), *(overrides or ())]
+        tuned.from_recipe(Path(model), words, out, {key: keys[key] for key in over})
+        return
+    if data is None:
+        raise ModeledgeError("E-USAGE", "there are no rows to learn from", remedy="modeledge finetune MODEL DATA")
+    tuned.run_alone(keys, overrides or (), out)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from modeledge.cli.terminal import say
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result goes; a fresh folder or file.")]
 CorpusKeys = Annotated[
-    list[str] | None, typer.Option("--set", help="Any key of the table [corpus], e.g. split=line, max_record_bytes=…")
+    list[str] | None, typer.Option("--set", help="Any key of the corpus table, e.g. split=line, max_record_bytes=…")
 ]
 
 

@@ -67,7 +67,7 @@ def embed(
     revision: Revision = None,
     endpoint: Endpoint = None,
 ) -> None:
-    """Write one vector a row: a .npy file of float32 [rows, width]."""
+    """Write one vector a row: a .npy file of float32, rows × width."""
     from modeledge.recipes.asking.tables import VECTORS, check_fresh, write_vectors
 
     check_fresh(out, VECTORS)

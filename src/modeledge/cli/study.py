@@ -7,10 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from modeledge.cli.terminal import progress, said, say, strategy_of
+from modeledge.cli.terminal import given, progress, said, say, strategy_of
+from modeledge.errors import ModeledgeError
+
+OF_STUDY = {"scale", "data", "model"}  # options that a study alone reads, and those that a study says itself
+OF_MODEL = {"strategies", "labels", "seeds", "text", "pair", "label", "test", "task", "layout", "metric", "epochs"}
 
 
 def compare(
+    context: typer.Context,
     study: Annotated[str, typer.Argument(help="A study (TOML), the run.toml of one, or a model to adapt.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Of a model: its data. Then key.path=value, over the study")
@@ -45,8 +50,12 @@ def compare(
     from modeledge.recipes.compare import load_study
     from modeledge.recipes.compare.table import finish_study
 
-    words = list(overrides or ())
-    if study.endswith(".toml"):
+    words, toml = list(overrides or ()), study.endswith(".toml")
+    if unread := sorted(given(context) & (OF_MODEL if toml else OF_STUDY)):
+        what = f"--{unread[0]} is not read beside {'a study' if toml else 'a model'}"
+        remedy = "write it as a key of the study: key.path=value" if toml else "name a study (.toml), or leave it out"
+        raise ModeledgeError("E-USAGE", what, where=study, remedy=remedy)
+    if toml:
         asked = load_study(Path(study), scale, words, said(None, data=data, model=model))
     else:
         keys = said(None, task=task, epochs=epochs, text=text, pair=pair, label=label, test=test, layout=layout)
@@ -60,7 +69,6 @@ def of_words(
     """The study that `compare MODEL DATA --strategies …` asks for; `E-USAGE` where a word is missing or no number."""
     from modeledge.config import load_values
     from modeledge.config.check import merged
-    from modeledge.errors import ModeledgeError
     from modeledge.recipes.compare.quick import parse_strategies, quick_study
 
     if not words or "=" in words[0] or not strategies:
@@ -79,7 +87,7 @@ def of_words(
 
 
 def objectives() -> None:
-    """Print which kind of pre-training fits which architecture: `[objective] kind` by the body of a recipe."""
+    """Print which kind of pre-training fits which architecture: `objective.kind` by the body of a recipe."""
     from modeledge.recipes.objectives.fits import table
 
     rows = table()

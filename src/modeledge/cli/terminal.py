@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import typer
+
     from modeledge.train.record import StepRecord
 
 
@@ -76,6 +78,11 @@ def write_report(folder: Path) -> Path:
 
     write_results(load_config(StudyRecipe, folder / RECIPE), folder)
     return folder / "report.html"
+
+
+def given(context: typer.Context) -> set[str]:
+    """The names of the arguments and options that were written on the command line."""
+    return {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
 
 
 def said(column: list[str] | None, **words: Any) -> dict[str, Any]:

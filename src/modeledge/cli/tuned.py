@@ -24,8 +24,11 @@ def run_alone(values: Mapping[str, Any], overrides: Sequence[str], out: Path) ->
     say(f"model: {out / 'model'}\nreport: {write_report(out)}")
 
 
-def from_recipe(path: Path, overrides: Sequence[str], out: Path) -> None:
-    """Run a recipe of `finetune`, of several tasks (`[tasks.NAME]`) or of stages (`[[stages]]`)."""
+def from_recipe(path: Path, overrides: Sequence[str], out: Path, values: Mapping[str, Any]) -> None:
+    """Run a recipe of `finetune`, of several tasks (`[tasks.NAME]`) or of stages (`[[stages]]`), with `values` over it.
+
+    A value that is no key of such a recipe is `E-CONFIG-KEY`.
+    """
     from modeledge.config import load_config, read_toml
     from modeledge.recipes.recipe import FinetuneRecipe
     from modeledge.recipes.tuning.finetune import finetune
@@ -36,11 +39,17 @@ def from_recipe(path: Path, overrides: Sequence[str], out: Path) -> None:
     with progress("fine-tuning") as listen:
         results: dict[str, Any]
         if "tasks" in tree:
-            results = multitask(load_config(MultitaskRecipe, path, overrides), out, listeners=[listen], say=say)
+            results = multitask(
+                load_config(MultitaskRecipe, path, overrides, values=values), out, listeners=[listen], say=say
+            )
         elif "stages" in tree:
-            results = run_stages(load_config(StagesRecipe, path, overrides), out, listeners=[listen], say=say)
+            results = run_stages(
+                load_config(StagesRecipe, path, overrides, values=values), out, listeners=[listen], say=say
+            )
         else:
-            results = finetune(load_config(FinetuneRecipe, path, overrides), out, listeners=[listen], say=say)
+            results = finetune(
+                load_config(FinetuneRecipe, path, overrides, values=values), out, listeners=[listen], say=say
+            )
     show_scores(results)
     for pair, told in results.get("conflicts", {}).items():
         print(f"{pair}: gradients' cosine {told['mean']:.3f}, apart in {told['conflicting']:.0%} of {told['n']}")

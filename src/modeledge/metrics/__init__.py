@@ -28,7 +28,7 @@ from modeledge.metrics.calibrate import (
     negative_log_likelihood,
     reliability,
 )
-from modeledge.metrics.classify import accuracy, f1_binary, f1_macro, f1_micro, matthews, relation_f1
+from modeledge.metrics.classify import accuracy, each_right, f1_binary, f1_macro, f1_micro, matthews, relation_f1
 from modeledge.metrics.dialogue import word_f1
 from modeledge.metrics.diversity import distinct, self_repetition, type_token
 from modeledge.metrics.glue import glue_average, glue_score
@@ -72,7 +72,7 @@ from modeledge.metrics.translation import translation
 
 ROWS: tuple[Metric, ...] = (
     # classes, one an item
-    Metric("accuracy", accuracy, greater_is_better=True, needs="labels"),
+    Metric("accuracy", accuracy, greater_is_better=True, needs="labels", parts=each_right),
     Metric("f1", f1_binary, greater_is_better=True, needs="labels"),
     Metric("f1_macro", f1_macro, greater_is_better=True, needs="labels"),
     Metric("f1_micro", f1_micro, greater_is_better=True, needs="labels"),

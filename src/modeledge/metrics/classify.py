@@ -10,13 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from modeledge.errors import ModeledgeError
-from modeledge.metrics.metric import Floats, Ids, Tally, f_measure, label_ids, label_pair, same_length
+from modeledge.metrics.metric import Floats, Ids, Tally, f_measure, label_ids, label_pair, mean_of, same_length
 
 
 def accuracy(predictions: npt.ArrayLike, labels: npt.ArrayLike, *, classes: int | None = None) -> float:
     """The share of items whose predicted class is the true one, 0 … 1."""
     guess, truth = label_pair(predictions, labels, classes)
     return float(np.mean(guess == truth))
+
+
+def each_right(predictions: npt.ArrayLike, labels: npt.ArrayLike) -> Tally:
+    """What each item adds to the accuracy."""
+    guess, truth = label_pair(predictions, labels)
+    return mean_of((guess == truth).astype(np.float64))
 
 
 def f1_binary(predictions: npt.ArrayLike, labels: npt.ArrayLike) -> float:

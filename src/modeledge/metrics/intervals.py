@@ -85,8 +85,10 @@ def bootstrap(metric: Metric, predictions: Any, labels: Any, *, n: int = 2000, s
 def score_of(name: str, parts: Parts, *, n: int = 2000, seed: int) -> Score:
     """The mark of some parts with its 95 % interval: a `Tally` is drawn again as `bootstrap` draws.
 
-    `LeftOut` cannot be (an item drawn twice is no new text), so its interval is the delete-one jackknife's (Tukey 1958;
-    Efron and Stein 1981, Annals of Statistics 9(3): its variance errs on the wide side), value ± 1.96 standard errors.
+    Where every item marks 1, or every one 0, all draws are alike and would claim certainty: the interval is Wilson's.
+    `LeftOut` cannot be drawn (an item drawn twice is no new text), so its interval is the delete-one jackknife's (Tukey
+    1958; Efron and Stein 1981, Annals of Statistics 9(3): its variance errs on the wide side), value ± 1.96 standard
+    errors.
     """
     draws_at_least_one(n)
     value = parts.mark()
@@ -97,8 +99,21 @@ def score_of(name: str, parts: Parts, *, n: int = 2000, seed: int) -> Score:
         signature = "|".join(filter(None, (name, parts.how, f"items:{items}", "interval:jackknife-normal-95")))
         return Score(name, value, value - reach, value + reach, items, signature)
     items = len(parts.items)
+    if (share := unanimous(parts)) is not None:
+        low, high = wilson(int(share) * items, items)
+        signature = "|".join(filter(None, (name, parts.how, f"items:{items}", "interval:wilson-95")))
+        return Score(name, value, low, high, items, signature)
     low, high = percentiles(drawn_marks(parts, n, seed))
     return Score(name, value, low, high, items, signed(name, parts.how, items, n, seed))
+
+
+def unanimous(tally: Tally) -> float | None:
+    """1 where the mark is a share of items and every one counts, 0 where none does; `None` for any other."""
+    items = tally.items
+    if items.shape[1] != 2 or not (items[:, 1] == 1).all():
+        return None
+    first = float(items[0, 0])
+    return first if first in (0.0, 1.0) and bool((items[:, 0] == first).all()) else None
 
 
 def drawn_marks(tally: Tally, n: int, seed: int) -> Floats:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from modeledge.adapt.features import split
-from modeledge.adapt.strategy import Clock, compose
 from modeledge.corpus.pack import deal, plan_rows
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import ModeledgeError
@@ -80,7 +79,8 @@ class Layouts:
 
 @dataclass(frozen=True)
 class Trial:
-    """Two steps: what they cost, which weights were to move, and the farthest that a number of each one moved."""
+    """Two steps: what they cost, which weights were to move in either (a schedule may let more move in the second), and
+    the farthest that a number of each one moved."""
 
     error: ModeledgeError | None = None
     losses: tuple[float, ...] = ()
@@ -114,10 +114,11 @@ def try_steps(trainer: Trainer, original: Mapping[str, Tensor]) -> Trial:
     losses: list[float] = []
     kept = _Kept(trainer.module)
     try:
-        moving = frozenset(compose(trainer.strategies, trainer.model, Clock(0, trainer.config.steps, 0.0)))
+        moving = trainer.moving_now()
         with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
             record = trainer.step()
         losses.append(record.loss)
+        moving |= trainer.moving_now()
         losses.append(trainer.step().loss)
     except ModeledgeError as error:
         return Trial(error, tuple(losses))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 
 import torch
 
+from modeledge.adapt.strategy import Clock, compose
 from modeledge.families import origin_of
 from modeledge.model.heads import LanguageModelling
 from modeledge.preflight.finding import Finding
@@ -104,7 +105,8 @@ def finite_weights(view: View) -> Iterator[Finding]:
 
 def moving(view: View) -> Iterator[Finding]:
     """In two steps something moves, below the heads too where it may (an adapter, a prompt, the body), every head that
-    is learned moves, and nothing moves that is frozen."""
+    is learned moves, and nothing moves that is frozen. What a strategy adds moves at some step of the run."""
+    yield from held_adapters(view)
     trial = view.trial
     if trial is None or trial.error is not None:
         return
@@ -124,6 +126,23 @@ def moving(view: View) -> Iterator[Finding]:
         fresh = name not in view.before or view.before[name] is not view.model.heads[name]
         if own and fresh and not own & trial.far.keys():
             yield Finding("E-FROZEN", f"the head {name!r} is random and does not move", remedy="do not freeze it")
+
+
+def held_adapters(view: View) -> Iterator[Finding]:
+    """Strategies that put weights beside the body, all of which the others hold from the first step to the last: an
+    adapter would be written that is what it was drawn as. Where a judge decides what moves, nobody knows before."""
+    strategies, config, stream = view.trainer.strategies, view.config, view.trainer.stream
+    if any(strategy.needs_judge for strategy in strategies):
+        return
+    length = len(stream) if isinstance(stream, Sized) else 0
+    last = (config.steps - 1) * config.batch / length if length else math.nan
+    clocks = (Clock(0, config.steps, 0.0), Clock(config.steps - 1, config.steps, last))
+    moves = {name for clock in clocks for name in compose(strategies, view.model, clock)}
+    for strategy in strategies:
+        added = strategy.added(view.model)
+        if added and not moves & set(added):
+            what = f"{len(added)} weights of {type(strategy).__name__} never move: another strategy holds them"
+            yield Finding("E-FROZEN", what, "strategies", "leave the other out, or the adapter; or train longer")
 
 
 def start_loss(view: View) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from modeledge.config import read_toml
 from modeledge.errors import ModeledgeError
 from modeledge.families.folder import check_folder
 
-RECIPE = "run.toml"
+RECIPE = files.RECIPE
 RESUMABLE = ("pretrain", "finetune", "multitask", "stages", "study")
 SAYS = ("config.json", "adapter_config.json")  # one of them lies in every folder of a model, or of an adapter
 

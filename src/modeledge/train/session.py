@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, MappingProxyType
+from typing import Any
 
 import torch
 
@@ -19,6 +21,13 @@ from modeledge.train.log import RunLog
 from modeledge.train.record import StepRecord
 from modeledge.train.track import TRACKERS
 from modeledge.train.trainer import Trainer
+
+# What of a recipe says how a run goes on, and what of it may change between two halves of a run. Data, seed and base
+# are told by what they are, not by their paths: a folder may move.
+DECIDES = ("train", "epochs", "dropout", "strategies", "objective", "curriculum", "metric", "sampling", "temperature")
+SPENT = ("device", "threads", "micro_batch", "recompute", "compile")  # how the same numbers are come by
+SAVED = ("save_every", "keep_last", "disk_cap_gib", "trackers")
+FREE = tuple(f"train.{key}" for key in (*SPENT, *SAVED))
 
 Listener = Callable[[StepRecord], None]
 
@@ -49,6 +58,7 @@ class Session:
                 raise ModeledgeError("E-NO-CHECKPOINT", "no checkpoint verifies", where=str(self.checkpoints.folder))
             return 0
         tensors, state = found
+        check_same(state.get("recipe"), deciding(self.folder), self.folder / files.RECIPE)
         for line in changed(state.get("environment", {}), describe(torch.get_num_threads())):
             self.say(f"note: {line}; the continued run may differ in the last bits")
         self.trainer.load(tensors, state)
@@ -104,7 +114,8 @@ class Session:
         if self.saved == self.trainer.done:
             return
         log.sync()
-        state = {**self.trainer.state_dict(), "environment": describe(torch.get_num_threads())}
+        beside = {"environment": describe(torch.get_num_threads()), "recipe": deciding(self.folder)}
+        state = {**self.trainer.state_dict(), **beside}
         self.checkpoints.save(self.trainer.done, self.trainer.tensors(), state, best=self._best())
         self.saved = self.trainer.done
 
@@ -132,6 +143,32 @@ class Session:
         finally:
             for number, handler in old.items():
                 signal.signal(number, handler)
+
+
+def deciding(folder: Path) -> dict[str, Any]:
+    """What the recipe in a run's folder says of how it goes on, key by key; nothing where there is none."""
+    path = folder / files.RECIPE
+    tree = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {
+        key: value for key, value in _keys({name: tree[name] for name in DECIDES if name in tree}) if key not in FREE
+    }
+
+
+def _keys(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def check_same(before: Mapping[str, Any] | None, now: Mapping[str, Any], path: Path) -> None:
+    """Refuse a recipe that was changed after the checkpoint (`E-RESUME`, with the keys); earlier versions kept none."""
+    keys = [] if before is None else [k for k in dict.fromkeys([*before, *now]) if before.get(k) != now.get(k)]
+    if before is not None and keys:
+        told = "; ".join(f"{key} was {before.get(key)}, is {now.get(key)}" for key in keys[:4])
+        why, remedy = "the continued run would not be the same run", "restore the recipe, or begin a run of its own"
+        raise ModeledgeError("E-RESUME", told, where=str(path), why=why, remedy=remedy)
 
 
 def shown(record: StepRecord, name: str) -> float:

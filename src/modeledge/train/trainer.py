@@ -196,6 +196,10 @@ class Trainer:
         judged, waited = (0, 0) if self.judge is None else (len(self.judge.history), self.judge.waited)
         return Clock(self.done, self.config.steps, epoch, self.scores, judged, waited)
 
+    def moving_now(self) -> frozenset[str]:
+        """The parameters of the model that the next update moves."""
+        return frozenset(compose(self.strategies, self.model, self._clock()))
+
     # ---- many updates
 
     def fit(self, steps: int | None = None, listeners: Sequence[Callable[[StepRecord], None]] = ()) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from studies_small import STACK, generated, quiet, tree
+from typer.testing import CliRunner
 
 from modeledge import files
+from modeledge.cli import app
 from modeledge.cli.study import of_words
 from modeledge.cli.terminal import strategy_of, write_report
 from modeledge.config import load_config
@@ -77,6 +79,17 @@ def test_cells_begin_with_the_model_of_the_study() -> None:
     cells = {"a": {}, "b": {"of": "a"}, "c": {"model": "other"}, "d": {"pretrain": {"seed": 1}}}
     out = unfolded({"model": "mini", "cells": cells})["cells"]
     assert [cell.get("model") for cell in out.values()] == ["mini", None, "other", None]
+
+
+def test_a_budget_above_the_rows_is_no_row_of_the_table(data: Path) -> None:
+    """It would stand there as so many labels, and be fewer."""
+    tone = {**tree(data)["tasks"]["tone"], "budgets": [20, 5000], "draw": "seed"}
+    study = adapting(data, tasks={"tone": tone})
+    assert len(chosen_rows(study, "tone-20", quiet, 0)[0]) == 20
+    with pytest.raises(
+        ModeledgeError, match=r"E-CONFIG-VALUE: tasks.tone.budgets: 5,000 labels are asked for; there are"
+    ):
+        chosen_rows(study, "tone-5000", quiet, 0)
 
 
 @pytest.mark.parametrize("budgets", [[0], [-1], ["a"], [1.5], "100"])
@@ -245,6 +258,22 @@ def test_a_study_of_a_few_words(data: Path) -> None:
         assert caught.value.code == "E-USAGE"
 
 
+def test_a_study_of_a_few_words_names_the_columns_as_finetune_does(data: Path, tmp_path: Path) -> None:
+    """A table whose columns have the names of the roles, and a benchmark's folder, need no words."""
+    plain = of_words("preset:bert-tiny", [str(data / "tone.csv")], {"task": "auto"}, "full", "", 1, None)
+    assert plain.finetune["columns"] == {"text": "text", "label": "label"}
+    assert finetune_recipe(plain, units(plain)[-1], tmp_path).columns == {"text": "text", "label": "label"}
+    (tmp_path / "RTE").mkdir()
+    head, row = "index\tsentence1\tsentence2\tlabel\n", "{}\tA dog {} ran.\tIt ran.\t{}\n"
+    for name in ("train", "dev"):
+        lines = [row.format(n, n, ("entailment", "not_entailment")[n % 2]) for n in range(6)]
+        (tmp_path / "RTE" / f"{name}.tsv").write_text(head + "".join(lines))
+    rte = of_words("preset:bert-tiny", [str(tmp_path / "RTE")], {"task": "auto"}, "full,probe", "", 1, None)
+    (task,) = rte.tasks.values()
+    assert (task.layout, rte.finetune["task"]) == ("rte", "classification")
+    assert {"text", "pair", "label"} <= rte.finetune["columns"].keys()
+
+
 def _tables(values: dict[str, Any]) -> dict[str, Any]:
     from modeledge.recipes.compare.unfold import as_tables
 
@@ -253,3 +282,17 @@ def _tables(values: dict[str, Any]) -> dict[str, Any]:
 
 def _rows(path: Path) -> list[str]:
     return [json.loads(line)["text"] for line in path.open()]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["study.toml", "--strategies", "full,probe"], "--strategies is not read beside a study"),
+        (["study.toml", "--seeds", "3"], "--seeds is not read beside a study"),
+        (["mini", "rows.csv", "--strategies", "full", "--scale", "smoke"], "--scale is not read beside a model"),
+        (["mini", "rows.csv", "--strategies", "full", "--model", "other"], "--model is not read beside a model"),
+    ],
+)
+def test_an_option_that_would_not_be_read_is_refused(words: list[str], says: str) -> None:
+    with pytest.raises(ModeledgeError, match=f"E-USAGE.*{says}"):
+        CliRunner().invoke(app, ["compare", *words], catch_exceptions=False)

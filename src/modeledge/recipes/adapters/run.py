@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modeledge import files
 from modeledge.adapt import STRATEGIES, BottleneckAdapter, LinearMethod
-from modeledge.adapt.graft import adapters_on
+from modeledge.adapt.graft import adapters_on, all_grafts
 from modeledge.adapt.leading import Leading
 from modeledge.adapt.peft import write_adapter
 from modeledge.adapt.quantize import Quantized, form_of, quantize
@@ -18,7 +18,7 @@ from modeledge.model.backbone import Backbone
 from modeledge.recipes.adapters.digest import Base, base_from, plain
 from modeledge.recipes.adapters.go_on import base_below, check_going_on
 from modeledge.recipes.adapters.write import only_one, task_type, write_folder
-from modeledge.recipes.recipe import FinetuneRecipe
+from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe
 from modeledge.recipes.store.card import Card, write_card
 from modeledge.recipes.store.hub import Found
 from modeledge.tokens import Tokenizer
@@ -45,8 +45,7 @@ def base_for(recipe: FinetuneRecipe, model: Backbone, found: Found) -> Base | No
     if adapters_on(model):
         check_going_on(recipe, model)
         return base_below(found.folder, lambda line: None)
-    kinds = [STRATEGIES.get(strategy.kind) for strategy in recipe.strategies]
-    adds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, ADDING)]
+    adds = adding(recipe.strategies)
     if stay := [kind for kind in adds if recipe.merge and not kind.mergeable]:
         what = f"{stay[0].kind} cannot be folded into the weights"
         raise ModeledgeError("E-MERGE", what, where="merge", remedy="leave merge out: the adapter is written")
@@ -57,6 +56,31 @@ def base_for(recipe: FinetuneRecipe, model: Backbone, found: Found) -> Base | No
         what = f"the base of this adapter would be in no folder ({odd[0]} makes another model of it)"
         raise ModeledgeError("E-CONFIG", what, where="merge", remedy="write the whole model: merge = true")
     return base_from(model, recipe.model, found.source.get("revision"))
+
+
+def adding(strategies: Sequence[StrategyRecipe]) -> list[Any]:
+    """The classes of those strategies that put an adapter beside the body."""
+    kinds = [STRATEGIES.get(strategy.kind) for strategy in strategies]
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, ADDING)]
+
+
+def check_whole(strategies: Sequence[StrategyRecipe], model: Backbone) -> None:
+    """Refuse, before the first step of a run that writes whole models, what cannot be folded into their weights
+    (`E-MERGE`), and a model that comes with an adapter (`E-USAGE`)."""
+    if adapters_on(model):
+        what, remedy = "the model has an adapter, and whole models are written", "fold it in first: modeledge merge"
+        raise ModeledgeError("E-USAGE", what, where="model", remedy=remedy)
+    if stay := [kind for kind in adding(strategies) if not kind.mergeable]:
+        what, why = f"{stay[0].kind} cannot be folded into the weights", "several tasks on one body write whole models"
+        remedy = "use one that can, as lora, or train each task alone"
+        raise ModeledgeError("E-MERGE", what, where="strategies", why=why, remedy=remedy)
+
+
+def check_foldable(model: Backbone) -> None:
+    """Refuse, before the first step, adapters on one map that cannot be folded in one after the other (`E-MERGE`)."""
+    for _, grafts in all_grafts(model):
+        for name in dict.fromkeys(key.partition(":")[0] for key in grafts):
+            grafts.check_alone(name)
 
 
 def lightened(recipe: FinetuneRecipe, model: Backbone, adapts: Base | None) -> Quantized | None:

@@ -12,6 +12,7 @@ from modeledge.recipes.compare.study import StudyRecipe
 from modeledge.recipes.compare.unfold import unfolded
 from modeledge.recipes.corpora.texts import absolute_path
 from modeledge.recipes.recipe import PRESET, FinetuneRecipe, is_name
+from modeledge.recipes.tuning.benchmark import stated
 from modeledge.recipes.tuning.rows import split_rows, task_named
 from modeledge.tasks import infer
 
@@ -35,7 +36,9 @@ def quick_study(
     Raises what reading the rows raises, before anything runs.
     """
     given = dict(finetune)
-    asked = load_config(FinetuneRecipe, None, values={**given, "model": model, "data": data})
+    asked = stated(load_config(FinetuneRecipe, None, values={**given, "model": model, "data": data}), lambda line: None)
+    given |= {"columns": task_named(asked)[1], "task": asked.task}  # as a run alone would name them
+    given |= {} if asked.layout is None else {"layout": asked.layout}
     name = Path(data).name
     task: dict[str, Any] = {
         "label": name, "data": absolute_path(data), "metrics": [metric or first_metric(asked)],

@@ -92,6 +92,9 @@ def chosen_rows(study: StudyRecipe, name: str, say: Say, seed: int = 0) -> tuple
         if gone := len(train) - len(kept):
             say(f"{name}: {gone:,} training rows left out: a test row has the same {task.apart!r}")
         train = kept
+    if task.of is not None and task.rows is not None and task.rows > len(train):
+        what = f"{task.rows:,} labels are asked for; there are {len(train):,} training rows"
+        raise ModeledgeError("E-CONFIG-VALUE", what, where=f"tasks.{task.of}.budgets", remedy="ask for fewer")
     lot = noise.at("train rows", f"seed {seed}") if task.draw == "seed" else noise.at("train rows")
     train, test = by_lot(train, task.rows, lot), by_lot(test, task.test_rows, noise.at("test rows"))
     if not train or not test:

@@ -24,7 +24,7 @@ from modeledge.model.backbone import Backbone
 from modeledge.objectives import Step
 from modeledge.recipes.adapters.digest import Base
 from modeledge.recipes.adapters.go_on import going_on, heads_going_on
-from modeledge.recipes.adapters.run import Beside, base_for, check_writable, finish_adapter, lightened
+from modeledge.recipes.adapters.run import Beside, base_for, check_foldable, check_writable, finish_adapter, lightened
 from modeledge.recipes.folder import run_folder
 from modeledge.recipes.gate import guard, said_beside, view_of_tuning
 from modeledge.recipes.pretraining.pretrain import finish
@@ -35,20 +35,14 @@ from modeledge.recipes.store.hub import Found, find_model, remember_source
 from modeledge.recipes.store.open import open_model, renewed
 from modeledge.recipes.tuning.benchmark import stated
 from modeledge.recipes.tuning.cost import watch, write_costs
-from modeledge.recipes.tuning.heads import announce, settle, words_of
+from modeledge.recipes.tuning.heads import announce, check_outputs, settle, words_of
 from modeledge.recipes.tuning.rows import Parts, Rows, split_rows, task_named
 from modeledge.recipes.tuning.scratch import check_preset, starting_model
 from modeledge.recipes.tuning.strategy import make_strategy, worded
 from modeledge.recipes.tuning.task_file import TASK_FILE, described
 from modeledge.records import Example
 from modeledge.seed import Noise
-from modeledge.tasks import (
-    Answer,
-    Asked,
-    Task,
-    answers,
-    judge_on,
-)
+from modeledge.tasks import Answer, Asked, Task, answers, judge_on
 from modeledge.tasks.labels import Labels
 from modeledge.tokens import Tokenizer
 from modeledge.train import Judge, Session, Trainer
@@ -195,6 +189,8 @@ def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable
     if begun.adapts is not None:
         check_writable(begun.model, begun.adapts, recipe.family)
         say("the adapter alone will be written, and opened on its base (merge = true writes the whole model)")
+    else:
+        check_foldable(begun.model)
     return Ready(**vars(begun), folder=found.folder, trainer=trainer, said=said)
 
 
@@ -241,12 +237,11 @@ def build_trainer(
     """The recipe's trainer: `epochs` become steps, the judge marks the chosen rows."""
     config = recipe.train.over(recipe.epochs, len(examples)).fitted(model.config.width)
     config = config.model_copy(update={"length": task.seq})
-    judge = None
+    judge, metric = None, recipe.metric or task.metrics[0]
+    if metric not in task.metrics:
+        what = f"{metric!r} is no metric of this task"
+        raise ModeledgeError("E-CONFIG-VALUE", what, where="metric", remedy=nearest(metric, task.metrics))
     if config.judge_every is not None:
-        metric = recipe.metric or task.metrics[0]
-        if metric not in task.metrics:
-            what = f"{metric!r} is no metric of this task"
-            raise ModeledgeError("E-CONFIG-VALUE", what, where="metric", remedy=nearest(metric, task.metrics))
         judge = Judge(
             judge_on(task, chosen),
             metric,
@@ -264,7 +259,9 @@ def build_trainer(
     labels = getattr(task, "labels", None)
     classes = labels.names if isinstance(labels, Labels) else ()
     strategies = [going_on(worded(make_strategy(s), task.tokenizer, classes), model) for s in recipe.strategies]
-    return Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)
+    trainer = Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)
+    check_outputs(model, task.objective.heads)
+    return trainer
 
 
 def marks(task: Task, told: Sequence[Answer], held: Sequence[Example], seed: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from modeledge.errors import ModeledgeError
 from modeledge.families import Origin, find_family, origin_of
 from modeledge.families.checkpoint import choose
 from modeledge.families.heads import described
@@ -81,6 +82,16 @@ def announce(model: Backbone, heads: Mapping[str, Head], wanted: str | None, say
     form = form_of(model, heads, wanted)
     if form.family in ("", OURS):
         say(f"the model will be {form.sentence}")
+
+
+def check_outputs(model: Backbone, heads: Mapping[str, Head]) -> None:
+    """Refuse a head that a strategy has given another number of scores than the task has answers (`E-CONFIG-VALUE`):
+    what it learns could not be read."""
+    for name, head in heads.items():
+        ours, theirs = (getattr(spec, "outputs", None) for spec in (head, getattr(model.heads[name], "spec", None)))
+        if ours is not None and theirs is not None and ours != theirs:
+            what = f"the head {name!r} scores {theirs} classes, and the task has {ours}"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where="strategies", remedy=f"write outputs={ours}")
 
 
 def settle(model: Backbone, names: Collection[str], wanted: str | None, say: Say) -> str:

@@ -35,6 +35,7 @@ from modeledge.model.backbone import Backbone
 from modeledge.objectives import Step
 from modeledge.objectives.shared import BETWEEN, Shared, seen
 from modeledge.preflight import Verdict
+from modeledge.recipes.adapters.run import check_foldable, check_whole
 from modeledge.recipes.folder import run_folder
 from modeledge.recipes.gate import guard, said_beside, view_of_tuning
 from modeledge.recipes.pretraining.pretrain import finish
@@ -45,9 +46,9 @@ from modeledge.recipes.store.open import open_model
 from modeledge.recipes.tuning.benchmark import stated
 from modeledge.recipes.tuning.conflicts import Conflicts
 from modeledge.recipes.tuning.cost import watch, write_costs
-from modeledge.recipes.tuning.finetune import Opened, Ready, make_task, marks
+from modeledge.recipes.tuning.finetune import Opened, Ready, make_task, marks, merge_all
 from modeledge.recipes.tuning.finetune import build_trainer as alone_trainer
-from modeledge.recipes.tuning.heads import settle, words_of
+from modeledge.recipes.tuning.heads import check_outputs, settle, words_of
 from modeledge.recipes.tuning.rows import Parts, split_rows
 from modeledge.recipes.tuning.several import MultitaskRecipe
 from modeledge.recipes.tuning.strategy import make_strategy
@@ -105,11 +106,13 @@ def multitask(
     with run_folder(folder, to_toml(recipe), resume=resume):
         tokenizer, model = Tokenizer.load(found.folder), open_model(found.folder, say)
         remember_source(model, found.source)
+        check_whole(recipe.strategies, model)
         base = base_of(recipe.model, model)
         members = {n: member(alone[n], rows[n], tokenizer, model, named(say, n)) for n in rows}
         if not resume:
             guard_each(members, Begun(tokenizer, model, found), folder, say)
         trainer = build_trainer(recipe, model, members)
+        check_foldable(model)
         say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
         write_environment(folder, recipe.seed, found.source)
         session = Session(folder, trainer, say=say)
@@ -121,9 +124,7 @@ def multitask(
         session.run([*listeners, *looks])
         session.conclude()
         write_costs(trainer, folder, sum(len(own.train) for own in members.values()))
-        for strategy in trainer.strategies:
-            if strategy.mergeable:
-                strategy.merge(model)
+        merge_all(trainer.strategies, model)
         results = {"tasks": {n: marked(own, seen(model, n), recipe.seed, say) for n, own in members.items()}}
         scores = {f"{n}.{k}": v for n, told in results["tasks"].items() for k, v in told["scores"].items()}
         results |= {"scores": scores, "conflicts": looks[0].summary() if looks else {}}
@@ -224,7 +225,9 @@ def build_trainer(recipe: MultitaskRecipe, model: Backbone, members: Mapping[str
     if config.judge_every is not None:
         data = json.dumps([[ListStream(own.chosen, 0).fingerprint, described(own.task)] for own in members.values()])
         judge = Judge(_mean_of(members), "mean", config.judge_every, True, config.patience, data=data)
-    return Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)
+    trainer = Trainer(step, stream, strategies, config=config, seed=recipe.seed, judge=judge)
+    check_outputs(model, objective.heads)
+    return trainer
 
 
 def _brought(model: Backbone, members: Mapping[str, Member]) -> dict[str, Any]:

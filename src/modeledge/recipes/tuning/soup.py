@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from modeledge.adapt.graft import adapters_on
 from modeledge.errors import ModeledgeError
 from modeledge.metrics import METRICS
 from modeledge.recipes.asking.mistakes import check_same
@@ -139,11 +140,13 @@ def score(model: Model, examples: Sequence[Example]) -> float:
 
 
 def _opened(runs: Sequence[Path], say: Say) -> list[Model]:
-    """The models of the runs: of one task and one shape (`E-KEYS`), each named once (`E-USAGE`)."""
+    """The models of the runs: of one task and one shape (`E-KEYS`), each named once and whole (`E-USAGE`)."""
     twice = [run for n, run in enumerate(runs) if run.resolve() in {r.resolve() for r in runs[:n]}]
     if twice:
         raise ModeledgeError("E-USAGE", "this run is named twice", where=str(twice[0]), remedy="name each run once")
     models = [Model.load(run, say=say) for run in runs]
+    for run, model in zip(runs, models, strict=True):
+        check_whole(run, model)
     first = {name: w.shape for name, w in models[0].transformer.state_dict().items()}
     for run, model in zip(runs, models, strict=True):
         check_same(models[0].needed_task(), model.needed_task(), run)
@@ -154,6 +157,16 @@ def _opened(runs: Sequence[Path], say: Say) -> list[Model]:
             remedy = "average runs that began with one model"
             raise ModeledgeError("E-KEYS", what, where=str(run), remedy=remedy)
     return models
+
+
+def check_whole(run: Path, model: Model) -> None:
+    """Refuse what has more than weights of its own to average: an adapter, a classical head (`E-USAGE`)."""
+    if adapters_on(model.transformer):
+        what, remedy = "it is an adapter beside a base", "fold each in first: modeledge merge"
+        raise ModeledgeError("E-USAGE", what, where=str(run), remedy=remedy)
+    if model.needed_task().replier is not None:
+        what, remedy = "its head was fitted on a frozen body: there is nothing to average", "modeledge ensemble"
+        raise ModeledgeError("E-USAGE", what, where=str(run), remedy=remedy)
 
 
 def _weights(model: Any) -> dict[str, Tensor]:

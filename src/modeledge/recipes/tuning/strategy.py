@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from inspect import signature
 
 from modeledge.adapt import STRATEGIES, PromptTuning
 from modeledge.adapt.strategy import Strategy
@@ -19,6 +20,10 @@ def make_strategy(recipe: StrategyRecipe) -> Strategy:
         raise ModeledgeError(
             "E-CONFIG-VALUE", f"there is no strategy {recipe.kind!r}", where="strategies", remedy=remedy
         )
+    known = list(signature(STRATEGIES[recipe.kind]).parameters)
+    if unknown := [name for name in recipe.options if name not in known]:
+        where, remedy = f"strategies.{recipe.kind}", nearest(unknown[0], known)
+        raise ModeledgeError("E-CONFIG-KEY", f"there is no option {unknown[0]!r}", where=where, remedy=remedy)
     try:
         strategy: Strategy = STRATEGIES[recipe.kind](**recipe.options)
     except TypeError as error:

@@ -38,7 +38,7 @@ from modeledge.recipes.corpora.build import aside_of, fresh, stamps
 from modeledge.recipes.corpora.corpus_file import CorpusFile
 from modeledge.recipes.corpora.data_card import MIXED, PACKED, write_data_card
 from modeledge.recipes.corpora.filled import filled, together
-from modeledge.recipes.corpora.mixed import SOURCES, beyond, tokenizer_of
+from modeledge.recipes.corpora.mixed import SOURCES, beyond, joined_ledger, tokenizer_of
 from modeledge.recipes.corpora.mixture import MixtureRecipe, SourceRecipe
 from modeledge.recipes.corpora.source import QUARANTINE, Say, read, report_ledger, report_notes, watch_specials
 from modeledge.recipes.corpora.texts import CorpusRecipe
@@ -46,12 +46,10 @@ from modeledge.recipes.corpora.vocabulary import make_tokenizer
 from modeledge.recipes.folder import RECIPE, empty, held
 from modeledge.recipes.pretraining.continued import building, opened
 from modeledge.recipes.recipe import PretrainRecipe
-from modeledge.records import Ledger, Line
+from modeledge.records import Ledger
 from modeledge.tokens import Tokenizer
 
 TOKENIZER, WHOLE, KEY, PLAN = "tokenizer", "whole", "key.json", "plan.txt"
-BALANCED: tuple[Line, ...] = ("read", "kept")
-BY_REASON: tuple[Line, ...] = ("filtered", "quarantined", "rewritten", "cut")
 Built = dict[str, Shards]  # by source, "" for a corpus that is no mixture; nothing where the corpus stayed text
 
 
@@ -84,6 +82,8 @@ def build(asked: CorpusFile, out: Path, say: Say, *, resume: bool = False) -> Bu
     if resume and (out / MANIFEST).exists():
         return _finished(task)
     fresh(out)
+    if out.exists():
+        out.rmdir()  # it is empty
     with _under_way(task):
         tokenizer = None if asked.tokenizer is None else _tokenizer(task)
         if recipe.mixture is not None:
@@ -172,7 +172,7 @@ def _part(task: Task, name: str, corpus: CorpusRecipe, tokenizer: Tokenizer | No
     aside = task.aside / f"of {name}" if name else task.aside
     aside.mkdir(parents=True, exist_ok=True)
     where.parent.mkdir(parents=True, exist_ok=True)
-    if where.exists():
+    if name and where.exists():
         return None if tokenizer is None else opened(where, tokenizer)
 
     def finish(folder: Path) -> None:
@@ -216,7 +216,9 @@ def _mixture(task: Task, mixture: MixtureRecipe, tokenizer: Tokenizer | None) ->
         elif (shards := _part(task, name, source, tokenizer)) is not None:
             built[name] = shards
     places = {name: Path(s.shards or whole / SOURCES / name) for name, s in mixture.sources.items()}
-    files.write_json(whole / LEDGER, _joined_ledger(places).as_dict())
+    files.write_json(
+        whole / LEDGER, joined_ledger({n: files.read_json(place / LEDGER) for n, place in places.items()}).as_dict()
+    )
     files.write_json(whole / SURVEY, _joined_survey(places))
     if task.asked.tokens is not None:
         plan = planned(mixture, {name: float(len(s)) for name, s in built.items()}, task.asked.tokens)
@@ -229,8 +231,6 @@ def _mixture(task: Task, mixture: MixtureRecipe, tokenizer: Tokenizer | None) ->
     shutil.rmtree(whole / TOKENIZER, ignore_errors=True)
     _beside(task, whole)
     write_data_card(whole)
-    if task.out.exists():
-        task.out.rmdir()  # it is empty
     files.commit_folder(whole, task.out, {"schema": 1, SOURCES: sorted(mixture.sources)})
     return {
         n: Shards.open(Path(s.shards or task.out / SOURCES / n), verify=False)
@@ -252,28 +252,6 @@ def as_plain(plan: Plan) -> dict[str, Any]:
     """A plan as `mixture.json` has it, in tokens; nothing of it has been read."""
     rows = [{"name": s.name, "size": s.size, "planned": s.tokens, "epochs": s.epochs} for s in plan.sources]
     return {"sources": rows, "notes": list(plan.notes)}
-
-
-def _joined_ledger(places: Mapping[str, Path]) -> Ledger:
-    """The ledgers of all sources as one; a source with sources of its own is told by theirs."""
-    whole = Ledger()
-    for name, place in places.items():
-        state = files.read_json(place / LEDGER)
-        within = state.get("sources") or {"": state}
-        for inner, own in within.items():
-            one = Ledger()
-            one.restore(own)
-            whole.sources[f"{name}/{inner}" if inner else name] = one
-            whole.notes += [f"{name}: {note}" for note in one.notes]
-            for line in BALANCED:
-                count = getattr(one, line)
-                whole.add(line, records=count.records, bytes=count.bytes, tokens=count.tokens)
-            for line in BY_REASON:
-                for reason, count in getattr(one, line).items():
-                    whole.add(line, reason, records=count.records, bytes=count.bytes, tokens=count.tokens)
-        whole.notes += [f"{name}: {note}" for note in state["notes"] if state.get("sources")]
-    assert whole.balanced()
-    return whole
 
 
 def _joined_survey(places: Mapping[str, Path]) -> dict[str, Any]:

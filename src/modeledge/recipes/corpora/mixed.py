@@ -27,13 +27,15 @@ from modeledge.recipes.corpora.source import read, report_ledger, report_notes, 
 from modeledge.recipes.corpora.vocabulary import given_tokenizer, trained
 from modeledge.recipes.pretraining.continued import building, opened
 from modeledge.recipes.recipe import PretrainRecipe
-from modeledge.records import Document, Ledger
+from modeledge.records import Document, Ledger, Line
 from modeledge.tokens import Tokenizer
 from modeledge.tokens.extend import extended
 from modeledge.train import Trainer
 
 Say = Callable[[str], None]
 SOURCES, MIXTURE = "sources", "mixture.json"
+BALANCED: tuple[Line, ...] = ("read", "kept")
+BY_REASON: tuple[Line, ...] = ("filtered", "quarantined", "rewritten", "cut")
 ROUNDS = 50  # of the plan, until tokens and examples agree
 
 
@@ -144,6 +146,25 @@ def tokenizer_of(recipe: PretrainRecipe, documents: Mapping[str, Sequence[Docume
 def from_files(source: SourceRecipe, given: Sequence[Document] | None, ledger: Ledger) -> Iterator[Document]:
     """The documents of a source: those that were given, or its files."""
     return iter(reading(given, ledger=ledger)) if given is not None else read(source, ledger)
+
+
+def joined_ledger(states: Mapping[str, Mapping[str, Any]]) -> Ledger:
+    """The ledgers of all sources as one; a source with sources of its own is told by theirs."""
+    whole = Ledger()
+    for name, state in states.items():
+        entire = Ledger()  # not the sum of those within: a record that was set aside may name no source
+        entire.restore(state)
+        for line in BALANCED:
+            count = getattr(entire, line)
+            whole.add(line, records=count.records, bytes=count.bytes, tokens=count.tokens)
+        for line in BY_REASON:
+            for reason, count in getattr(entire, line).items():
+                whole.add(line, reason, records=count.records, bytes=count.bytes, tokens=count.tokens)
+        for inner, own in (entire.sources or {"": entire}).items():
+            whole.sources[f"{name}/{inner}" if inner else name] = own
+        whole.notes += [f"{name}: {note}" for note in entire.notes]
+    assert whole.balanced()
+    return whole
 
 
 def mixture_of(recipe: PretrainRecipe, trainer: Trainer) -> Mixed | None:

@@ -40,7 +40,15 @@ from modeledge.recipes.corpora.data_card import MIXED, PACKED, write_data_card
 from modeledge.recipes.corpora.filled import filled, together
 from modeledge.recipes.corpora.mixed import SOURCES, beyond, joined_ledger, tokenizer_of
 from modeledge.recipes.corpora.mixture import MixtureRecipe, SourceRecipe
-from modeledge.recipes.corpora.source import QUARANTINE, Say, read, report_ledger, report_notes, watch_specials
+from modeledge.recipes.corpora.source import (
+    QUARANTINE,
+    Say,
+    read,
+    report_ledger,
+    report_notes,
+    versions,
+    watch_specials,
+)
 from modeledge.recipes.corpora.texts import CorpusRecipe
 from modeledge.recipes.corpora.vocabulary import make_tokenizer
 from modeledge.recipes.folder import RECIPE, empty, held
@@ -93,17 +101,18 @@ def build(asked: CorpusFile, out: Path, say: Say, *, resume: bool = False) -> Bu
 
 
 def key_of(recipe: PretrainRecipe) -> str:
-    """Names what is built: the recipe but for who does the work, and the size and time of each file."""
+    """Names what is built: the recipe but for who does the work, the size and time of each file that texts, filters
+    and the tokenizer are made of, and the versions of packages that are read."""
     left_out = {"engine", "processes", "backend", "memory"}
     corpora = [recipe.corpus, *(recipe.mixture.sources.values() if recipe.mixture else ())]
     dumped = [corpus.model_dump(mode="json", exclude=left_out) for corpus in corpora]
-    path = recipe.tokenizer.path
-    words = [dumped, recipe.tokenizer.model_dump(mode="json", exclude={"memory"})]
+    texts = [path for corpus in corpora for path in corpus.files]
     places = [
-        place for corpus in corpora for place in (*corpus.files, *(corpus.against.paths if corpus.against else ()))
+        path for corpus in corpora for path in (*corpus.judged_by, *(corpus.against.paths if corpus.against else ()))
     ]
-    named = stamps([*places, *([path] if path else [])])
-    return hashlib.sha256(json.dumps([words, named], sort_keys=True).encode()).hexdigest()
+    tokenizer = recipe.tokenizer.model_dump(mode="json", exclude={"memory"})
+    named = stamps([*texts, *places, *filter(None, [recipe.tokenizer.path])])
+    return hashlib.sha256(json.dumps([dumped, tokenizer, named, versions(texts)], sort_keys=True).encode()).hexdigest()
 
 
 def _finished(task: Task) -> Built:

@@ -17,7 +17,7 @@ from typing import Any
 
 from modeledge import files
 from modeledge.corpus.mix import PhasedStream
-from modeledge.corpus.mixture import Plan, plan_mixture
+from modeledge.corpus.mixture import Phase, Plan, plan_mixture
 from modeledge.corpus.pipeline import LEDGER, build_corpus, kept_documents, reading
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import ShardStream
@@ -36,6 +36,7 @@ Say = Callable[[str], None]
 SOURCES, MIXTURE = "sources", "mixture.json"
 BALANCED: tuple[Line, ...] = ("read", "kept")
 BY_REASON: tuple[Line, ...] = ("filtered", "quarantined", "rewritten", "cut")
+ENDLESS = 1e300  # tokens of a source that is not built yet
 ROUNDS = 50  # of the plan, until tokens and examples agree
 
 
@@ -89,6 +90,29 @@ def beyond(recipe: MixtureRecipe, plan: Plan) -> list[str]:
         remedy = 'lower its weight or the steps, raise max_epochs, or say mixture.beyond = "share" or "warn"'
         raise ModeledgeError("E-EPOCHS", "; ".join(told), where="mixture", remedy=remedy)
     return told
+
+
+def planned(mixture: MixtureRecipe, sizes: Mapping[str, float], tokens: float) -> Plan:
+    """What a run of so many tokens reads of each source. Raises `E-EPOCHS` and `E-CONFIG` as the mixture says."""
+    limit = mixture.max_epochs if mixture.beyond == "share" else None
+    plan = plan_mixture(sizes, tokens, _phases(mixture, tokens), limit=limit)
+    return Plan(plan.sources, plan.phases, (*plan.notes, *beyond(mixture, plan)))
+
+
+def refuse_early(mixture: MixtureRecipe, known: Mapping[str, float], tokens: float) -> None:
+    """Raise what `planned` would raise whatever the sizes are that are not known yet: `E-CONFIG` for budgets beyond
+    the tokens, and where weights alone say what is read, `E-EPOCHS` for a source of known size."""
+    phases = _phases(mixture, tokens)
+    weighed = all(phase.weights is not None for phase in phases)
+    sizes = {name: known.get(name, ENDLESS) if weighed else 1.0 for name in mixture.sources}
+    plan = plan_mixture(sizes, tokens, phases)
+    if weighed:
+        beyond(mixture, plan)
+
+
+def _phases(mixture: MixtureRecipe, tokens: float) -> list[Phase]:
+    starts = [0.0, *(phase.start for phase in mixture.phases), 1.0]
+    return mixture.planned([(b - a) * tokens for a, b in pairwise(starts)])
 
 
 def prepare_sources(

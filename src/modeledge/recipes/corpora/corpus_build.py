@@ -148,6 +148,9 @@ def _under_way(task: Task) -> Iterator[None]:
             raise ModeledgeError("E-RESUME", what, where=str(task.out), remedy=remedy)
         if not task.resume or known != task.key:
             empty(task.aside)
+        files.remove_stale(task.out.parent, task.out.name)  # texts that were being written when a build was killed
+        for place in (task.aside / WHOLE, task.aside / WHOLE / SOURCES):
+            files.remove_stale(place)
         files.write_json(task.aside / KEY, task.key)
         try:
             yield

@@ -83,3 +83,13 @@ def test_a_run_with_a_mixture_is_inspected(tmp_path: Path) -> None:
     assert found.ledger["filtered"]["empty"]["records"] == len(found.samples["empty"]) == 2
     done = CliRunner().invoke(app, ["corpus", "inspect", str(run)])
     assert done.exit_code == 0, done.exception
+
+
+def test_the_folder_that_one_is_in_is_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = put(tmp_path / "a.jsonl", {"text": words(1)})
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for verb in ("build", "dedup"):
+        done = CliRunner().invoke(app, ["corpus", verb, texts, "--out", "."])
+        assert getattr(done.exception, "code", "") == "E-OUTPUT", done.exception
+    assert not list((tmp_path / "empty").iterdir())

@@ -24,6 +24,7 @@ Format = Literal[
 OnBadRecord = Literal["error", "quarantine", "skip"]
 _Bytes: TypeAlias = bytes  # a field of `Record` has the name of the type
 ALWAYS_ALLOWED = 10  # bad records that quarantine mode accepts whatever their share: one in a file of five is no trend
+OF_THE_FILE = ("E-PERMISSION", "E-READ", "E-INPUT-CHANGED")  # never a record's own fault: not set aside with it
 RAW_KEPT = 1 << 16  # bytes of an overlong line that a quarantined record keeps
 
 

@@ -41,7 +41,8 @@ def build_shards(
 
 def aside_of(out: Path) -> Path:
     """Where records that were set aside, a tokenizer and finished sources wait until the corpus is there."""
-    return out.with_name(f".{out.name}.aside")
+    whole = out if out.name else out.absolute()
+    return whole.with_name(f".{whole.name}.aside")
 
 
 def stamps(places: Iterable[str]) -> list[tuple[str, int, int]]:
@@ -59,6 +60,8 @@ def _there(place: str) -> list[Path]:
 
 
 def fresh(out: Path) -> None:
-    """Refuse an output that is there already (`E-OUTPUT`)."""
+    """Refuse an output that is there already, or is the folder that one is in (`E-OUTPUT`)."""
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise ModeledgeError("E-OUTPUT", "it is there already", where=str(out))
+    if not out.name:
+        raise ModeledgeError("E-OUTPUT", "this is where you are", where=str(out), remedy="name a folder within")

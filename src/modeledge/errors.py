@@ -136,6 +136,7 @@ CATALOGUE: dict[str, Entry] = {
     "E-RESUME": Entry(CONFIG, "the run cannot go on as it was", "restore what changed, or start a new run"),
     "E-OUTPUT": Entry(CANNOT_CREATE, "the output folder cannot be used", "choose another one"),
     "E-DISK": Entry(IO_ERROR, "the disk refused a write", "make room and resume"),
+    "E-WORKER": Entry(IO_ERROR, "a process that shares the work was killed", "use fewer processes, and resume"),
     "E-NON-FINITE-LOSS": Entry(DATA, "the loss or a gradient is not finite", "look at the named records"),
     "E-SPLIT": Entry(CONFIG, "this objective cannot be split into micro-batches", "set micro_batch to the batch size"),
     "E-NO-TARGET": Entry(DATA, "an example has nothing to learn from", "raise the row length or drop it"),

@@ -7,6 +7,7 @@ fsync, rename, fsync the parent. SHA-256 names what was written.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -147,10 +148,10 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def remove_stale(folder: Path) -> None:
-    """Remove temporary files and folders that an earlier, killed process left here."""
+def remove_stale(folder: Path, name: str | None = None) -> None:
+    """Remove temporary files and folders that an earlier, killed process left here, of all names or of one."""
     if folder.is_dir():
-        for path in folder.glob(".*.tmp-*"):
+        for path in folder.glob(f".{'*' if name is None else glob.escape(name)}.tmp-*"):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modeledge.corpus import workers
+from modeledge.corpus import restart, workers
 from modeledge.corpus.asked import Build
 from modeledge.corpus.clean import Cleaning
 from modeledge.corpus.dedup import Dedup
@@ -130,3 +130,9 @@ def test_ray_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(ModeledgeError, match=r"modeledge\[cluster\]"):
         engine("ray", 2)
+
+
+def test_a_process_that_is_killed_is_told_and_costs_no_stage_that_is_done() -> None:
+    with pytest.raises(ModeledgeError, match="E-WORKER"):
+        list(Processes(1)(os._exit, [1]))
+    assert "E-WORKER" in restart.PASSING

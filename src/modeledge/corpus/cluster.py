@@ -80,9 +80,12 @@ class Ray:
             self._ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, runtime_env=here)
 
     def _got(self, reference: Any) -> Any:
-        """A result; an error of ours comes back as itself."""
+        """A result; an error of ours comes back as itself, and an actor that is dead for good is `E-WORKER`."""
         try:
             return self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
             cause = getattr(error, "cause", None)
             raise (cause if isinstance(cause, ModeledgeError) else error) from error
+        except self._ray.exceptions.RayActorError as error:
+            what, why = "an actor ended before its work was done", f"it was started again {RETRIES} times"
+            raise ModeledgeError("E-WORKER", what, why=why) from error

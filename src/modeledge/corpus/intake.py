@@ -9,6 +9,7 @@ that and goes on: every bad record is counted under its code, but none is kept, 
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ Format = Literal[
 OnBadRecord = Literal["error", "quarantine", "skip"]
 _Bytes: TypeAlias = bytes  # a field of `Record` has the name of the type
 ALWAYS_ALLOWED = 10  # bad records that quarantine mode accepts whatever their share: one in a file of five is no trend
+OF_THE_FILE = ("E-PERMISSION", "E-READ", "E-INPUT-CHANGED")  # never a record's own fault: not set aside with it
 RAW_KEPT = 1 << 16  # bytes of an overlong line that a quarantined record keeps
 
 
@@ -64,6 +66,8 @@ class ReadConfig:
                 raise ModeledgeError("E-CONFIG-VALUE", f"{name} = {value!r}", remedy=nearest(str(value), allowed))
         try:
             "a".encode(self.encoding)
+            if codecs.lookup(self.encoding).name in ("idna", "punycode"):
+                raise ValueError("an encoding of the names of hosts")
         except (LookupError, ValueError):
             raise ModeledgeError(
                 "E-CONFIG-VALUE", f"encoding = {self.encoding!r} is no text encoding", remedy="e.g. utf-8, latin-1"

@@ -152,7 +152,8 @@ def _beginning(parts: list[bytes]) -> bytes:
 def open_text(source: Source, intake: Intake) -> Text:
     """Open a file as text: verify compression, know UTF-16 when it is there, drop a byte order mark at the start.
 
-    Encodings of two or four bytes a character are turned into UTF-8 on the way (offsets then count UTF-8 bytes).
+    Encodings in which a line does not end by ASCII's byte are turned into UTF-8 on the way (offsets then count UTF-8
+    bytes).
     Raises `E-ENCODING` for UTF-16 or UTF-32 that nobody asked for, and what `Source.verify` raises.
     """
     config = intake.config
@@ -163,7 +164,7 @@ def open_text(source: Source, intake: Intake) -> Text:
     encoding = codecs.lookup(config.encoding).name
     if encoding == "utf-8-sig":
         encoding = "utf-8"
-    if encoding.startswith(("utf-16", "utf-32")):
+    if "\n".encode(encoding) != b"\n":  # two or four bytes a character, or another alphabet of bytes (EBCDIC)
         chunks, encoding = _transcoded(chunks, encoding, source.name), "utf-8"
     head = b""
     for chunk in chunks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +13,8 @@ from modeledge.corpus.intake import Intake, Record
 from modeledge.errors import ModeledgeError
 
 ROWS = 1024  # rows that are turned into records at a time
+Row: TypeAlias = dict[str, Any] | UnicodeDecodeError | OverflowError  # as it is, or why it cannot be held
+_UNHELD = (UnicodeDecodeError, OverflowError)
 _REFUSALS = (OSError, ValueError, pa.ArrowException)
 
 
@@ -20,7 +22,7 @@ def parquet_records(source: Source, intake: Intake) -> Iterator[Record]:
     """One record a row; `where` counts rows from 1, `bytes` is the size of its values written as text.
 
     Raises `E-PARQUET` (with the row group, where one is damaged), `E-BOMB`, `E-INPUT-CHANGED`; a row is bad by
-    `E-UTF8` or `E-NUL`.
+    `E-UTF8`, `E-NUL`, or `E-FIELD-TYPE` (a date beyond the year 9999).
     """
     with open_file(source.path, source.name) as file:
         source.unchanged(file)
@@ -35,6 +37,9 @@ def parquet_records(source: Source, intake: Intake) -> Iterator[Record]:
                     if isinstance(fields, UnicodeDecodeError):
                         what = f"a value is not UTF-8 ({fields.reason})"
                         intake.bad(ModeledgeError("E-UTF8", what, where=where), bytes(fields.object))
+                    elif isinstance(fields, OverflowError):
+                        what = f"a date or duration is beyond what can be held ({fields})"
+                        intake.bad(ModeledgeError("E-FIELD-TYPE", what, where=where), b"")
                     elif name := next((k for k, v in fields.items() if isinstance(v, str) and "\0" in v), None):
                         what = f"field {name!r} holds a NUL character"
                         intake.bad(ModeledgeError("E-NUL", what, where=where), fields[name].encode())
@@ -64,9 +69,13 @@ def refuse_other_columns(files: list[Source]) -> None:
 
 def _open(file: BinaryIO, source: Source) -> Any:
     try:
-        return pq.ParquetFile(file)
+        table = pq.ParquetFile(file)
+        names = table.schema_arrow.names
     except _REFUSALS as error:
         raise ModeledgeError("E-PARQUET", _words(error), where=source.name) from error
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ModeledgeError("E-DUP-KEY", f"two columns are named {twice[0]!r}", where=source.name, remedy="rename one")
+    return table
 
 
 def _refuse_bomb(table: Any, source: Source, intake: Intake) -> None:
@@ -76,13 +85,13 @@ def _refuse_bomb(table: Any, source: Source, intake: Intake) -> None:
         raise ModeledgeError("E-BOMB", what, where=source.name, why="it could fill memory")
 
 
-def _rows(table: Any, group: int, source: Source) -> Iterator[list[dict[str, Any] | UnicodeDecodeError]]:
-    """Rows of one group, some at a time; in place of a row that is not text stands the error."""
+def _rows(table: Any, group: int, source: Source) -> Iterator[list[Row]]:
+    """Rows of one group, some at a time; in place of a row that cannot be held stands the error."""
     try:
         for batch in table.iter_batches(batch_size=ROWS, row_groups=[group]):
             try:
                 yield batch.to_pylist()
-            except UnicodeDecodeError:
+            except _UNHELD:
                 yield [_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
     except _REFUSALS as error:
         if isinstance(error, ModeledgeError):
@@ -91,11 +100,11 @@ def _rows(table: Any, group: int, source: Source) -> Iterator[list[dict[str, Any
         raise ModeledgeError("E-PARQUET", what, where=source.name) from error
 
 
-def _row(batch: Any) -> dict[str, Any] | UnicodeDecodeError:
+def _row(batch: Any) -> Row:
     try:
         row: dict[str, Any] = batch.to_pylist()[0]
         return row
-    except UnicodeDecodeError as error:
+    except _UNHELD as error:
         return error
 
 

@@ -28,7 +28,7 @@ from modeledge.records import Document, Ledger
 
 DOCUMENTS, STATE, PROGRESS, KEY = "documents.bin", "state.json", "progress.json", "key.json"
 STAGES = ("read", "clean")
-PASSING = ("E-DISK", "E-PERMISSION")  # what is refused for another reason is refused again
+PASSING = ("E-DISK", "E-PERMISSION", "E-WORKER")  # what is refused for another reason is refused again
 CHECKPOINT = 1 << 22  # tokens between two moments that a killed build goes on from
 
 

@@ -18,7 +18,8 @@ import numpy as np
 from modeledge.records import IntArray
 
 CLOSING = "\"'”’»)\\]}"
-END = re.compile(rf"(?P<sign>[.!?…]+)[{CLOSING}]*(?=\s)|(?P<wide>[。！？]+)[”’」』）]*|(?P<gap>\n[^\S\n]*\n)")
+SIGN = r"(?<![.!?…])(?P<sign>[.!?…]++)"  # whole runs alone: a row of a million dots is looked at once, not from each
+END = re.compile(rf"{SIGN}[{CLOSING}]*(?=\s)|(?P<wide>[。！？]+)[”’」』）]*|(?P<gap>\n[^\S\n]*\n)")
 OPENING = re.compile(r"\s*[\"'“‘«(\[{¿¡—–*-]*\s*")
 WORD_BEFORE = re.compile(r"[^\s\"'“‘«(\[{]*$")
 
@@ -51,8 +52,10 @@ def sentence_starts(text: str) -> IntArray:
     ['Dr. No met J. Bond at 5 p.m. sharp.', 'Was it fun?', '(It was.)', 'The U.S. won.']
     """
     starts = [_skipped(text, 0)]
+    low, place = 0, starts[0]  # white space that was passed over: many empty lines may stand in it
     for match in END.finditer(text):
-        place = _skipped(text, match.end())
+        if not low <= match.end() <= place:
+            low, place = match.end(), _skipped(text, match.end())
         if place > starts[-1] and (match["sign"] is None or _ends(text, match, place)):
             starts.append(place)
     return np.array([start for start in starts if start < len(text)], dtype=np.int64)

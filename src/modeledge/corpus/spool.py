@@ -30,6 +30,8 @@ from modeledge.records import Document
 
 HEAD = struct.Struct("<IIIIQ")  # bytes of the id, of the place, of the source, of the fields as JSON, of the text
 Held: TypeAlias = Document | bytes  # as it came, or packed
+Keyed: TypeAlias = Iterator[tuple[tuple[str, str], bytes]]
+MOST_RUNS = 64  # on disk before they are merged
 A_DOCUMENT = 400  # bytes that a waiting record, its id and their places in a list take beside its own
 
 
@@ -69,7 +71,7 @@ class Spool:
         self._waiting: list[tuple[tuple[str, str], Held]] = []
         self._held = 0
         self._kept: list[Held] = []  # all, by number, where they fit into memory
-        self._runs: list[IO[bytes]] = []
+        self._runs: list[tuple[int, IO[bytes]]] = []  # each with how many times it was merged
         self._file: IO[bytes] | None = None
         self._offsets = array("q", [0])
         self._odd: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -79,7 +81,7 @@ class Spool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for file in (self._file, *self._runs):
+        for file in (self._file, *(run for _, run in self._runs)):
             if file is not None:
                 file.close()
 
@@ -93,9 +95,21 @@ class Spool:
         self._held += (len(held) if isinstance(held, bytes) else getsizeof(document.text)) + len(document.id) * 2
         self._held += A_DOCUMENT
         if self._held > self._memory:
-            self._runs.append(self._open())
-            self._runs[-1].writelines(self._record(held) for _, held in self._sorted())
+            self._write_run(self._record(held) for _, held in self._sorted())
             self._waiting, self._held = [], 0
+
+    def _write_run(self, records: Iterable[bytes], level: int = 0) -> None:
+        """Write records that are in order. `MOST_RUNS` of one level become one of the next: each is an open file, of
+        which a process may have a thousand."""
+        run = self._open()
+        run.writelines(records)
+        self._runs.append((level, run))
+        alike = [run for at, run in self._runs if at == level]
+        if len(alike) == MOST_RUNS:
+            self._write_run((record for _, record in _merged(alike)), level + 1)
+            self._runs = [(at, run) for at, run in self._runs if at != level]
+            for run in alike:
+                run.close()
 
     def ordered(self) -> Iterator[Document]:
         """All documents in the order of their ids, each numbered as it passes.
@@ -123,13 +137,13 @@ class Spool:
         """The documents of all runs, as they are merged into one file."""
         self._file = self._open()
         rest = ((key, self._record(held)) for key, held in self._sorted())
-        for _, record in heapq.merge(*map(_read_run, self._runs), rest, key=itemgetter(0)):
+        for _, record in _merged([run for _, run in self._runs], rest):
             self._file.write(record)
             self._offsets.append(self._offsets[-1] + len(record))
             self.sizes.append(HEAD.unpack_from(record)[4])
             yield self._document(record)
         self._file.flush()
-        for run in self._runs:
+        for _, run in self._runs:
             run.close()
         self._runs, self._waiting = [], []
 
@@ -210,7 +224,12 @@ def _unpacked(record: bytes) -> Document:
     return Document(text, id, where, json.loads(record[c:d]) if d > c else {}, source)
 
 
-def _read_run(file: IO[bytes]) -> Iterator[tuple[tuple[str, str], bytes]]:
+def _merged(runs: Iterable[IO[bytes]], *more: Keyed) -> Keyed:
+    """The records of several runs in order."""
+    return heapq.merge(*map(_read_run, runs), *more, key=itemgetter(0))
+
+
+def _read_run(file: IO[bytes]) -> Keyed:
     """The records of a run from its beginning, each with the key it was sorted by."""
     file.seek(0)
     while head := file.read(HEAD.size):

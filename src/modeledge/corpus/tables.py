@@ -30,12 +30,17 @@ class Feed:
         self.back: deque[Line] = deque()
         self.taken: list[Line] = []
         self.size = 0
+        self.unclosed = False  # a row took all the lines that are left, and its quote did not close
         self.error: tuple[UnicodeDecodeError, int] | None = None
 
     def __iter__(self) -> Feed:
         return self
 
     def __next__(self) -> str:
+        if self.taken and (self.unclosed or not self.back):
+            self.unclosed = self.unclosed or not self.peek(1)
+            if self.unclosed:  # within quotes here as that row was, so to the end as well: not read once more
+                raise StopIteration
         line = self.back.popleft() if self.back else next(self.lines)
         raw, _, offset, ended = line
         self.taken.append(line)

@@ -14,6 +14,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Literal, Protocol, TypeVar
 
 from modeledge.errors import ModeledgeError
@@ -43,7 +44,7 @@ class Processes:
     """`count` processes; `work` must be a value that can be sent, pieces and results plain values or arrays.
 
     At most two pieces a process wait at a time, so memory does not grow with the input. A script that uses it needs
-    the usual `if __name__ == "__main__":`, as each process imports it afresh.
+    the usual `if __name__ == "__main__":`, as each process imports it afresh. Raises `E-WORKER` where one is killed.
     """
 
     def __init__(self, count: int) -> None:
@@ -61,6 +62,9 @@ class Processes:
                         yield waiting.popleft().result()
                 while waiting:
                     yield waiting.popleft().result()
+            except BrokenProcessPool as error:
+                why = "it was killed, perhaps for want of memory"
+                raise ModeledgeError("E-WORKER", "a process ended before its work was done", why=why) from error
             finally:
                 for future in waiting:
                     future.cancel()

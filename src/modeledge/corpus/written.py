@@ -8,8 +8,10 @@ leaves nothing and begins anew: what takes long, tokenization, is not part of it
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from modeledge.corpus.asked import Build
 from modeledge.corpus.dropped import DROPPED, DroppedFile, DroppedSample
@@ -43,7 +45,7 @@ def write_documents(
         kept = kept_documents(documents, config, ledger=ledger, folder=temporary, dropped=dropped)
         with (temporary / DOCUMENTS).open("w", encoding="utf-8") as file:
             for document in kept:
-                file.write(json.dumps({**document.fields, **_named(document)}, default=str) + "\n")
+                file.write(_row(document) + "\n")
                 survey.add(document, None)
         assert ledger.balanced(), f"the source did not fill ledger.read: {ledger.as_dict()}"
         if not survey.sources:
@@ -54,6 +56,24 @@ def write_documents(
         write_json(temporary / SURVEY, survey.as_dict())
         if finish is not None:
             finish(temporary)
+
+
+def _row(document: Document) -> str:
+    """A document as JSON. What JSON has no word for is written as text, and a number that is none as null."""
+    row = {**document.fields, **_named(document)}
+    try:
+        return json.dumps(row, default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(row), default=str, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """A value with None in the places of NaN and infinity."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _named(document: Document) -> dict[str, str]:

@@ -22,6 +22,7 @@ from modeledge.tokens.words import pieces_of
 
 A_PIECE = 130  # bytes of a piece in a table of counts, beside its characters
 A_WORD = 1500  # bytes of a distinct word in a trainer, about: its symbols, its pairs and where they are
+MOST_RUNS = 64  # on disk before they are merged
 TOGETHER = 1 << 16  # characters of a word repeated that a trainer is given at once
 
 
@@ -32,14 +33,14 @@ class WordCounts:
         self._memory = memory
         self._counts: Counter[str] = Counter()
         self._held = 0
-        self._runs: list[IO[bytes]] = []
+        self._runs: list[tuple[int, IO[bytes]]] = []  # each with how many times it was merged
         self.notes: list[str] = []
 
     def __enter__(self) -> WordCounts:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for run in self._runs:
+        for _, run in self._runs:
             run.close()
 
     def add(self, text: str) -> None:
@@ -54,10 +55,7 @@ class WordCounts:
 
     def merged(self) -> Iterator[tuple[str, int]]:
         """Each piece once, in the order of code points, with its count."""
-        rest = sorted(self._counts.items())
-        streams = [*map(_read, self._runs), iter(rest)]
-        for piece, entries in groupby(heapq.merge(*streams), key=itemgetter(0)):
-            yield piece, sum(count for _, count in entries)
+        return _merged([run for _, run in self._runs], iter(sorted(self._counts.items())))
 
     def least(self) -> int:
         """The smallest count that is kept, so that the trainer stays within half of the memory."""
@@ -89,10 +87,26 @@ class WordCounts:
 
     def _spill(self) -> None:
         """Write the table, sorted, and begin another."""
-        run = tempfile.TemporaryFile()  # noqa: SIM115
-        run.writelines(json.dumps(entry).encode() + b"\n" for entry in sorted(self._counts.items()))
-        self._runs.append(run)
+        self._write_run(sorted(self._counts.items()))
         self._counts, self._held = Counter(), 0
+
+    def _write_run(self, entries: Iterable[tuple[str, int]], level: int = 0) -> None:
+        """Write entries that are in order. `MOST_RUNS` of one level become one of the next: each is an open file."""
+        run = tempfile.TemporaryFile()  # noqa: SIM115
+        run.writelines(json.dumps(entry).encode() + b"\n" for entry in entries)
+        self._runs.append((level, run))
+        alike = [run for at, run in self._runs if at == level]
+        if len(alike) == MOST_RUNS:
+            self._write_run(_merged(alike), level + 1)
+            self._runs = [(at, run) for at, run in self._runs if at != level]
+            for done in alike:
+                done.close()
+
+
+def _merged(runs: Iterable[IO[bytes]], *more: Iterator[tuple[str, int]]) -> Iterator[tuple[str, int]]:
+    """Each piece of several runs once, with its count in all."""
+    for piece, entries in groupby(heapq.merge(*map(_read, runs), *more), key=itemgetter(0)):
+        yield piece, sum(count for _, count in entries)
 
 
 def _read(run: IO[bytes]) -> Iterator[tuple[str, int]]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modeledge.corpus.inputs import Source, open_file, regular
-from modeledge.corpus.intake import Intake, Record, bad_bytes
+from modeledge.corpus.intake import OF_THE_FILE, Intake, Record, bad_bytes
 from modeledge.errors import ModeledgeError, printable
 
 _ROOT = re.compile(r"\\document(class|style)\b|\\begin\s*\{document\}")
@@ -46,16 +46,16 @@ def latex_records(source: Source, intake: Intake) -> Iterator[Record]:
     paper = _Paper(Path(os.path.realpath(source.path.parent)), intake)
     try:
         text = paper.read(source.path, where)
+        source.unchanged()
         if not _ROOT.search(text):
             intake.passed_over("latex.part of a document", size)
             return
         text = paper.whole(text, (os.path.realpath(source.path),), where)
     except ModeledgeError as error:
-        if error.code in ("E-PERMISSION", "E-READ", "E-INPUT-CHANGED"):
+        if error.code in OF_THE_FILE:
             raise
         intake.bad(error, b"", size=size)
         return
-    source.unchanged()
     body, title = parted(text)
     if not body:
         intake.passed_over("latex.empty document", size)

@@ -22,7 +22,7 @@ from functools import cache
 from typing import Any
 
 from modeledge.corpus.inputs import Source
-from modeledge.corpus.intake import RAW_KEPT, Intake, Record, bad_bytes
+from modeledge.corpus.intake import OF_THE_FILE, RAW_KEPT, Intake, Record, bad_bytes
 from modeledge.errors import ModeledgeError, printable
 
 _META = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{1,40})", re.I)
@@ -45,6 +45,8 @@ def html_records(source: Source, intake: Intake) -> Iterator[Record]:
         raw = _whole(source, intake)
         text = extract(decoded(raw, None, where, fallback=intake.config.encoding), where)
     except ModeledgeError as error:
+        if error.code in OF_THE_FILE:
+            raise
         intake.bad(error, raw[:RAW_KEPT], size=source.stamp[0])
         return
     if text.strip():

@@ -62,17 +62,24 @@ def warc_records(source: Source, intake: Intake) -> Iterator[Record]:
         raise ModeledgeError("E-EXTRA", what, where=source.name, remedy="pip install 'modeledge[web]'") from error
     source.verify(intake.config)
     stream = io.BufferedReader(_Pieces(source.chunks(intake.config)), 1 << 16)
-    number = 0
+    records, number = iter(iterator(stream, check_digests=True)), 0
+    while (found := _next(records, failed, source.name, number)) is not None:
+        number += 1
+        entry = _Entry(found, f"{source.name}:{number}", intake, source.cut)
+        if (record := entry.record()) is not None:
+            yield record
+
+
+def _next(records: Iterator[Any], failed: type[Exception], name: str, number: int) -> Any:
+    """The next record, None at the end. Raises `E-WARC`, also where warcio trips over a header that lacks a line."""
     try:
-        for found in iterator(stream, check_digests=True):
-            number += 1
-            entry = _Entry(found, f"{source.name}:{number}", intake, source.cut)
-            if (record := entry.record()) is not None:
-                yield record
-    except failed as error:
+        return next(records, None)
+    except (failed, AttributeError, LookupError, ValueError) as error:
+        if isinstance(error, ModeledgeError):
+            raise
         what = f"after {number:,} records stands something that is none ({_words(error)})"
         why = "where the next record begins is not known, so the rest of the file is not read"
-        raise ModeledgeError("E-WARC", what, where=f"{source.name}:{number + 1}", why=why) from error
+        raise ModeledgeError("E-WARC", what, where=f"{name}:{number + 1}", why=why) from error
 
 
 @dataclass
@@ -92,6 +99,9 @@ class _Entry:
         raw = b""
         try:
             raw = self._payload()
+            if kind == "response" and self.found.http_headers is None:  # what a crawler asked of a name server, say
+                self.intake.passed_over("web.no HTTP header", len(raw))
+                return None
             if kind == "response" and (status := str(self.found.http_headers.get_statuscode())) != "200":
                 self.intake.passed_over(f"web.status {printable(status, 3)}", len(raw))
                 return None

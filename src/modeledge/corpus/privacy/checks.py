@@ -114,6 +114,7 @@ def it_cf(number: str) -> bool:
     >>> it_cf("RSSMRA85T10A562S"), it_cf("RSSMRA85T10A562T")
     (True, False)
     """
+    number = "".join(str(int(c)) if c.isdigit() else c for c in number)  # of any script
     odd = sum(ODD[c] for c in number[0:15:2])
     even = sum(int(c, 36) - (10 if c.isalpha() else 0) for c in number[1:15:2])
     return chr(65 + (odd + even) % 26) == number[15]

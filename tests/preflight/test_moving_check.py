@@ -113,5 +113,15 @@ def test_an_adapter_whose_turn_comes_later_passes() -> None:
     """Behind LP-FT's probe; but not where the run ends before its turn."""
     assert said(run("lora", STRATEGIES["lp-ft"](share=0.5))) == []
     assert said(run("lora", STRATEGIES["unfreeze"](every=0.5))) == []
-    (what,) = said(run("lora", STRATEGIES["lp-ft"](epochs=100)))
-    assert "never move" in what
+    held, late = said(run("lora", STRATEGIES["lp-ft"](epochs=100)))
+    assert "never move" in held
+    assert "the run ends before" in late
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("lp-ft", {"epochs": 50}), ("lp-ft", {"steps": 10_000}), ("unfreeze", {"every": 40.0})]
+)
+def test_a_schedule_that_the_run_ends_before_is_said(kind: str, options: dict[str, Any]) -> None:
+    (found,) = CHECKS["moving"](small.labelled(strategies=(STRATEGIES[kind](**options),)))
+    assert found.code == "W-SCHEDULE"
+    assert "weights begin to move" in found.what

@@ -13,6 +13,7 @@ from modeledge.model.heads import LanguageModelling
 from modeledge.preflight.finding import Finding
 from modeledge.preflight.view import View
 
+LATE = 1 << 40  # a step, and an epoch, by which every schedule has let go what it ever will
 STILL = 1e-11  # the farthest that a weight moves where none does: fp32 zeros take any step, however small
 
 
@@ -106,7 +107,7 @@ def finite_weights(view: View) -> Iterator[Finding]:
 def moving(view: View) -> Iterator[Finding]:
     """In two steps something moves, below the heads too where it may (an adapter, a prompt, the body), every head that
     is learned moves, and nothing moves that is frozen. What a strategy adds moves at some step of the run."""
-    yield from held_adapters(view)
+    yield from held_by_others(view)
     trial = view.trial
     if trial is None or trial.error is not None:
         return
@@ -128,21 +129,25 @@ def moving(view: View) -> Iterator[Finding]:
             yield Finding("E-FROZEN", f"the head {name!r} is random and does not move", remedy="do not freeze it")
 
 
-def held_adapters(view: View) -> Iterator[Finding]:
-    """Strategies that put weights beside the body, all of which the others hold from the first step to the last: an
-    adapter would be written that is what it was drawn as. Where a judge decides what moves, nobody knows before."""
+def held_by_others(view: View) -> Iterator[Finding]:
+    """What adds weights beside the body that the others hold from the first step to the last: an adapter would be
+    written that is what it was drawn as. And what a schedule lets move only after the last step: lp-ft that stays a
+    probe. Where a judge decides what moves, nobody knows before."""
     strategies, config, stream = view.trainer.strategies, view.config, view.trainer.stream
     if any(strategy.needs_judge for strategy in strategies):
         return
     length = len(stream) if isinstance(stream, Sized) else 0
     last = (config.steps - 1) * config.batch / length if length else math.nan
-    clocks = (Clock(0, config.steps, 0.0), Clock(config.steps - 1, config.steps, last))
-    moves = {name for clock in clocks for name in compose(strategies, view.model, clock)}
+    clocks = (Clock(0, config.steps, 0.0), Clock(config.steps - 1, config.steps, last), Clock(LATE, LATE + 1, LATE))
+    first, end, late = (set(compose(strategies, view.model, clock)) for clock in clocks)
     for strategy in strategies:
         added = strategy.added(view.model)
-        if added and not moves & set(added):
+        if added and not (first | end) & set(added):
             what = f"{len(added)} weights of {type(strategy).__name__} never move: another strategy holds them"
             yield Finding("E-FROZEN", what, "strategies", "leave the other out, or the adapter; or train longer")
+    if never := sorted(late - first - end):
+        what = f"the run ends before {len(never)} weights begin to move: {', '.join(never[:4])}"
+        yield Finding("W-SCHEDULE", what, "strategies", "train longer, or let them go sooner")
 
 
 def start_loss(view: View) -> Iterator[Finding]:

@@ -170,16 +170,33 @@ class LanguageModelling(nn.Module):
         return scores if cap is None else cap * torch.tanh(scores / cap)
 
 
-class Classification(nn.Module):
-    """Pooled states → class scores."""
+class Scores(nn.Module):
+    """What heads that are no language model share: a hidden layer, where there is one, and the scores."""
 
-    def __init__(self, spec: ClassHead, config: Facts) -> None:
+    def __init__(self, spec: ClassHead | ValueHead | TokenHead, config: Facts, outputs: int, first: float) -> None:
         super().__init__()
-        self.spec, self.pool = spec, spec.pool
+        self.drops = first, spec.dropout
         self.activation = ACTIVATIONS[spec.activation]
         self.dense = Linear(config.width, config.width, bias=spec.hidden_bias) if spec.hidden else None
         self.norm = build_norm(config.stack.norm, config.width) if spec.hidden and spec.norm else None
-        self.output = Linear(config.width, spec.outputs, bias=spec.bias)
+        self.output = Linear(config.width, outputs, bias=spec.bias)
+
+    def scores(self, x: Tensor, draw: Draw) -> Tensor:
+        """States `[..., width]` → `[..., outputs]`."""
+        first, last = self.drops
+        if self.dense is not None:
+            x = self.activation(self.dense(dropped(x, draw.mask(x, first, "head input"))))
+            x = x if self.norm is None else self.norm(x)
+        told: Tensor = self.output(dropped(x, draw.mask(x, last, "head")))
+        return told
+
+
+class Classification(Scores):
+    """Pooled states → class scores."""
+
+    def __init__(self, spec: ClassHead, config: Facts) -> None:
+        super().__init__(spec, config, spec.outputs, spec.first_dropout)
+        self.spec = spec
         learned = config.embed.leading if isinstance(config.embed, Patches) else 0
         if spec.distilled and (spec.hidden or spec.pool != "first" or learned < 2):
             what = "a distilled head reads the first two positions of a picture as they are"
@@ -189,12 +206,8 @@ class Classification(nn.Module):
 
     def forward(self, states: Tensor, batch: Batch) -> Tensor:
         """States `[rows, seq, width]` → scores `[examples, outputs]`."""
-        draw, x = Draw.current(self.training), pooled(states, batch, self.pool)
-        if self.dense is not None:
-            x = dropped(x, draw.mask(x, self.spec.first_dropout, "head input"))
-            x = self.activation(self.dense(x))
-            x = x if self.norm is None else self.norm(x)
-        told: Tensor = self.output(dropped(x, draw.mask(x, self.spec.dropout, "head")))
+        draw = Draw.current(self.training)
+        told = self.scores(pooled(states, batch, self.spec.pool), draw)
         if self.teacher is None:
             return told
         row, start, _ = batch.spans.unbind(1)
@@ -203,24 +216,17 @@ class Classification(nn.Module):
         return (told + taught) / 2
 
 
-class Value(nn.Module):
+class Value(Scores):
     """States → one number an example, or a token."""
 
     def __init__(self, spec: ValueHead, config: Facts) -> None:
-        super().__init__()
-        self.spec, self.pool = spec, spec.pool
-        self.activation = ACTIVATIONS[spec.activation]
-        self.dense = Linear(config.width, config.width, bias=spec.hidden_bias) if spec.hidden else None
-        self.norm = build_norm(config.stack.norm, config.width) if spec.hidden and spec.norm else None
-        self.output = Linear(config.width, 1, bias=spec.bias)
+        super().__init__(spec, config, 1, spec.first_dropout)
+        self.spec = spec
 
     def forward(self, states: Tensor, batch: Batch) -> Tensor:
         """States `[rows, seq, width]` → `[examples]`, or `[rows, seq]` without pooling."""
-        draw, x = Draw.current(self.training), states if self.pool is None else pooled(states, batch, self.pool)
-        if self.dense is not None:
-            x = self.activation(self.dense(dropped(x, draw.mask(x, self.spec.first_dropout, "head input"))))
-            x = x if self.norm is None else self.norm(x)
-        return self.output(dropped(x, draw.mask(x, self.spec.dropout, "head"))).squeeze(-1)  # type: ignore[no-any-return]
+        x = states if self.spec.pool is None else pooled(states, batch, self.spec.pool)
+        return self.scores(x, Draw.current(self.training)).squeeze(-1)
 
 
 class Ordering(nn.Module):
@@ -247,22 +253,16 @@ class Ordering(nn.Module):
         return self.thresholds() - told.to(self.bias.dtype)[:, None]
 
 
-class Tagging(nn.Module):
+class Tagging(Scores):
     """States → scores for each token."""
 
     def __init__(self, spec: TokenHead, config: Facts) -> None:
-        super().__init__()
-        self.spec, self.activation = spec, ACTIVATIONS[spec.activation]
-        self.dense = Linear(config.width, config.width, bias=spec.hidden_bias) if spec.hidden else None
-        self.norm = build_norm(config.stack.norm, config.width) if spec.hidden and spec.norm else None
-        self.output = Linear(config.width, spec.outputs, bias=spec.bias)
+        super().__init__(spec, config, spec.outputs, 0.0)
+        self.spec = spec
 
     def forward(self, states: Tensor) -> Tensor:
         """States `[..., width]` → scores `[..., outputs]`."""
-        if self.dense is not None:
-            states = self.activation(self.dense(states))
-            states = states if self.norm is None else self.norm(states)
-        return self.output(dropped(states, Draw.current(self.training).mask(states, self.spec.dropout, "head")))  # type: ignore[no-any-return]
+        return self.scores(states, Draw.current(self.training))
 
 
 def pooled(states: Tensor, batch: Batch, pool: Pool) -> Tensor:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modeledge import files
-from modeledge.errors import ModeledgeError
+from modeledge.errors import CATALOGUE, CONFIG, DATA, ModeledgeError
 from modeledge.metrics import METRICS
 from modeledge.recipes.compare.grid import BEST, Unit, finetune_recipe, rows_named, search_of
 from modeledge.recipes.compare.study import Range, SearchRecipe, StudyRecipe
@@ -60,7 +60,11 @@ def run_search(study: StudyRecipe, unit: Unit, folder: Path, say: Say) -> None:
 def mark_of(
     study: StudyRecipe, unit: Unit, folder: Path, trial: Path, values: Mapping[str, Any], metric: str
 ) -> float | None:
-    """What one trial brings; nothing where it fails."""
+    """What one trial brings; nothing where its values fail.
+
+    A model that is not there, a full disk, a missing extra are no fault of the values: that error is raised, and the
+    trial is tried again at the next resume.
+    """
     failure = trial / "failed.json"
     if failure.exists():
         return None
@@ -69,6 +73,8 @@ def mark_of(
         if not finished(trial):
             finetune(absolute(recipe), trial, say=lambda line: None, resume=(trial / RECIPE).exists())
     except ModeledgeError as error:
+        if CATALOGUE[error.code].exit_status not in (CONFIG, DATA):
+            raise
         trial.mkdir(parents=True, exist_ok=True)
         files.write_json(failure, {"code": error.code, "error": str(error)})
         return None

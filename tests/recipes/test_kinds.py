@@ -271,3 +271,10 @@ def test_rows_too_short_for_an_objective(
     )
     with pytest.raises(ModeledgeError, match=rf"E-CONFIG-VALUE.*{words}"):
         pretrain(made, tmp_path / "run", say=quiet)
+
+
+def test_a_rearranged_text_has_no_perplexity(text: Path, tmp_path: Path) -> None:
+    """Its signs are no text, and the middle is written where what follows it is known."""
+    pretrain(asked("fim", text), tmp_path / "run", say=quiet)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert set(lines[-1]["eval"]) == {"loss"}

@@ -298,3 +298,10 @@ def test_a_course_that_fails_at_some_step_is_refused_before_the_first(text: Path
     blend["parts"] = {**parts, "a": {"objective": {"kind": "causal"}, "chance": 0.5}}
     rising = {"b": {"values": [0, 1], "steps": [3, 4]}}
     pretrain(recipe([str(text)], objective=blend, curriculum={"chances": rising}), tmp_path / "y", say=quiet)
+
+
+def test_a_rule_of_widths_beside_layers_that_it_does_not_reach_is_refused(text: Path, tmp_path: Path) -> None:
+    """The layers of the further tokens would begin too large, and move too fast, by the ratio of the widths."""
+    train = {**TRAIN, "base_width": 8}
+    with pytest.raises(ModeledgeError, match=r"E-CONFIG: train\.base_width: objective 'multi-token' has layers"):
+        pretrain(asked("multi-token", text, train=train), tmp_path / "run", say=quiet)

@@ -10,6 +10,7 @@ import torch
 from modeledge.families import load_model, save_model
 from modeledge.model import LMHead, Transformer, TransformerConfig
 from modeledge.model.batch import Batch, Side
+from modeledge.model.boundary import Boundary, BoundaryHead
 from modeledge.model.config import Attention, FeedForward, Stack, Tokens
 from modeledge.model.vocabulary import extend_vocabulary
 from modeledge.seed import Noise
@@ -85,3 +86,22 @@ def test_spare_rows_are_used_before_the_table_grows() -> None:
     assert model.tokens.shape == model.heads["lm"].weight.shape == (34, 8)
     assert model.heads["lm"].bias.shape == (34,)
     assert model.config.table.vocab == 34
+
+
+def test_a_span_boundary_head_gains_the_same_rows(tmp_path: Path) -> None:
+    """Its bias is one number an id, like that of the head beside it: a domain may be read on with both."""
+    stack = Stack(layers=1, attention=Attention(heads=2), feedforward=FeedForward(width=16))
+    model = Transformer(TransformerConfig(width=8, embed=Tokens(vocab=30), encoder=stack))
+    model.add_heads({"lm": LMHead(transform=True, bias=True), "sbo": BoundaryHead(places=4, place_width=8)}, Noise(0))
+    head = model.heads["sbo"]
+    assert isinstance(head, Boundary)
+    assert head.bias is not None
+    with torch.no_grad():
+        head.bias.copy_(torch.arange(30.0))
+    old = head.bias.detach().clone()
+    extend_vocabulary(model, PIECES, 30)
+    assert torch.equal(head.bias[:30], old)
+    assert head.bias[30:].tolist() == pytest.approx([old[ids].mean().item() for ids in PIECES])
+    save_model(model, tmp_path / "new")
+    again = load_model(tmp_path / "new").heads["sbo"]
+    assert torch.equal(again.state_dict()["bias"], head.bias)

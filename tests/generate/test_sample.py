@@ -10,6 +10,7 @@ import torch
 
 from modeledge.errors import ModeledgeError
 from modeledge.generate import Sampling
+from modeledge.seed import Noise
 
 
 @pytest.mark.parametrize("field", ["temperature", "top_p"])
@@ -39,3 +40,11 @@ def test_shares_are_those_of_the_formula() -> None:
     kept = np.array([warm[0], warm[1], 0.0])  # 0.867 is short of 0.9, with the next it is reached
     assert ids.tolist() == [[0, 2, 1]]
     np.testing.assert_allclose(shares[0].numpy(), kept / kept.sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1e-40, 1e-37, 5e-324])
+def test_a_temperature_next_to_nothing_is_greedy(temperature: float) -> None:
+    """Scores divided by it are infinite alike in fp32, so that any token was taken for the best."""
+    scores = torch.tensor([[1.0, 2.0, 3.0, 30.0, -math.inf]])
+    for seed in range(4):
+        assert int(Sampling(temperature=temperature).choose(scores, [Noise(seed)])[0]) == 3

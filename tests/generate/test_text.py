@@ -92,3 +92,10 @@ def test_a_model_without_scores_of_tokens_says_so(side: str) -> None:
     with pytest.raises(ModeledgeError, match="no head over the vocabulary") as caught:
         asked[0](model, pieces, asked[1])  # type: ignore[operator]
     assert caught.value.code == "E-USAGE"
+
+
+def test_an_empty_stop_string_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found at the beginning of every text, so every answer would be empty."""
+    for stop in (("",), ("end", "")):
+        with pytest.raises(ModeledgeError, match="E-USAGE: stop: a stop text is empty"):
+            written(monkeypatch, made("bpe"), "the quick", "fox", stop)

@@ -39,6 +39,7 @@ CASES = {
     },
     "shared, factorised": {"encoder": stack(share=True), "embed": Tokens(vocab=VOCAB, width=8)},
     "both": {"encoder": stack(layers=1), "decoder": stack(layers=3)},
+    "both, shared": {"encoder": stack(), "decoder": stack(), "share_sides": True},
 }
 
 

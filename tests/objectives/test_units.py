@@ -374,3 +374,10 @@ def test_static_masks_come_again(masks):
     dynamic = MaskedLM(MaskedPrepare(VOCAB, MASK, SPECIALS))
     assert len({mask_of(dynamic, epoch) for epoch in range(40)}) == 40
     assert [mask_of(dynamic, epoch) for epoch in range(masks)] == seen[:masks]
+
+
+@pytest.mark.parametrize("unit", [Single(), whole_words(), spans()])
+def test_something_is_left_to_read_however_high_the_rate(unit):
+    for words in range(2, 60):
+        chosen = unit.choose(text_of([1] * words), 0.99, Noise(words).generator())
+        assert 1 <= len(chosen.places) < words

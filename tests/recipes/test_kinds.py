@@ -271,3 +271,37 @@ def test_rows_too_short_for_an_objective(
     )
     with pytest.raises(ModeledgeError, match=rf"E-CONFIG-VALUE.*{words}"):
         pretrain(made, tmp_path / "run", say=quiet)
+
+
+def test_a_rearranged_text_has_no_perplexity(text: Path, tmp_path: Path) -> None:
+    """Its signs are no text, and the middle is written where what follows it is known."""
+    pretrain(asked("fim", text), tmp_path / "run", say=quiet)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert set(lines[-1]["eval"]) == {"loss"}
+
+
+def test_a_course_that_fails_at_some_step_is_refused_before_the_first(text: Path, tmp_path: Path) -> None:
+    """From step 2 to 3 neither part is drawn; a text of no tokens is reached at the last step."""
+    gone = {"a": {"values": [1, 0], "steps": [0, 2]}, "b": {"values": [0, 1], "steps": [3, 4]}}
+    below = {"a": {"values": [1, -1], "steps": [0, 2]}}
+    parts = {"a": {"objective": {"kind": "causal"}}, "b": {"objective": {"kind": "fim"}}}
+    blend = {"kind": "blend", "mode": "in turn", "parts": parts}
+    for objective, course, code in (
+        (blend, {"chances": gone}, r"E-CONFIG-VALUE: the chances \[0.0, 0.0\]"),
+        (blend, {"chances": below}, r"E-CONFIG-VALUE: the chances \[-1.0, 1.0\]"),
+        ({"kind": "causal"}, {"length": {"values": [16, 0], "steps": [0, 4]}}, r"E-CONFIG-VALUE: curriculum\.length"),
+    ):
+        made = recipe([str(text)], objective=objective, curriculum=course)
+        with pytest.raises(ModeledgeError, match=code):
+            pretrain(made, tmp_path / "x", say=quiet)
+        assert not (tmp_path / "x" / "metrics.jsonl").exists()
+    blend["parts"] = {**parts, "a": {"objective": {"kind": "causal"}, "chance": 0.5}}
+    rising = {"b": {"values": [0, 1], "steps": [3, 4]}}
+    pretrain(recipe([str(text)], objective=blend, curriculum={"chances": rising}), tmp_path / "y", say=quiet)
+
+
+def test_a_rule_of_widths_beside_layers_that_it_does_not_reach_is_refused(text: Path, tmp_path: Path) -> None:
+    """The layers of the further tokens would begin too large, and move too fast, by the ratio of the widths."""
+    train = {**TRAIN, "base_width": 8}
+    with pytest.raises(ModeledgeError, match=r"E-CONFIG: train\.base_width: objective 'multi-token' has layers"):
+        pretrain(asked("multi-token", text, train=train), tmp_path / "run", say=quiet)

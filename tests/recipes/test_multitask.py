@@ -30,7 +30,7 @@ from modeledge.recipes.tuning.multitask import MultitaskRecipe, multitask
 from modeledge.recipes.tuning.stages import StagesRecipe, run_stages
 from modeledge.records import Example
 from modeledge.seed import Noise
-from modeledge.train import StepRecord
+from modeledge.train import StepRecord, TrainConfig, Trainer
 
 WORDS = {"up": "rise gain high climb".split(), "down": "fall loss low sink".split()}  # noqa: SIM905
 TRAIN = {"batch": 8, "length": 16, "precision": "fp32", "save_every": 2}
@@ -151,6 +151,22 @@ def test_a_mixed_batch_is_the_sum() -> None:
     value = step(mixed, Noise(1)).value(step.objective.weights(mixed))
     each = [step(here, Noise(1)).value(step.objective.weights(here)) for here in parts]
     assert float(value.detach()) == pytest.approx(sum(float(v.detach()) for v in each), rel=1e-5)
+
+
+def test_micro_batches_may_have_different_tasks() -> None:
+    """The same losses and weights as in one piece, though no micro-batch has both tasks' terms."""
+    records, weights = [], []
+    for micro in (None, 1):
+        step, one, two = shared()
+        config = TrainConfig(steps=2, batch=6, micro_batch=micro, length=24, precision="fp32", packed=False)
+        run = Trainer(step, ListStream([*one, *two], 0), config=config, seed=0)
+        records.append([run.step() for _ in range(2)])
+        weights.append(torch.cat([p.detach().flatten() for p in run.model.parameters()]))
+    assert any(len(record.terms) == 2 for record in records[0])
+    for whole, split in zip(*records, strict=True):
+        assert dict(split.terms) == pytest.approx(dict(whole.terms), rel=1e-5)
+        assert dict(split.logs) == pytest.approx(dict(whole.logs), rel=1e-5)
+    torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-5)
 
 
 def test_cosines_against_gradients_taken_one_by_one() -> None:

@@ -10,6 +10,7 @@ import torch
 from train_small import counted, moving_parts, trainer
 
 from modeledge.errors import ModeledgeError
+from modeledge.files import RECIPE
 from modeledge.train import Session
 
 
@@ -104,3 +105,21 @@ def test_the_mean_of_the_last_checkpoints_wherever_the_run_was_stopped(tmp_path:
 def test_more_checkpoints_than_the_run_makes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModeledgeError, match=r"E-CONFIG.*make 2 checkpoints"):
         trainer(tmp_path, judge=None, judge_every=None, save_every=6, mean_of_last=3)
+
+
+def test_another_plan_of_checkpoints_is_another_mean(tmp_path: Path) -> None:
+    """Steps 4, 8 and 10 are averaged; every 3 from step 5 on it would be 6, 9 and 10. Without a mean it is free."""
+    for mean in (3, None):
+        fields = {"judge": None, "judge_every": None, "mean_of_last": mean}
+        folder = tmp_path / f"{mean}"
+        folder.mkdir()
+        for every, until in ((4, 5), (3, 10)):
+            run = session(folder, save_every=every, **fields)
+            told = f"save_every = {every}\n" + (f"mean_of_last = {mean}\n" if mean else "")
+            (folder / "run" / RECIPE).write_text(f"[train]\n{told}")
+            if mean and every == 3:
+                with pytest.raises(ModeledgeError, match=r"E-RESUME.*train.save_every was 4, is 3"):
+                    run.resume()
+            else:
+                run.resume()
+                run.run(until=until)

@@ -13,10 +13,12 @@ from modeledge.errors import ModeledgeError
 from modeledge.generate.rules import Rules
 from modeledge.seed import Noise
 
+COLD = 1e-20  # no second token has a chance below it, and scores divided by it may not be numbers any more
+
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is chosen. Temperature 0 is greedy (the lowest id among equals).
+    """How a token is chosen. Temperature 0, or below `COLD`, is greedy (the lowest id among equals).
 
     `top_k` keeps the k best (Fan et al. 2018); `top_p` the smallest set of best tokens whose probabilities reach p
     (Holtzman et al. 2020); with both, k is applied first. `rules` bend the scores before.
@@ -37,7 +39,7 @@ class Sampling:
 
     def choose(self, scores: Tensor, noise: Sequence[Noise]) -> Tensor:
         """One id for each row of scores `[rows, vocab]`; each row draws from its own noise alone."""
-        if self.temperature == 0:
+        if self.temperature < COLD:
             return scores.max(-1).indices  # the same as argmax, and several times as fast on a CPU
         shares, ids = self.shares(scores)
         draws = torch.tensor([n.generator().random() for n in noise], dtype=torch.float64)

@@ -48,8 +48,10 @@ def continue_text(
     """The continuation of each prompt, up to the first stop string (which may lie across tokens) or end of text.
 
     It begins with its space where a new word begins, so that prompt + continuation reads as one text. A decoder that
-    reads an encoder begins with `start` and answers the prompt; then this is the whole answer.
+    reads an encoder begins with `start` and answers the prompt; then this is the whole answer. An empty stop string,
+    which stands at the beginning of every text, is `E-USAGE`.
     """
+    check_stops(stop)
     bos, eos = tokenizer.specials.bos, tokenizer.specials.eos
     ids = [tokenizer.encode(prompt) for prompt in prompts]
     if start:
@@ -74,6 +76,13 @@ def continue_text(
                 if all(w.done for w in written):
                     break
     return [w.text if w.done else w.read(tokenizer) for w in written]
+
+
+def check_stops(stop: Sequence[str]) -> None:
+    """Refuse an empty stop string (`E-USAGE`): every answer would be empty."""
+    if not all(stop):
+        what = "a stop text is empty, and an empty text stands at the beginning of every answer"
+        raise ModeledgeError("E-USAGE", what, where="stop", remedy="write what ends an answer, or leave it out")
 
 
 def as_source(tokenizer: Tokenizer, ids: IntArray) -> IntArray:

@@ -51,8 +51,8 @@ def work_of(
     reads so many positions (or examples). Divide by the tokens for FLOPs a token; works on the meta device too."""
     config = model.config
     body = attention = 0
-    if model.source_tower is not None:
-        one, other = of_tower(model.source_tower, source, 0)
+    if config.both:
+        one, other = of_tower(model.source_tower or model.tower, source, 0, over=False)
         body, attention = one, other
     own = target if config.decoder is not None else source
     one, other = of_tower(model.tower, own, source)
@@ -65,16 +65,18 @@ def work_of(
     return Work(body, attention, heads)
 
 
-def of_tower(tower: Tower, tokens: int, source: int) -> tuple[int, int]:
-    """A tower's products with weights, and its attention."""
+def of_tower(tower: Tower, tokens: int, source: int, *, over: bool = True) -> tuple[int, int]:
+    """A tower's products with weights, and its attention; without `over` as it reads a source itself (`share_sides`),
+    when its attention over one is not run."""
     body = attention = 0
     for number in range(tower.depth):
         block = tower.block(number)
-        over = [] if block.cross is None else [block.cross.key, block.cross.value]
-        read = sum(part.weight.numel() for part in over)
-        body += 2 * (matrices(block) - read) * tokens + 2 * read * source
+        beside = 0 if block.cross is None else matrices(block.cross)
+        body += 2 * (matrices(block) - beside) * tokens
         attention += 4 * block.attention.heads * block.attention.head_width * tokens**2
-        if block.cross is not None:
+        if block.cross is not None and over:
+            read = block.cross.key.weight.numel() + block.cross.value.weight.numel()
+            body += 2 * (beside - read) * tokens + 2 * read * source
             attention += 4 * block.cross.heads * block.cross.head_width * tokens * source
     return body, attention
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
+from modeledge.model.boundary import Boundary
 from modeledge.model.config import Tokens
 from modeledge.model.heads import LanguageModelling
 from modeledge.model.transformer import Transformer
@@ -41,12 +42,12 @@ def extend_vocabulary(model: Backbone, pieces: Sequence[Sequence[int]], first: i
         target = dataclasses.replace(target, vocab=others)
     model.config = dataclasses.replace(config, embed=embed, target_embed=target)
     for head in model.heads.values():
-        if isinstance(head, LanguageModelling):
+        if isinstance(head, LanguageModelling | Boundary):
             _extend_head(head, pieces, first, model.config.table.vocab)
 
 
-def _extend_head(head: LanguageModelling, pieces: Sequence[Sequence[int]], first: int, rows: int) -> None:
-    if head.weight is not None:
+def _extend_head(head: LanguageModelling | Boundary, pieces: Sequence[Sequence[int]], first: int, rows: int) -> None:
+    if isinstance(head, LanguageModelling) and head.weight is not None:
         head.weight = nn.Parameter(grown(head.weight, pieces, first, rows))
     if isinstance(head.bias, nn.Parameter):
         head.bias = nn.Parameter(grown(head.bias, pieces, first, rows))

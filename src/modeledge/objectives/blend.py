@@ -27,8 +27,8 @@ from modeledge.model.cache import Cache
 from modeledge.model.heads import Head
 from modeledge.objectives.join import join, merged, renamed
 from modeledge.objectives.objective import Loss, Objective, Prepare, Term
-from modeledge.objectives.schedule import Number, value_at
-from modeledge.records import Example, Prepared
+from modeledge.objectives.schedule import Number, bends, value_at
+from modeledge.records import Example, FloatArray, Prepared
 from modeledge.seed import Noise
 
 PART = "part"  # the label that says which objective an example drew
@@ -61,13 +61,23 @@ class BlendPrepare:
 
     def drawn(self, place: int | None, noise: Noise) -> int:
         """Which part the example draws, given its noise and its place in the run."""
-        chances = np.array([value_at(chance, place) for chance in self.chances])
+        reached = np.cumsum(self.chances_at(place))
+        draw = noise.at("blend").generator().random() * reached[-1]
+        return int(np.searchsorted(reached, draw, side="right"))
+
+    def chances_at(self, place: int | None) -> FloatArray:
+        """The chance of each part at a place of the run, `[parts]` (`E-CONFIG-VALUE` where they are none)."""
+        chances: FloatArray = np.array([value_at(chance, place) for chance in self.chances])
         if not (np.isfinite(chances).all() and (chances >= 0).all() and chances.sum() > 0):
             what = f"the chances {chances.tolist()} at place {place} are none"
             raise ModeledgeError("E-CONFIG-VALUE", what, remedy="they are 0 or above, and one of them is above 0")
-        reached = np.cumsum(chances)
-        draw = noise.at("blend").generator().random() * reached[-1]
-        return int(np.searchsorted(reached, draw, side="right"))
+        return chances
+
+    def check_course(self) -> None:
+        """Refuse chances that are none anywhere in the run: lines that are nowhere below 0 where they bend, nor all 0
+        there, are so in between."""
+        for place in sorted({0, *(place for chance in self.chances for place in bends(chance))}):
+            self.chances_at(place)
 
 
 class Blend(Objective):

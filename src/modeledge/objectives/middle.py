@@ -26,6 +26,7 @@ import numpy as np
 from modeledge.errors import ModeledgeError
 from modeledge.model.heads import LMHead
 from modeledge.objectives.causal import CausalLM, next_tokens
+from modeledge.objectives.objective import Measure
 from modeledge.records import Example, IntArray, Prepared
 from modeledge.seed import Noise
 
@@ -80,7 +81,13 @@ class MiddlePrepare:
 
 
 class FillMiddle(CausalLM):
-    """Next-token prediction over texts whose middle may stand last."""
+    """Next-token prediction over texts whose middle may stand last.
+
+    Held-out texts are rearranged too, so their loss is no likelihood of a text: the signs are no text, and a middle is
+    written where its suffix is known.
+    """
+
+    measure: ClassVar[Measure] = "loss"
 
     def __init__(self, prepare: MiddlePrepare, *, head: LMHead | None = None) -> None:
         super().__init__(head=head)

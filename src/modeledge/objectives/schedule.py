@@ -77,6 +77,13 @@ def value_at(number: Number, place: int | None) -> float:
     return number.at(place) if isinstance(number, Ramp | Phases) else number
 
 
+def bends(number: Number) -> tuple[int, ...]:
+    """The places between which a number goes in a straight line, or stays."""
+    if isinstance(number, Phases):
+        return number.starts
+    return (number.begin, number.begin + number.over) if isinstance(number, Ramp) else ()
+
+
 @dataclass(frozen=True)
 class Scheduled:
     """A `Prepare` whose numbers follow the run: a mask rate, a chance, a length.

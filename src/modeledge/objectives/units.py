@@ -63,13 +63,13 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Single:
-    """Tokens by themselves: round(rate · n) of n, at least one (Devlin et al. 2019, section 3.1)."""
+    """Tokens by themselves: round(rate · n) of n, at least one, never all of several (Devlin et al. 2019, 3.1)."""
 
     together: bool = False
     channels: ClassVar[frozenset[str]] = frozenset()
 
     def choose(self, text: Readable, rate: float, random: np.random.Generator) -> Chosen:
-        count = max(1, round(rate * len(text.places)))
+        count = max(1, min(round(rate * len(text.places)), len(text.places) - 1))
         return Chosen(np.sort(random.choice(text.places, count, replace=False)), np.arange(count))
 
 

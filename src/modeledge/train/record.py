@@ -41,11 +41,13 @@ def detached(loss: Loss) -> Loss:
 
 def means(losses: Sequence[Loss], weights: Mapping[str, Tensor]) -> tuple[dict[str, float], dict[str, float]]:
     """Each term and each logged sum of the micro-batches as its mean over the global batch."""
-    totals = {n: torch.stack([loss.terms[n].total for loss in losses]).sum() for n in losses[0].terms}
+    names = dict.fromkeys(name for loss in losses for name in loss.terms)
+    totals = {n: torch.stack([loss.terms[n].total for loss in losses if n in loss.terms]).sum() for n in names}
     terms = {n: float(total / weights[n]) for n, total in totals.items() if weights[n] > 0}
     logs: dict[str, float] = {}
-    for name in losses[0].logs:
-        total, weight = (float(torch.stack([loss.logs[name][i] for loss in losses]).sum()) for i in (0, 1))
+    for name in dict.fromkeys(name for loss in losses for name in loss.logs):
+        told = [loss.logs[name] for loss in losses if name in loss.logs]
+        total, weight = (float(torch.stack([pair[i] for pair in told]).sum()) for i in (0, 1))
         logs |= {name: total / weight} if weight else {}
     return terms, logs
 

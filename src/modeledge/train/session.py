@@ -28,6 +28,7 @@ DECIDES = ("train", "epochs", "dropout", "strategies", "objective", "curriculum"
 SPENT = ("device", "threads", "micro_batch", "recompute", "compile")  # how the same numbers are come by
 SAVED = ("save_every", "keep_last", "disk_cap_gib", "trackers")
 FREE = tuple(f"train.{key}" for key in (*SPENT, *SAVED))
+PLANS = "train.save_every"  # where the last checkpoints are averaged, it says which those are
 
 Listener = Callable[[StepRecord], None]
 
@@ -149,9 +150,9 @@ def deciding(folder: Path) -> dict[str, Any]:
     """What the recipe in a run's folder says of how it goes on, key by key; nothing where there is none."""
     path = folder / files.RECIPE
     tree = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {
-        key: value for key, value in _keys({name: tree[name] for name in DECIDES if name in tree}) if key not in FREE
-    }
+    found = dict(_keys({name: tree[name] for name in DECIDES if name in tree}))
+    free = set(FREE) - ({PLANS} if "train.mean_of_last" in found else set())
+    return {key: value for key, value in found.items() if key not in free}
 
 
 def _keys(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -137,9 +137,11 @@ class Trainer:
         return [fill(ready, s, width, reserve=kept, narrow=tight, place=place).to(self.device) for s in shares]
 
     def _weights(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
-        """Each term's weight over the global batch: known before the first forward pass."""
+        """Each term's weight over the global batch: known before the first forward pass. A micro-batch may lack terms
+        (those of another task)."""
         counted = [self.module.objective.weights(batch) for batch in batches]
-        return {name: torch.stack([c[name] for c in counted]).sum() for name in counted[0]}
+        names = dict.fromkeys(name for c in counted for name in c)
+        return {name: torch.stack([c[name] for c in counted if name in c]).sum() for name in names}
 
     def _accumulate(self, batches: Sequence[Batch], weights: Mapping[str, Tensor]) -> list[Loss]:
         losses: list[Loss] = []

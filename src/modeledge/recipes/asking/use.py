@@ -16,6 +16,7 @@ from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
 from modeledge.families import start_of
 from modeledge.generate import Sampling, Way, continue_hidden, continue_text, fill_text
+from modeledge.generate.text import check_stops
 from modeledge.machine import tune_malloc
 from modeledge.metrics import bits_per_byte, perplexity
 from modeledge.model.backbone import Backbone
@@ -172,6 +173,7 @@ class Model:
 
     def _uncovered(self, prompts: Sequence[str], way: Way, stop: Sequence[str], **how: Any) -> list[str]:
         """What a model writes that guesses hidden tokens, up to a stop text."""
+        check_stops(stop)
         told = continue_hidden(self.transformer, self.needed_tokenizer(), prompts, way, **how)
         places = [[place for s in stop if (place := text.find(s)) >= 0] for text in told]
         return [text[: min(found)] if found else text for text, found in zip(told, places, strict=True)]

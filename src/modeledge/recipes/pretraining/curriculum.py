@@ -53,7 +53,8 @@ class CurriculumRecipe(Settings):
     def apply(self, objective: Objective, batch: int, shared: int | None) -> None:
         """Let the objective's `prepare` follow the run; `shared` is that of the aim (see `Aim`).
 
-        Raises `E-CONFIG` for what this objective has not, `E-CONFIG-KEY` for a field or part that is not there.
+        Raises `E-CONFIG` for what this objective has not, `E-CONFIG-KEY` for a field or part that is not there,
+        `E-CONFIG-VALUE` for values that some step could not use.
         """
         for path, course in self.numbers.items():
             owner = objective
@@ -68,6 +69,9 @@ class CurriculumRecipe(Settings):
             if shared is None:
                 what = "examples of this objective cannot be read in parts"
                 raise ModeledgeError("E-CONFIG", what, where="curriculum.length", remedy="leave it out")
+            if round(min(self.length.values)) < 1:
+                what = f"a length of {min(self.length.values):g} holds no token"
+                raise ModeledgeError("E-CONFIG-VALUE", what, where="curriculum.length", remedy="give lengths from 1")
             objective.prepare = Shortened(objective.prepare, self.length.number(batch), shared)
 
 
@@ -94,3 +98,5 @@ def _draw(objective: Objective, chances: dict[str, Number]) -> None:
     for name in chances:
         _part(objective, name, f"curriculum.chances.{name}")
     objective.gather(chances)
+    assert isinstance(objective.prepare, BlendPrepare)
+    objective.prepare.check_course()

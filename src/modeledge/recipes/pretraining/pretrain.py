@@ -20,7 +20,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.families import save_model, start_of
 from modeledge.model.backbone import Backbone
 from modeledge.model.transformer import Transformer
-from modeledge.objectives import Step, prepared
+from modeledge.objectives import Objective, Step, prepared
 from modeledge.recipes.corpora.mixed import mixed, mixture_of, prepare_sources, say_mixture, watched
 from modeledge.recipes.corpora.packing import cut_stream, packed_config, packing_note
 from modeledge.recipes.corpora.source import read, report_ledger, report_notes, watch_specials
@@ -182,6 +182,7 @@ def ready(
     aim = recipe.objective.on(model, tokenizer)
     aim.check_length(recipe.train.length)
     objective = aim.build(tokenizer, model.config, recipe.train.length)
+    check_rule(recipe, objective)
     corpora = {"": texts} if isinstance(texts, Shards) else {f"{name}.": shards for name, shards in texts.items()}
     corpora |= {} if replay is None else {"replay.": replay}
     for shards in corpora.values():
@@ -218,6 +219,15 @@ def rules(recipe: PretrainRecipe) -> list[Strategy]:
     """The strategies that a recipe of pre-training asks for."""
     base = recipe.train.base_width
     return [] if base is None else [WidthRule(base, fresh=recipe.model.start is None)]
+
+
+def check_rule(recipe: PretrainRecipe, objective: Objective) -> None:
+    """Refuse the rule of widths beside layers that it does not reach (`E-CONFIG`): ELECTRA's generator, the further
+    tokens of multi-token prediction, the dense layer of SimCSE."""
+    if recipe.train.base_width is not None and any(p.ndim >= 2 for p in objective.parameters()):
+        what = f"objective {recipe.objective.kind!r} has layers of its own, whose weights and rates follow no width"
+        remedy = "leave it out, and give train.learning_rate for this width"
+        raise ModeledgeError("E-CONFIG", what, where="train.base_width", remedy=remedy)
 
 
 def stream_of(recipe: PretrainRecipe, model: Backbone, tokenizer: Tokenizer, shards: Shards) -> ShardStream:

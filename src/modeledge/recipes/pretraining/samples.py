@@ -22,7 +22,7 @@ import numpy as np
 from modeledge.corpus.stream import ShardStream
 from modeledge.errors import ModeledgeError
 from modeledge.generate import Sampling, Way, continue_hidden, generate
-from modeledge.generate.engine import fill_mask
+from modeledge.generate.engine import check_scores, fill_mask
 from modeledge.model.backbone import Backbone
 from modeledge.objectives import prepared
 from modeledge.recipes.pretraining.held import split_stream
@@ -36,6 +36,7 @@ from modeledge.train.session import Listener
 
 SAMPLES = "samples.jsonl"
 BEGUN = 16  # tokens of an example that a decoder is given, and around the masks that an encoder fills
+FRAME = 2  # special tokens around a prompt whose continuation is guessed
 HIDDEN = 0.15
 
 
@@ -48,6 +49,7 @@ def sampling(
         yield []
         return
     sampler = Sampler(recipe.samples, trainer, tokenizer, chosen(recipe, streams), recipe.objective.writes)
+    sampler.check()
     file = reopened(folder / SAMPLES, trainer.done)
     try:
         yield [lambda record: sampler.listen(record, file)]
@@ -102,50 +104,87 @@ class Sampler:
             for module, mode in modes.items():
                 module.training = mode
 
+    def check(self) -> None:
+        """Refuse what no step could answer before the first one: a model that gives no token a score, a prompt without
+        a gap for an encoder (`E-USAGE`), one that is too long (`E-POSITION`)."""
+        model = self.trainer.model
+        check_scores(model)
+        if model.config.both:
+            prompts, start = self._sources()
+            model.check_length(max(map(len, prompts), default=0))
+            self._room(len(start))
+        elif model.config.decoder is None:
+            prompts, mask = self._gaps(), self.tokenizer.need("mask")
+            model.check_length(max(map(len, prompts), default=0))
+            if not all((ids == mask).any() for ids in prompts):
+                what = f"a prompt has no {self.tokenizer.token(mask)} for an encoder to fill"
+                raise ModeledgeError(
+                    "E-USAGE", what, where="samples.prompts", remedy="write it where a word is missing"
+                )
+        else:
+            prompts = self._begun()
+            self._room(max(map(len, prompts), default=0) + (FRAME if self.writes is not None else 0))
+        if not all(map(len, prompts)):
+            what, remedy = "a prompt is empty", "write something, or leave the prompts out"
+            raise ModeledgeError("E-USAGE", what, where="samples.prompts", remedy=remedy)
+
     def _answers(self, model: Backbone, noise: Noise) -> list[tuple[str, str]]:
         if model.config.both:
-            return self._answered(model, noise)
+            sources, start = self._sources()
+            written = self._written(model, sources, noise, start)
+            return [(self._text(s), self._text(w)) for s, w in zip(sources, written, strict=True)]
         if model.config.decoder is None:
             return [self._filled(model, ids) for ids in self._gaps()]
+        ids = self._begun()
         if self.writes is not None:
-            return self._guessed(model, self.writes, noise)
-        bos = self.tokenizer.specials.bos
-        ids: list[IntArray] = [self.tokenizer.encode(text) for text in self.recipe.prompts]
-        begin: IntArray = np.array([] if bos is None else [bos])
-        ids = [i if len(i) else begin for i in ids] or [example.ids[:BEGUN] for example in self.examples]
+            return self._guessed(model, self.writes, ids, noise)
         written = self._written(model, ids, noise)
         return [(self._text(i), self._text([*i, *w])[len(self._text(i)) :]) for i, w in zip(ids, written, strict=True)]
 
-    def _written(self, model: Backbone, ids: Sequence[IntArray], noise: Noise, start: Sequence[int] = ()) -> Any:
-        eos, asked = self.tokenizer.specials.eos, self.recipe
-        longest = model.room
-        room = asked.tokens if longest is None else min(asked.tokens, longest - max(map(len, ids), default=0))
-        if room < 1:
-            what = f"a prompt leaves no room in {longest} positions"
-            raise ModeledgeError("E-POSITION", what, where="samples.prompts", remedy="shorten the prompt")
-        how = Sampling(asked.temperature)
-        ends = () if eos is None else (eos,)
-        return generate(model, ids, max_new_tokens=room, sampling=how, stop=ends, noise=noise, start=start)
+    def _begun(self) -> list[IntArray]:
+        """What a decoder continues: prompts, or the beginnings of examples, which leave half of the positions free."""
+        bos, positions = self.tokenizer.specials.bos, self.trainer.model.room
+        count = BEGUN if positions is None else max(1, min(BEGUN, positions // 2 - FRAME))
+        ids: list[IntArray] = [self.tokenizer.encode(text) for text in self.recipe.prompts]
+        begin: IntArray = np.array([] if bos is None else [bos])
+        return [i if len(i) else begin for i in ids] or [example.ids[:count] for example in self.examples]
 
-    def _guessed(self, model: Backbone, way: Way, noise: Noise) -> list[tuple[str, str]]:
-        """Prompts read both ways, and what is guessed behind them."""
-        prompts = list(self.recipe.prompts) or [self._text(example.ids[:BEGUN]) for example in self.examples]
-        how = Sampling(self.recipe.temperature)
-        told = continue_hidden(
-            model, self.tokenizer, prompts, way, max_new_tokens=self.recipe.tokens, sampling=how, noise=noise
-        )
-        return list(zip(prompts, told, strict=True))
-
-    def _answered(self, model: Backbone, noise: Noise) -> list[tuple[str, str]]:
-        """Answers to what the objective makes of an example, or to prompts as they stand."""
+    def _sources(self) -> tuple[list[IntArray], list[int]]:
+        """What an encoder–decoder reads, and the tokens that its answers begin with: what its objective makes of an
+        example, or prompts as they stand."""
         objective = self.trainer.module.objective
         ready = [prepared(objective, example, Noise(0)) for example in self.examples]
         sources: list[IntArray] = [np.asarray(p.source.ids, np.int64) for p in ready if p.source is not None]
-        starts = [int(p.target.ids[0]) for p in ready if p.target is not None]
         if self.recipe.prompts:
             sources = [self.tokenizer.encode(text) for text in self.recipe.prompts]
-        written = self._written(model, sources, noise, starts[:1])
-        return [(self._text(s), self._text(w)) for s, w in zip(sources, written, strict=True)]
+        target = ready[0].target
+        assert target is not None, "a decoder writes something"
+        asked = 1 + min(int(at[0]) for at in ready[0].reads.values() if len(at))  # what stands before it is given
+        return sources, [int(i) for i in target.ids[:asked]]
+
+    def _room(self, taken: int) -> int:
+        """How many tokens are written behind those that are `taken` (`E-POSITION` where there is no place for one)."""
+        positions = self.trainer.model.room
+        room = self.recipe.tokens if positions is None else min(self.recipe.tokens, positions - taken)
+        if room < 1:
+            what = f"a prompt leaves no room in {positions} positions"
+            raise ModeledgeError("E-POSITION", what, where="samples.prompts", remedy="shorten the prompt")
+        return room
+
+    def _written(self, model: Backbone, ids: Sequence[IntArray], noise: Noise, start: Sequence[int] = ()) -> Any:
+        eos = self.tokenizer.specials.eos
+        room = self._room(len(start) or max(map(len, ids), default=0))
+        how = Sampling(self.recipe.temperature)
+        ends = () if eos is None else (eos,)
+        return generate(model, ids, max_new_tokens=room, sampling=how, stop=ends, noise=noise, start=start)
+
+    def _guessed(self, model: Backbone, way: Way, ids: Sequence[IntArray], noise: Noise) -> list[tuple[str, str]]:
+        """Prompts read both ways, and what is guessed behind them."""
+        prompts = list(self.recipe.prompts) or [self._text(i) for i in ids]
+        room = self._room(max(len(self.tokenizer.encode(prompt)) for prompt in prompts) + FRAME)
+        how = Sampling(self.recipe.temperature)
+        told = continue_hidden(model, self.tokenizer, prompts, way, max_new_tokens=room, sampling=how, noise=noise)
+        return list(zip(prompts, told, strict=True))
 
     def _gaps(self) -> list[IntArray]:
         """Prompts with their masks, or the beginnings of the examples with some tokens hidden, always the same."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,14 @@ def rows(count: int) -> list[dict[str, Any]]:
     return [{"text": word, "other": word[::-1]} for word in words]
 
 
-def run(model: Path, folder: Path, task: str, rate: float = 3e-3, **more: Any) -> dict[str, Any]:
+def run(
+    model: Path, folder: Path, task: str, rate: float = 3e-3, say: Callable[[str], None] | None = None, **more: Any
+) -> dict[str, Any]:
     numbers = {"batch": 8, "length": 24, "threads": 1, "precision": "fp32", "learning_rate": rate, "judge_every": 5}
     asked = FinetuneRecipe(
         model=str(model), data="rows from memory", task=task, epochs=1.0, train=FinetuneTrain(**numbers), **more
     )
-    return finetune(asked, folder, rows=rows(40), say=lambda line: None)
+    return finetune(asked, folder, rows=rows(40), say=say or (lambda line: None))
 
 
 @pytest.mark.parametrize("shape", ["decoder", "both"])
@@ -77,8 +80,10 @@ def test_a_text_task_from_rows_to_answers(shape: str, tmp_path: Path) -> None:
 def test_the_head_of_a_language_model_is_kept(tmp_path: Path) -> None:
     """A text task goes on with the head that pre-training made; a head of classes would start afresh."""
     model = saved(tmp_path / "model", "decoder")
-    options = {"max_target": 8}
-    run(model, tmp_path / "run", "write", rate=1e-9, text="text", label="other", options=options, allow=("rate",))
+    said: list[str] = []
+    more: dict[str, Any] = {"options": {"max_target": 8}, "allow": ("rate",), "say": said.append}
+    run(model, tmp_path / "run", "write", rate=1e-9, text="text", label="other", **more)
+    assert "head 'lm': as the model brings it" in said
     before, after = (load_model(f).heads["lm"].weight for f in (model, tmp_path / "run" / "model"))
     assert torch.allclose(before, after, atol=1e-6)  # type: ignore[arg-type]
 

@@ -119,6 +119,7 @@ def test_without_a_network_the_cache_serves_or_the_way_out_is_named(
         assert "secret" not in said
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert str(cache) in refused("E-OFFLINE", lambda: me.load("org/other"))
+    assert "there is no folder org/other here" in refused("E-OFFLINE", lambda: me.load("org/other"))
 
 
 def test_a_run_says_which_commit_it_began_with(hub: Hub, tmp_path: Path) -> None:

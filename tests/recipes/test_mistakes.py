@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, Rotary, Stack, Tokens, Transformer, TransformerConfig
-from modeledge.recipes.asking.mistakes import run_ensemble, write_errors
+from modeledge.recipes.asking.mistakes import check_same, run_ensemble, write_errors
 from modeledge.recipes.asking.use import Model
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain
 from modeledge.recipes.tuning.curve import learning_curve
@@ -146,3 +147,12 @@ def test_a_curve_is_one_run_a_budget_and_seed(base: Path, tmp_path: Path) -> Non
         learning_curve(asked, [1000], tmp_path / "more", say=quiet)
     with pytest.raises(ModeledgeError, match="E-CONFIG-VALUE: seeds: 0 seeds"):
         learning_curve(asked, [16], tmp_path / "none", seeds=0, say=quiet)
+
+
+def test_models_of_different_tasks_are_told_apart_by_what_they_answer() -> None:
+    """A ranker has no classes: that it has others is no help."""
+    labels = SimpleNamespace(names=("bad", "good"))
+    first: Any = SimpleNamespace(kind="label", answered=("prediction",), columns={"text": "review"}, labels=labels)
+    ranker: Any = SimpleNamespace(kind="rank", answered=("similarity",), columns={"text": "text"})
+    with pytest.raises(ModeledgeError, match=r"it answers similarity from .*the first model answers prediction"):
+        check_same(first, ranker, Path("other"))

@@ -416,6 +416,10 @@ def test_the_verb_reads_a_recipe(ground: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "two.accuracy" in done.output
     assert "gradients' cosine" in done.output
+    for asked in (Model.load(out).predict, Model.load(out).evaluate):
+        with pytest.raises(ModeledgeError, match=r"several tasks, one, two.*tasks/one in the folder of the run"):
+            asked(ground / "one.csv", say=quiet)
+    assert Model.load(out / "tasks" / "one").predict(["rise"], say=quiet)
     assert (out / "report.html").exists()
     with pytest.raises(ModeledgeError, match="E-USAGE"):
         CliRunner().invoke(app, ["finetune", "model"], catch_exceptions=False)

@@ -53,9 +53,7 @@ def from_recipe(path: Path, overrides: Sequence[str], out: Path, values: Mapping
     show_scores(results)
     for pair, told in results.get("conflicts", {}).items():
         print(f"{pair}: gradients' cosine {told['mean']:.3f}, apart in {told['conflicting']:.0%} of {told['n']}")
-    say(f"model: {out / 'model'}")
-    if "stages" not in tree:
-        say(f"report: {write_report(out)}")
+    say(f"model: {out / 'model'}\nreport: {write_report(out)}")
 
 
 def soup(

@@ -71,7 +71,7 @@ def read_by(head: Any, states: Tensor, batch: Batch, name: str) -> Tensor:
     if name not in batch.reads:
         return head(states, batch)  # type: ignore[no-any-return]
     parts, owner = parted(batch, name)
-    vectors = pooled(states, parts, head.pool)
+    vectors = pooled(states, parts, head.spec.pool)
     sums = vectors.new_zeros(len(batch.spans), vectors.shape[1]).index_add(0, owner, vectors)
     alone = torch.arange(len(sums), device=sums.device)
     spans = torch.stack((alone, torch.zeros_like(alone), torch.ones_like(alone)), 1)

@@ -32,6 +32,7 @@ from modeledge.recipes.tuning.finetune import make_ready, opened
 from modeledge.recipes.tuning.multitask import MultitaskRecipe, check_tasks
 from modeledge.recipes.tuning.rows import Parts, split_rows
 from modeledge.recipes.tuning.scratch import starting_model
+from modeledge.recipes.tuning.stages import StagesRecipe
 from modeledge.records import Document, Ledger
 from modeledge.tokens import Tokenizer
 from modeledge.train.rate_range import RangeTest, range_test
@@ -42,17 +43,37 @@ TEXTS, CHARACTERS = 20_000, 20_000_000
 
 def check_recipe(path: Path, overrides: Sequence[str], values: Mapping[str, Any], say: Say) -> str:
     """Run the pre-flight of a recipe and nothing else; one line where all is well, else what `guard` raises."""
-    if "tasks" in read_toml(path):
-        several = load_config(MultitaskRecipe, path, overrides, values={**values, "check": True})
-        with TemporaryDirectory(prefix="modeledge-") as name:
-            verdicts = check_tasks(several, Path(name), say)
-        return "\n".join(f"{task}: {verdict}" for task, verdict in verdicts.items())
-    recipe = load_any(path, overrides, {**values, "check": True})
+    tree, values = read_toml(path), {**values, "check": True}
+    if "stages" in tree:
+        return check_stages(load_config(StagesRecipe, path, overrides), values, say)
+    if "tasks" in tree:
+        return checked(load_config(MultitaskRecipe, path, overrides, values=values), say)
+    return checked(load_any(path, overrides, values), say)
+
+
+def check_stages(recipe: StagesRecipe, values: Mapping[str, Any], say: Say) -> str:
+    """Each stage as a run of it alone, with `values` over it, on the model that the first one begins with: those that
+    the others will begin with are not there yet."""
+    source, lines = {"revision": recipe.revision, "endpoint": recipe.endpoint}, []
+    for number, stage in enumerate(recipe.each(), 1):
+        say(f"stage {number} of {len(recipe.stages)}: {stage.name}")
+        allow = (*stage.allow, *values.get("allow", ()))
+        alone = stage.run(recipe.model).model_copy(update={**values, **source, "allow": allow})
+        lines += [f"{stage.name}: {line}" for line in checked(alone, say).splitlines()]
+    return "\n".join(lines)
+
+
+def checked(recipe: PretrainRecipe | FinetuneRecipe | MultitaskRecipe, say: Say) -> str:
+    """The verdict on a recipe, a line a task; what else is found is said."""
 
     def remark(line: str) -> None:
-        if not line.startswith("checked "):
+        if not line.rpartition(": ")[2].startswith("checked "):  # the verdict itself, which is the answer
             say(line)
 
+    if isinstance(recipe, MultitaskRecipe):
+        with TemporaryDirectory(prefix="modeledge-") as name:
+            verdicts = check_tasks(recipe, Path(name), remark)
+        return "\n".join(f"{task}: {verdict}" for task, verdict in verdicts.items())
     if isinstance(recipe, FinetuneRecipe) and recipe.features is not None:
         return str(look_at_rows(recipe, remark))
     with looked_at(recipe, say) as view:

@@ -112,7 +112,13 @@ def training_blocks(run: Run) -> list[Block]:
         caption = f"Training loss{band}.{hollow}"
         blocks.append(Figure(loss_curves([run]), caption))
     else:
-        blocks.append(Paragraph("No training step was recorded."))
+        staged = "stages" in run.results
+        text = (
+            "Each stage is a run of its own in stages/NAME; modeledge report shows how it went."
+            if staged
+            else "No training step was recorded."
+        )
+        blocks.append(Paragraph(text))
     panels = progress_panels(run)
     if panels:
         blocks.append(Figure(panels, "How the run went, step by step."))
@@ -151,10 +157,24 @@ def score_blocks(run: Run) -> list[Block]:
         rows = [[name, values[-1], min(values), max(values), steps[-1]] for name, (steps, values) in series.items()]
         table = Table(("Metric", "Last", "Lowest", "Highest", "At step"), rows, (), "Evaluations during training.")
         blocks.append(table)
-    rest = {k: v for k, v in run.results.items() if k not in ("scores", "samples", "analysis")}
+    if stages := run.results.get("stages"):
+        blocks.append(stages_table({stage["name"]: stages[stage["name"]] for stage in run.recipe["stages"]}))
+    rest = {k: v for k, v in run.results.items() if k not in ("scores", "samples", "analysis", "stages")}
     if rest:
         blocks.append(Details("Other results", [KeyValues(rest)]))
     return blocks
+
+
+def stages_table(stages: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The marks of every stage, the last one's among them; `results.json` of a run of stages has them by name."""
+    rows: list[list[Cell]] = [
+        [name, metric, mark["value"], f"{number(mark['low'])} … {number(mark['high'])}", mark["n"]]
+        for name, scores in stages.items()
+        for metric, mark in scores.items()
+    ]
+    align: tuple[Align, ...] = ("left", "left", "right", "right", "right")
+    caption = "Scores of each stage at its end, on test rows of its own."
+    return Table(("Stage", "Metric", "Value", "95 % interval", "Items"), rows, align, caption)
 
 
 def wrong_blocks(run: Run) -> list[Block]:

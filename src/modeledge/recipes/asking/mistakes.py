@@ -77,7 +77,7 @@ def check_same(first: Task, other: Task, folder: Path) -> None:
     """Refuse a model of another task, or of the same one with other classes."""
     ours, theirs = ((task.kind, task.answered, dict(task.columns)) for task in (first, other))
     classes, others = (getattr(getattr(task, "labels", None), "names", ()) for task in (first, other))
-    if classes != others:
+    if first.kind == other.kind and classes != others:
         what, why = (f"its classes are {', '.join(others[:8])}", f"the first model's are {', '.join(classes[:8])}")
         raise ModeledgeError("E-KEYS", what, where=str(folder), why=why, remedy="join models that learned one task")
     if ours != theirs:

@@ -27,7 +27,7 @@ from modeledge.recipes.folder import model_folder
 from modeledge.recipes.pretraining.writing import way_of
 from modeledge.recipes.store.open import open_model
 from modeledge.recipes.tuning.finetune import marks
-from modeledge.recipes.tuning.task_file import TASK_FILE, restored
+from modeledge.recipes.tuning.task_file import TASK_FILE, TASKS_FILE, restored
 from modeledge.records import Example, FloatArray, Prepared
 from modeledge.seed import Noise
 from modeledge.tasks import Task, answers, reading
@@ -37,11 +37,17 @@ from modeledge.tokens import Tokenizer
 
 class Model:
     """A model with its tokenizer, where one lies beside it, its task, where it was fine-tuned, and how it writes, where
-    that is another way than its body's: `Model.load`."""
+    that is another way than its body's: `Model.load`. `several` are the names of its tasks, where it has many."""
 
     def __init__(
-        self, transformer: Backbone, tokenizer: Tokenizer | None, task: Task | None = None, writes: Way | None = None
+        self,
+        transformer: Backbone,
+        tokenizer: Tokenizer | None,
+        task: Task | None = None,
+        writes: Way | None = None,
+        several: Sequence[str] = (),
     ) -> None:
+        self.several = tuple(several)
         self.transformer, self.tokenizer, self.task, self.writes = transformer.eval(), tokenizer, task, writes
 
     @staticmethod
@@ -51,7 +57,8 @@ class Model:
         path = model_folder(folder)
         transformer, tokenizer = open_model(path, say), _tokenizer(path)
         task = None if tokenizer is None else _task(path / TASK_FILE, tokenizer, transformer)
-        return Model(transformer, tokenizer, task, way_of(path))
+        several = files.read_json(path / TASKS_FILE) if (path / TASKS_FILE).exists() else ()
+        return Model(transformer, tokenizer, task, way_of(path), tuple(several))
 
     def predict(
         self, rows: Any, *, keep: bool = False, laid: Laid = GUESSED, say: Callable[[str], None] = print
@@ -213,7 +220,10 @@ class Model:
         return self.tokenizer
 
     def needed_task(self) -> Task:
-        """The task that the model was fine-tuned on (`E-USAGE`)."""
+        """The task that the model was fine-tuned on (`E-USAGE` where there is none, or several)."""
+        if self.several:
+            what, one = f"this model learned several tasks, {', '.join(self.several)}", self.several[0]
+            raise ModeledgeError("E-USAGE", what, remedy=f"name one's model: tasks/{one} in the folder of the run")
         if self.task is None:
             raise ModeledgeError(
                 "E-USAGE", "this model was not fine-tuned on a task", remedy="run `modeledge finetune`"

@@ -105,7 +105,8 @@ def refuse(
         raise ModeledgeError("E-READ", str(error), where=str(cache)) from error
     raise ModeledgeError(
         "E-OFFLINE",
-        f"{name} is not in the cache {cache}, and {endpoint} cannot be reached",
+        (f"there is no folder {name} here; as a name, it" if kind == "model" else name)
+        + f" is not in the cache {cache}, and {endpoint} cannot be reached",
         why=printable(str(error).partition("\n")[0], 120),
         remedy=f"where there is a network: `hf download {name}{at}`, and bring the cache here (HF_HOME names it)",
     ) from error

@@ -180,10 +180,10 @@ def opened(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[st
 def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[str], None]) -> Ready:
     """What was opened, and the trainer of a recipe."""
     begun = opened(recipe, parts, found, say)
-    announce(begun.model, begun.task.objective.heads, recipe.family, say)
     said, objective = said_beside(found.folder / TASK_FILE), begun.task.objective
     same = said.get("names") == json.loads(json.dumps(begun.task.described())).get("names")
     objective.continues = objective.continues | heads_going_on(begun.model, objective, same)
+    announce(begun.model, objective.heads, objective.continues, recipe.family, say)
     trainer = build_trainer(recipe, begun.model, begun.task, begun.examples, begun.chosen)
     say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
     if begun.adapts is not None:

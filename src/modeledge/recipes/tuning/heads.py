@@ -71,14 +71,18 @@ def reason(config: Any, heads: Mapping[str, Head], origin: Origin | None) -> str
     return f"a {origin.family} checkpoint cannot say it ({'; '.join(find_family(origin.family).lacks(config, heads))})"
 
 
-def announce(model: Backbone, heads: Mapping[str, Head], wanted: str | None, say: Say) -> None:
-    """Say of each new head what the checkpoint brings of it, and how the result will be written."""
+def announce(
+    model: Backbone, heads: Mapping[str, Head], continues: Collection[str], wanted: str | None, say: Say
+) -> None:
+    """Say of each head what the checkpoint brings of it (all, where one that is there `continues`), and how the result
+    will be written."""
     kept = inherited(model, heads)
     for name, head in heads.items():
         layers = sorted({n.removeprefix(f"heads.{name}.").rpartition(".")[0] for n in kept})
         fresh = f"fresh but for {', '.join(layers)}, which the checkpoint brings" if layers else "fresh"
         pool = f" at {head.pool}" if isinstance(head, ClassHead | ValueHead) and head.pool else ""
-        say(f"head {name!r}{pool}: {fresh}")
+        going_on = name in continues and name in model.heads
+        say(f"head {name!r}{pool}: {'as the model brings it' if going_on else fresh}")
     form = form_of(model, heads, wanted)
     if form.family in ("", OURS):
         say(f"the model will be {form.sentence}")

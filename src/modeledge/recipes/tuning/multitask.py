@@ -52,7 +52,7 @@ from modeledge.recipes.tuning.heads import check_outputs, settle, words_of
 from modeledge.recipes.tuning.rows import Parts, split_rows
 from modeledge.recipes.tuning.several import MultitaskRecipe
 from modeledge.recipes.tuning.strategy import make_strategy
-from modeledge.recipes.tuning.task_file import TASK_FILE, described
+from modeledge.recipes.tuning.task_file import TASK_FILE, TASKS_FILE, described
 from modeledge.records import Example
 from modeledge.seed import Noise
 from modeledge.tasks import Task, answers
@@ -140,7 +140,7 @@ def multitask(
             recipe=recipe.model_dump(mode="json"),
             scores=scores,
         )
-        notes = {"tasks.json": {n: described(own.task) for n, own in members.items()}}
+        notes = {TASKS_FILE: {n: described(own.task) for n, own in members.items()}}
         finish(model, tokenizer, folder / "model", OURS, notes, card)
         return results
 

@@ -10,8 +10,9 @@
 
 A body that learned a large related task first can learn a small one better (STILTs, Phang et al. 2018, arXiv
 1811.01088; BERT learned TriviaQA before SQuAD: Devlin et al. 2019, section 4.2). Each stage is a whole run in
-`stages/NAME`, begins with the model of the one before, and has its own head; the last one's model is the result. One
-with `[stages.tasks.NAME]` learns several tasks at once (`recipes/tuning/multitask.py`), with a head each.
+`stages/NAME`, begins with the model of the one before, and has its own head, drawn anew even where the one before has
+learned the same classes; the last one's model is the result. One with `[stages.tasks.NAME]` learns several tasks
+at once (`recipes/tuning/multitask.py`), with a head each.
 """
 
 from __future__ import annotations
@@ -97,6 +98,16 @@ class StagesRecipe(Settings):
                 raise ValueError(f"stage {stage.name!r} begins where the stage before ended; name the first model once")
         return self
 
+    def each(self) -> tuple[Stage, ...]:
+        """The stages as they are run: with this seed where they say none and, behind the first, with leave to draw
+        heads anew, whatever the one before has learned."""
+        out: list[Stage] = []
+        for stage in self.stages:
+            seed = stage.seed if "seed" in stage.model_fields_set else self.seed
+            allow = tuple(dict.fromkeys((*stage.allow, "fresh-heads"))) if out else stage.allow
+            out.append(stage.model_copy(update={"seed": seed, "allow": allow}))
+        return tuple(out)
+
 
 def run_stages(
     recipe: StagesRecipe,
@@ -112,12 +123,7 @@ def run_stages(
     """
     found = find_model(recipe.model, recipe.revision, recipe.endpoint)
     first = recipe.model if found.source else str(Path(recipe.model).resolve())
-    stages = tuple(
-        stage.model_copy(
-            update={**_files(stage), "seed": stage.seed if "seed" in stage.model_fields_set else recipe.seed}
-        )
-        for stage in recipe.stages
-    )
+    stages = tuple(stage.model_copy(update=_files(stage)) for stage in recipe.each())
     pinned = found.pins(recipe.endpoint) if found.source else {}
     recipe = recipe.model_copy(update={"model": first, "stages": stages, **pinned})
     told: dict[str, Any] = {}

@@ -12,6 +12,7 @@ from modeledge.tasks import TASKS, Task
 from modeledge.tokens import Tokenizer
 
 TASK_FILE = "task.json"
+TASKS_FILE = "tasks.json"  # beside the weights of a run of several tasks: what each says of itself, by name
 
 
 def described(task: Task) -> dict[str, Any]:

@@ -135,6 +135,8 @@ class FinetuneTrain(TrainConfig):
 
 
 UNTRAINED = ("length", "device", "precision", "threads")  # keys of `train` that a body which is only run has
+# keys of `options` that say how a head is trained
+HEAD_OPTIONS = ("pool", "hidden", "smoothing", "balanced", "lm", "r3f", "r3f_noise")
 
 
 class RowsRecipe(Settings):

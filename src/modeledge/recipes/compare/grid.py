@@ -16,7 +16,7 @@ from modeledge.recipes.compare.study import PRETRAIN, SEARCH, SUPERVISED, TOGETH
 from modeledge.recipes.compare.tables import loaded, over, placed, refuse
 from modeledge.recipes.corpora.texts import CorpusRecipe
 from modeledge.recipes.folder import finished
-from modeledge.recipes.recipe import UNTRAINED, FinetuneRecipe, PretrainRecipe
+from modeledge.recipes.recipe import HEAD_OPTIONS, UNTRAINED, FinetuneRecipe, PretrainRecipe
 
 CELLS, BEST, STATES = "cells", "best.json", ".states"
 ASKED = "asked.json"  # in the folder of a task that trains nothing: whose model answered
@@ -72,9 +72,10 @@ def begun_with(study: StudyRecipe, unit: Unit) -> Unit | None:
 
 
 def search_of(study: StudyRecipe, cell: str) -> SearchRecipe | None:
-    """How the numbers of a cell are searched for, if they are; those along a sweep, or of all tasks, are given."""
+    """How the numbers of a cell are searched for; those along a sweep or of all tasks are given, features have none."""
     asked = study.cells[cell]
-    given = asked.swept is not None or asked.together is not None
+    frozen = bool(over([study.finetune, asked.finetune]).get("features"))
+    given = asked.swept is not None or asked.together is not None or frozen
     return asked.search or (None if given else study.search)
 
 
@@ -259,8 +260,10 @@ def chosen(study: StudyRecipe, unit: Unit, folder: Path) -> Mapping[str, Any]:
 def untrained(given: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """The tables without what says how to train, but where a cell of features says it itself, and is refused for it."""
     kept = {key: value for key, value in given.items() if key not in ("strategies", "epochs", "dropout") or key in own}
-    asked = {*UNTRAINED, *own.get("train", {})}
-    return {**kept, "train": {key: value for key, value in given.get("train", {}).items() if key in asked}}
+    asked, left = {*UNTRAINED, *own.get("train", {})}, set(HEAD_OPTIONS) - own.get("options", {}).keys()
+    options = {key: value for key, value in given.get("options", {}).items() if key not in left}
+    train = {key: value for key, value in given.get("train", {}).items() if key in asked}
+    return {**kept, "options": options, "train": train}
 
 
 def tuning(study: StudyRecipe, unit: Unit) -> list[tuple[str, Mapping[str, Any]]]:

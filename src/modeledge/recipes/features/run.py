@@ -25,7 +25,7 @@ from modeledge.recipes.features.recipe import FeaturesRecipe
 from modeledge.recipes.features.space import candidates, look_of
 from modeledge.recipes.gate import guard, view_of_rows
 from modeledge.recipes.pretraining.pretrain import finish
-from modeledge.recipes.recipe import FinetuneRecipe
+from modeledge.recipes.recipe import HEAD_OPTIONS, FinetuneRecipe
 from modeledge.recipes.tuning.cost import watch, write_cost
 from modeledge.recipes.tuning.finetune import ANSWERS, Opened, answered, card_of, marks
 from modeledge.recipes.tuning.heads import settle
@@ -37,7 +37,6 @@ from modeledge.tasks.states import check_task, group_keys, layers_in
 from modeledge.train.session import write_environment
 
 Say = Callable[[str], None]
-HEAD_OPTIONS = ("pool", "hidden", "smoothing", "balanced", "lm", "r3f", "r3f_noise")
 CACHE = ".states"
 
 

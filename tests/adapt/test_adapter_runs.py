@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from modeledge.families import save_model
+from modeledge.files import MANIFEST
 from modeledge.model import Attention, FeedForward, Learned, Norm, Rotary, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.recipes.adapters.fold import merge
 from modeledge.recipes.asking.use import Model
@@ -102,6 +103,7 @@ def run_without(folder: Path) -> Path:
     held, notes = load_file(file), _notes(file)
     changed = {n: t if "classifier" in n else t + 1.0 for n, t in held.items()}
     save_file(changed, file, notes)
+    (other / "model" / MANIFEST).unlink()
     return other
 
 

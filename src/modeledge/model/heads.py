@@ -196,7 +196,7 @@ class Classification(Scores):
 
     def __init__(self, spec: ClassHead, config: Facts) -> None:
         super().__init__(spec, config, spec.outputs, spec.first_dropout)
-        self.spec = spec
+        self.spec, self.pool = spec, spec.pool
         learned = config.embed.leading if isinstance(config.embed, Patches) else 0
         if spec.distilled and (spec.hidden or spec.pool != "first" or learned < 2):
             what = "a distilled head reads the first two positions of a picture as they are"
@@ -207,7 +207,7 @@ class Classification(Scores):
     def forward(self, states: Tensor, batch: Batch) -> Tensor:
         """States `[rows, seq, width]` → scores `[examples, outputs]`."""
         draw = Draw.current(self.training)
-        told = self.scores(pooled(states, batch, self.spec.pool), draw)
+        told = self.scores(pooled(states, batch, self.pool), draw)
         if self.teacher is None:
             return told
         row, start, _ = batch.spans.unbind(1)
@@ -221,11 +221,11 @@ class Value(Scores):
 
     def __init__(self, spec: ValueHead, config: Facts) -> None:
         super().__init__(spec, config, 1, spec.first_dropout)
-        self.spec = spec
+        self.spec, self.pool = spec, spec.pool
 
     def forward(self, states: Tensor, batch: Batch) -> Tensor:
         """States `[rows, seq, width]` → `[examples]`, or `[rows, seq]` without pooling."""
-        x = states if self.spec.pool is None else pooled(states, batch, self.spec.pool)
+        x = states if self.pool is None else pooled(states, batch, self.pool)
         return self.scores(x, Draw.current(self.training)).squeeze(-1)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from modeledge.errors import ModeledgeError, printable
-from modeledge.report.plots import MARKERS, WIDTH, Result, bars, check_results, legend, short
+from modeledge.report.plots import WIDTH, Result, bars, check_results, legend, marker_of, short
 from modeledge.report.svg import PAPER, SERIES, drawing, render_figure
 
 TASKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -80,7 +80,7 @@ def sweep_plot(rows: Mapping[str, Mapping[float, Sequence[float]]], *, score: st
             means = [float(np.mean(found[value])) for value in values]
             axes.plot([v * spread for v in values], means, color=colour, label=printable(name, 44))
             dots = [(value * spread, mark) for value in values for mark in found[value]]
-            marker = MARKERS[n % len(MARKERS)]
+            marker = marker_of(n)
             axes.plot(*zip(*dots, strict=True), ls="none", marker=marker, color=colour, ms=6, mec=PAPER, mew=1.0)
         axes.xaxis.set_major_formatter(short)
         axes.set_xlabel(printable(axis, 60))

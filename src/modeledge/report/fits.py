@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from modeledge.errors import ModeledgeError, printable
-from modeledge.report.plots import MARKERS, WIDTH, legend
+from modeledge.report.plots import WIDTH, legend, marker_of
 from modeledge.report.svg import SERIES, drawing, render_figure
 
 
@@ -42,7 +42,7 @@ def fit_plot(fits: Sequence[Fit]) -> str:
                 here = [fit for fit in fits if fit.tokenizer == name]
                 shift = (n - (len(tokenizers) - 1) / 2) * 0.6 / max(len(tokenizers), 3)
                 places = [sources.index(fit.source) + shift for fit in here]
-                look = {"color": SERIES[n % len(SERIES)], "marker": MARKERS[n % len(MARKERS)], "ms": 6}
+                look = {"color": SERIES[n % len(SERIES)], "marker": marker_of(n), "ms": 6}
                 axes.plot([getattr(f, key) for f in here], places, ls="none", label=printable(name, 30), **look)
             axes.set_xlabel(title)
             axes.grid(visible=False, axis="y")

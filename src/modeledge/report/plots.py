@@ -21,6 +21,7 @@ from modeledge.records import FloatArray
 from modeledge.report.read import Run
 from modeledge.report.svg import GRID, INK, MUTED, PAPER, SERIES, drawing, render_figure
 
+A_LETTER, A_ROW = 0.075, 0.2  # inches of a key
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 BUCKETS = 240  # points a line is thinned to: about four pixels each on a full page
 WIDTH = 9.6  # inches of 72 points; the page scales it to its column
@@ -178,7 +179,7 @@ def bars(axes: Axes, places: Sequence[float], rows: Sequence[Result], n: int, la
     draw(places, [row.low for row in rows], [row.high for row in rows], color=colour, lw=2, zorder=2)
     values = [row.value for row in rows]
     x, y = (values, places) if across else (places, values)
-    marker = MARKERS[n % len(MARKERS)]
+    marker = marker_of(n)
     axes.plot(x, y, ls="none", marker=marker, color=colour, ms=7, mec=PAPER, mew=1.1, label=label, zorder=3)
 
 
@@ -192,8 +193,18 @@ def chance_line(axes: Axes, chance: float | None, *, across: bool) -> None:
     axes.autoscale_view(scalex=across, scaley=not across)
 
 
+def marker_of(n: int) -> str:
+    """The sign of the n-th series: where the colours begin again, it is another one."""
+    return MARKERS[(n + n // len(MARKERS)) % len(MARKERS)]
+
+
 def legend(axes: Axes, columns: int) -> None:
-    """The key above the plot, flush left."""
+    """The key above the plot, flush left, in fewer columns where its words are long; the figure grows with its rows."""
+    words = axes.get_legend_handles_labels()[1]
+    columns = max(1, min(columns, int(WIDTH / (0.5 + A_LETTER * max(map(len, words), default=1)))))
+    figure, rows = axes.figure, -(-len(words) // columns)
+    if isinstance(figure, Figure):
+        figure.set_figheight(figure.get_figheight() + A_ROW * max(0, rows - 2))
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.0),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from modeledge.errors import ModeledgeError, printable
-from modeledge.report.plots import MARKERS, WIDTH, legend
+from modeledge.report.plots import WIDTH, legend, marker_of
 from modeledge.report.svg import MUTED, PAPER, SERIES, drawing, render_figure
 
 AXES = (("divergence", "Jensen-Shannon divergence (bits)"), ("bits", "bits a piece of the target"))
@@ -41,7 +41,7 @@ def transfer_plot(rows: Sequence[Gained], *, score: str) -> str:
                 here = [row for row in rows if row.what == kind]
                 places, colour = [getattr(row, measure) for row in here], SERIES[n % len(SERIES)]
                 axes.vlines(places, [row.low for row in here], [row.high for row in here], color=colour, lw=2, zorder=2)
-                marker, values = MARKERS[n % len(MARKERS)], [row.value for row in here]
+                marker, values = marker_of(n), [row.value for row in here]
                 axes.plot(places, values, ls="none", marker=marker, color=colour, ms=7, mec=PAPER, label=kind, zorder=3)
                 for row in here if n == 0 else ():
                     place = (getattr(row, measure), row.value)

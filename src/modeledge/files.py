@@ -12,14 +12,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 from modeledge.errors import ModeledgeError
 
 MANIFEST = "MANIFEST.json"
+MOST_RUNS = 64  # of one level on disk before they are merged
 RECIPE = "run.toml"  # what a run folder says of its run
 MASK = os.umask(0o077)  # asking is setting, so it is set back at once
 os.umask(MASK)
@@ -139,6 +140,46 @@ def verify_folder(folder: Path) -> dict[str, Any]:
         if (folder / name).stat().st_size != size or sha256(folder / name) != digest:
             raise wrong(f"{name} does not match its size or SHA-256")
     return dict(manifest)
+
+
+class Runs:
+    """Sorted records on disk, a file each time that memory was full.
+
+    `MOST_RUNS` of one level are merged into one of the next: each is an open file, of which a process may have a
+    thousand. `opened` gives a fresh file, `merged` the records of several files in order.
+    """
+
+    def __init__(
+        self, opened: Callable[[], IO[bytes]], merged: Callable[[Sequence[IO[bytes]]], Iterable[bytes]]
+    ) -> None:
+        self._opened, self._merged = opened, merged
+        self._levels: list[tuple[int, IO[bytes]]] = []  # each with how many times it was merged
+
+    def __len__(self) -> int:
+        return len(self._levels)
+
+    def add(self, records: Iterable[bytes], level: int = 0) -> None:
+        """Write records that are in order."""
+        run = self._opened()
+        run.writelines(records)
+        self._levels.append((level, run))
+        alike = [run for at, run in self._levels if at == level]
+        if len(alike) == MOST_RUNS:
+            self.add(self._merged(alike), level + 1)
+            self._levels = [(at, run) for at, run in self._levels if at != level]
+            for done in alike:
+                done.close()
+
+    @property
+    def files(self) -> list[IO[bytes]]:
+        """All that are there, to be merged by whoever reads them."""
+        return [run for _, run in self._levels]
+
+    def close(self) -> None:
+        """Let go of all files."""
+        for run in self.files:
+            run.close()
+        self._levels = []
 
 
 def remove_folder(folder: Path) -> None:

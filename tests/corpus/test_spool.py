@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from modeledge.corpus import spool
+from modeledge import files
 from modeledge.corpus.spool import Spool
 from modeledge.errors import ModeledgeError
 from modeledge.records import Document
@@ -14,7 +14,7 @@ from modeledge.records import Document
 
 def test_many_runs_open_few_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand runs in three levels of eight: in order, each once, and never more than thirty files."""
-    monkeypatch.setattr(spool, "MOST_RUNS", 8)
+    monkeypatch.setattr(files, "MOST_RUNS", 8)
     numbers = list(range(1000))
     random.Random(0).shuffle(numbers)
     with Spool(None, 1) as waiting:
@@ -27,7 +27,7 @@ def test_many_runs_open_few_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_id_that_comes_twice_is_found_across_merged_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "MOST_RUNS", 2)
+    monkeypatch.setattr(files, "MOST_RUNS", 2)
     with Spool(None, 1) as waiting:
         for number in range(100):
             waiting.add(Document("text", str({90: 1}.get(number, number)), f"x:{number}"))

@@ -7,13 +7,13 @@ from collections import Counter
 
 import pytest
 
-from modeledge.tokens import counts
+from modeledge import files
 from modeledge.tokens.counts import WordCounts
 from modeledge.tokens.words import pieces_of
 
 
 def test_many_runs_open_few_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts, "MOST_RUNS", 4)
+    monkeypatch.setattr(files, "MOST_RUNS", 4)
     lots, known = random.Random(0), Counter[str]()
     with WordCounts(1) as words:
         for _ in range(300):

@@ -26,12 +26,12 @@ from types import TracebackType
 from typing import IO, Any, TypeAlias
 
 from modeledge.errors import ModeledgeError
+from modeledge.files import Runs
 from modeledge.records import Document
 
 HEAD = struct.Struct("<IIIIQ")  # bytes of the id, of the place, of the source, of the fields as JSON, of the text
 Held: TypeAlias = Document | bytes  # as it came, or packed
 Keyed: TypeAlias = Iterator[tuple[tuple[str, str], bytes]]
-MOST_RUNS = 64  # on disk before they are merged
 A_DOCUMENT = 400  # bytes that a waiting record, its id and their places in a list take beside its own
 
 
@@ -71,7 +71,7 @@ class Spool:
         self._waiting: list[tuple[tuple[str, str], Held]] = []
         self._held = 0
         self._kept: list[Held] = []  # all, by number, where they fit into memory
-        self._runs: list[tuple[int, IO[bytes]]] = []  # each with how many times it was merged
+        self._runs = Runs(self._open, lambda runs: (record for _, record in _merged(runs)))
         self._file: IO[bytes] | None = None
         self._offsets = array("q", [0])
         self._odd: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -81,9 +81,9 @@ class Spool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for file in (self._file, *(run for _, run in self._runs)):
-            if file is not None:
-                file.close()
+        self._runs.close()
+        if self._file is not None:
+            self._file.close()
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -95,21 +95,8 @@ class Spool:
         self._held += (len(held) if isinstance(held, bytes) else getsizeof(document.text)) + len(document.id) * 2
         self._held += A_DOCUMENT
         if self._held > self._memory:
-            self._write_run(self._record(held) for _, held in self._sorted())
+            self._runs.add(self._record(held) for _, held in self._sorted())
             self._waiting, self._held = [], 0
-
-    def _write_run(self, records: Iterable[bytes], level: int = 0) -> None:
-        """Write records that are in order. `MOST_RUNS` of one level become one of the next: each is an open file, of
-        which a process may have a thousand."""
-        run = self._open()
-        run.writelines(records)
-        self._runs.append((level, run))
-        alike = [run for at, run in self._runs if at == level]
-        if len(alike) == MOST_RUNS:
-            self._write_run((record for _, record in _merged(alike)), level + 1)
-            self._runs = [(at, run) for at, run in self._runs if at != level]
-            for run in alike:
-                run.close()
 
     def ordered(self) -> Iterator[Document]:
         """All documents in the order of their ids, each numbered as it passes.
@@ -137,15 +124,14 @@ class Spool:
         """The documents of all runs, as they are merged into one file."""
         self._file = self._open()
         rest = ((key, self._record(held)) for key, held in self._sorted())
-        for _, record in _merged([run for _, run in self._runs], rest):
+        for _, record in _merged(self._runs.files, rest):
             self._file.write(record)
             self._offsets.append(self._offsets[-1] + len(record))
             self.sizes.append(HEAD.unpack_from(record)[4])
             yield self._document(record)
         self._file.flush()
-        for _, run in self._runs:
-            run.close()
-        self._runs, self._waiting = [], []
+        self._runs.close()
+        self._waiting = []
 
     def read(self, number: int) -> Document:
         """A document by its number."""

@@ -18,11 +18,11 @@ from itertools import groupby
 from operator import itemgetter
 from typing import IO
 
+from modeledge.files import Runs
 from modeledge.tokens.words import pieces_of
 
 A_PIECE = 130  # bytes of a piece in a table of counts, beside its characters
 A_WORD = 1500  # bytes of a distinct word in a trainer, about: its symbols, its pairs and where they are
-MOST_RUNS = 64  # on disk before they are merged
 TOGETHER = 1 << 16  # characters of a word repeated that a trainer is given at once
 
 
@@ -33,15 +33,14 @@ class WordCounts:
         self._memory = memory
         self._counts: Counter[str] = Counter()
         self._held = 0
-        self._runs: list[tuple[int, IO[bytes]]] = []  # each with how many times it was merged
+        self._runs = Runs(tempfile.TemporaryFile, lambda runs: _written(_merged(runs)))
         self.notes: list[str] = []
 
     def __enter__(self) -> WordCounts:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for _, run in self._runs:
-            run.close()
+        self._runs.close()
 
     def add(self, text: str) -> None:
         """Count the pieces of a text."""
@@ -55,7 +54,7 @@ class WordCounts:
 
     def merged(self) -> Iterator[tuple[str, int]]:
         """Each piece once, in the order of code points, with its count."""
-        return _merged([run for _, run in self._runs], iter(sorted(self._counts.items())))
+        return _merged(self._runs.files, iter(sorted(self._counts.items())))
 
     def least(self) -> int:
         """The smallest count that is kept, so that the trainer stays within half of the memory."""
@@ -87,20 +86,13 @@ class WordCounts:
 
     def _spill(self) -> None:
         """Write the table, sorted, and begin another."""
-        self._write_run(sorted(self._counts.items()))
+        self._runs.add(_written(sorted(self._counts.items())))
         self._counts, self._held = Counter(), 0
 
-    def _write_run(self, entries: Iterable[tuple[str, int]], level: int = 0) -> None:
-        """Write entries that are in order. `MOST_RUNS` of one level become one of the next: each is an open file."""
-        run = tempfile.TemporaryFile()  # noqa: SIM115
-        run.writelines(json.dumps(entry).encode() + b"\n" for entry in entries)
-        self._runs.append((level, run))
-        alike = [run for at, run in self._runs if at == level]
-        if len(alike) == MOST_RUNS:
-            self._write_run(_merged(alike), level + 1)
-            self._runs = [(at, run) for at, run in self._runs if at != level]
-            for done in alike:
-                done.close()
+
+def _written(entries: Iterable[tuple[str, int]]) -> Iterator[bytes]:
+    """Entries as they are written."""
+    return (json.dumps(entry).encode() + b"\n" for entry in entries)
 
 
 def _merged(runs: Iterable[IO[bytes]], *more: Iterator[tuple[str, int]]) -> Iterator[tuple[str, int]]:

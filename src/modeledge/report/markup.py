@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Mapping
 from typing import Any
 
 # C0 and C1 controls but tab and newline, surrogates, bidirectional overrides and isolates, non-characters
@@ -80,18 +79,6 @@ def exact(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(exact(v) for v in value) if value else DASH
     return str(value)
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted names."""
-    out: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            out.update(flat(value, f"{name}."))
-        else:
-            out[name] = None if isinstance(value, Mapping) else value
-    return out
 
 
 def size(count: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from modeledge import files
+from modeledge.config.changed import check_same, flat
 from modeledge.errors import ModeledgeError
 from modeledge.machine import describe
 from modeledge.train.average import mean_of, overlaid
@@ -59,7 +60,9 @@ class Session:
                 raise ModeledgeError("E-NO-CHECKPOINT", "no checkpoint verifies", where=str(self.checkpoints.folder))
             return 0
         tensors, state = found
-        check_same(state.get("recipe"), deciding(self.folder), self.folder / files.RECIPE)
+        if (before := state.get("recipe")) is not None:  # earlier versions kept none
+            why, remedy = "the continued run would not be the same run", "restore the recipe, or begin a run of its own"
+            check_same(before, deciding(self.folder), self.folder / files.RECIPE, why=why, remedy=remedy)
         for line in changed(state.get("environment", {}), describe(torch.get_num_threads())):
             self.say(f"note: {line}; the continued run may differ in the last bits")
         self.trainer.load(tensors, state)
@@ -150,26 +153,9 @@ def deciding(folder: Path) -> dict[str, Any]:
     """What the recipe in a run's folder says of how it goes on, key by key; nothing where there is none."""
     path = folder / files.RECIPE
     tree = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    found = dict(_keys({name: tree[name] for name in DECIDES if name in tree}))
+    found = flat({name: tree[name] for name in DECIDES if name in tree})
     free = set(FREE) - ({PLANS} if "train.mean_of_last" in found else set())
     return {key: value for key, value in found.items() if key not in free}
-
-
-def _keys(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _keys(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
-
-
-def check_same(before: Mapping[str, Any] | None, now: Mapping[str, Any], path: Path) -> None:
-    """Refuse a recipe that was changed after the checkpoint (`E-RESUME`, with the keys); earlier versions kept none."""
-    keys = [] if before is None else [k for k in dict.fromkeys([*before, *now]) if before.get(k) != now.get(k)]
-    if before is not None and keys:
-        told = "; ".join(f"{key} was {before.get(key)}, is {now.get(key)}" for key in keys[:4])
-        why, remedy = "the continued run would not be the same run", "restore the recipe, or begin a run of its own"
-        raise ModeledgeError("E-RESUME", told, where=str(path), why=why, remedy=remedy)
 
 
 def shown(record: StepRecord, name: str) -> float:

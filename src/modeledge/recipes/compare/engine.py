@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from modeledge import files
 from modeledge.config import load_config, to_toml
+from modeledge.config.changed import check_same, flat
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError, printable
 from modeledge.recipes.asking.use import Model
@@ -51,7 +52,6 @@ from modeledge.recipes.pretraining.start import check_body
 from modeledge.recipes.recipe import PretrainRecipe, absolute
 from modeledge.recipes.tuning.finetune import ANSWERS, answered, finetune, marks
 from modeledge.recipes.tuning.multitask import multitask
-from modeledge.report.markup import exact, flat
 from modeledge.tasks import answers
 from modeledge.tokens import Tokenizer
 from modeledge.train.session import Listener, write_environment
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 Progress = Callable[[str], AbstractContextManager[Listener]]
 ERROR = "error.json"
-FREE = ("minutes",)  # keys that change no number: a resumed study may have others (and more seeds, `check_same`)
+FREE = ("minutes",)  # keys that change no number: a resumed study may have others (and more seeds, `check_study`)
 
 
 @contextmanager
@@ -263,7 +263,7 @@ def study_folder(folder: Path, study: StudyRecipe, *, resume: bool) -> Iterator[
             remedy = f"go on with it (--resume), or choose another folder ({', '.join(present[:4])})"
             raise ModeledgeError("E-OUTPUT", "the folder is not empty", where=str(folder), remedy=remedy)
         if (folder / RECIPE).exists():
-            check_same(study, folder / RECIPE)
+            check_study(study, folder / RECIPE)
         elif present:
             raise ModeledgeError("E-RUN-FOLDER", f"there is no {RECIPE}: nothing to resume", where=str(folder))
         files.write_text(folder / RECIPE, to_toml(study))
@@ -275,7 +275,7 @@ def study_folder(folder: Path, study: StudyRecipe, *, resume: bool) -> Iterator[
             raise
 
 
-def check_same(study: StudyRecipe, path: Path) -> None:
+def check_study(study: StudyRecipe, path: Path) -> None:
     """Refuse a study that is not the one of the folder, with the keys that differ (`E-RESUME`).
 
     Seeds behind those that it had are welcome: what is finished stays as it is.
@@ -283,9 +283,5 @@ def check_same(study: StudyRecipe, path: Path) -> None:
     before = load_config(StudyRecipe, path)
     grown = study.model_copy(update={"seeds": study.seeds[: len(before.seeds)]})
     was, now = (flat(s.model_dump(mode="json", exclude=set(FREE))) for s in (before, grown))
-    changed = [key for key in dict.fromkeys([*was, *now]) if was.get(key) != now.get(key)]
-    if changed:
-        told = [f"{key} was {exact(was.get(key))}, is {exact(now.get(key))}" for key in changed[:4]]
-        more = f", and {len(changed) - 4} more keys" if len(changed) > 4 else ""
-        remedy = "restore the study, or begin another one in another folder"
-        raise ModeledgeError("E-RESUME", "; ".join(told) + more, where=str(path), remedy=remedy)
+    why, remedy = "its finished runs are of another study", "restore the study, or begin another one in another folder"
+    check_same(was, now, path, why=why, remedy=remedy)

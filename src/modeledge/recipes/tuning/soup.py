@@ -146,7 +146,7 @@ def _opened(runs: Sequence[Path], say: Say) -> list[Model]:
         raise ModeledgeError("E-USAGE", "this run is named twice", where=str(twice[0]), remedy="name each run once")
     models = [Model.load(run, say=say) for run in runs]
     for run, model in zip(runs, models, strict=True):
-        check_whole(run, model)
+        check_weights_alone(run, model)
     first = {name: w.shape for name, w in models[0].transformer.state_dict().items()}
     for run, model in zip(runs, models, strict=True):
         check_same(models[0].needed_task(), model.needed_task(), run)
@@ -159,7 +159,7 @@ def _opened(runs: Sequence[Path], say: Say) -> list[Model]:
     return models
 
 
-def check_whole(run: Path, model: Model) -> None:
+def check_weights_alone(run: Path, model: Model) -> None:
     """Refuse what has more than weights of its own to average: an adapter, a classical head (`E-USAGE`)."""
     if adapters_on(model.transformer):
         what, remedy = "it is an adapter beside a base", "fold each in first: modeledge merge"

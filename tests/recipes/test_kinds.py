@@ -16,7 +16,7 @@ from modeledge.config import load_config, to_toml
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError
 from modeledge.families import load_model
-from modeledge.generate import Sampling, continue_hidden
+from modeledge.generate import Sampling, continue_hidden, continue_text
 from modeledge.objectives.middle import NAMES
 from modeledge.recipes.asking.use import Model
 from modeledge.recipes.objectives import AIMS
@@ -40,6 +40,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "fim": ("decoder", {"kind": "fim", "rate": 0.9}),
     "multi-token": ("decoder", {"kind": "multi-token", "ahead": 3}),
     "diffusion": ("encoder", {"kind": "diffusion"}),
+    "prefix": ("decoder", {"kind": "prefix", "share": 0.5}),
     "unilm": ("decoder", {"kind": "unilm", "rate": 0.3, "backwards": True}),
     "together": (
         "decoder",
@@ -52,6 +53,7 @@ TERMS = {
     "fim": {"lm"},
     "multi-token": {"lm", "lm2", "lm3"},
     "diffusion": {"elbo"},
+    "prefix": {"lm"},
     "unilm": {"bidirectional.lm", "causal.lm", "backwards.lm", "sequence.lm"},
     "together": {"next.lm", "fim.lm"},
     "in turn": {"a.lm", "b.elbo"},
@@ -88,7 +90,7 @@ def test_every_kind_runs_and_its_model_opens(name: str, text: Path, tmp_path: Pa
         assert set(lines[-1]["eval"]) == {"loss", "perplexity_bound"}
         assert lines[-1]["eval"]["perplexity_bound"] == pytest.approx(np.exp(lines[-1]["eval"]["loss"]))
     opened = Model.load(tmp_path / "run")
-    assert opened.writes == {"diffusion": "uncover", "unilm": "sequence"}.get(name)
+    assert opened.writes == {"diffusion": "uncover", "unilm": "sequence", "prefix": "prefix"}.get(name)
     if opened.writes is not None:
         check_writing(opened, tmp_path)
 
@@ -109,6 +111,29 @@ def test_samples_of_a_reader_of_both_sides_are_written_as_it_writes(text: Path, 
     assert [(line["prompt"], line["continuation"]) for line in last] == list(zip(prompts, told, strict=True))
 
 
+def test_a_prefix_lm_is_asked_as_it_learned(text: Path, tmp_path: Path) -> None:
+    """Samples and the finished model read the prompt both ways; read from left to right it would say another thing."""
+    prompts = ("the quick brown fox saw", "a dog and the old cat")
+    samples = {"every": 4, "prompts": prompts, "tokens": 12, "temperature": 1.0}
+    made = asked("prefix", text, samples=samples, train={**TRAIN, "precision": "fp32", "learning_rate": 0.1})
+    deep = {**made.model.shape, "decoder": {**STACK, "layers": 2}}  # in one layer both directions come to the same
+    made = made.model_copy(update={"model": made.model.model_copy(update={"shape": deep})})
+    pretrain(made, tmp_path / "run", say=quiet)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
+    last = [line["continuation"] for line in lines if line["step"] == made.train.steps]
+    opened = Model.load(tmp_path / "run")
+    assert opened.tokenizer is not None
+    how: Any = {"max_new_tokens": 12, "sampling": Sampling(1.0)}
+    lots = Noise(made.seed).at("samples", made.train.steps)
+    read = [
+        continue_text(opened.transformer, opened.tokenizer, prompts, noise=lots, both_ways=ways, **how)
+        for ways in (True, False)
+    ]
+    assert last == read[0] != read[1]
+    told = continue_text(opened.transformer, opened.tokenizer, prompts, noise=Noise(3), both_ways=True, **how)
+    assert opened.generate(prompts, max_new_tokens=12, temperature=1.0, seed=3) == told
+
+
 def check_writing(asked: Model, folder: Path) -> None:
     """A model that guesses hidden tokens says so, writes, and still does in another folder."""
     how: dict[str, Any] = {"max_new_tokens": 6, "seed": 3, **({"steps": 4} if asked.writes == "uncover" else {})}
@@ -117,7 +142,7 @@ def check_writing(asked: Model, folder: Path) -> None:
     save(asked, folder / "copy", to="modeledge")
     again = Model.load(folder / "copy")
     assert again.generate(["the quick", "a dog"], **how) == told
-    if asked.writes == "sequence":
+    if asked.writes != "uncover":
         with pytest.raises(ModeledgeError, match="E-USAGE: steps"):
             asked.generate("a", steps=3)
     done = CliRunner().invoke(

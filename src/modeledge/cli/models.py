@@ -21,6 +21,7 @@ Endpoint = Annotated[str | None, typer.Option(help="A mirror of the hub, as HF_E
 WRITES = {
     "uncover": "a model of masked diffusion: hidden tokens behind the prompt are uncovered, in --steps passes",
     "sequence": "a model of UniLM's kind: the prompt is read both ways, and each token is guessed at a mask behind it",
+    "prefix": "a prefix LM: the prompt is read both ways",
 }
 
 

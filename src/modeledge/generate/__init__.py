@@ -2,7 +2,7 @@
 
 from modeledge.generate.decode import Decoding, written
 from modeledge.generate.engine import fill_mask, generate, stream
-from modeledge.generate.hidden import WAYS, Way, continue_hidden
+from modeledge.generate.hidden import continue_hidden
 from modeledge.generate.ready import ready
 from modeledge.generate.rules import Rules
 from modeledge.generate.sample import Sampling
@@ -10,12 +10,14 @@ from modeledge.generate.score import Scoring, score_choices
 from modeledge.generate.search import Beams, Found, beam_search
 from modeledge.generate.text import as_source, continue_text, fill_text
 from modeledge.generate.unmask import unmask
+from modeledge.generate.ways import WAYS, HiddenWay, Way
 
 __all__ = [
     "WAYS",
     "Beams",
     "Decoding",
     "Found",
+    "HiddenWay",
     "Rules",
     "Sampling",
     "Scoring",

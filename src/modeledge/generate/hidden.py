@@ -1,20 +1,17 @@
 """Continuing a text with a model that writes where a token is hidden, and foretells no next one.
 
-Two kinds of pre-training make such models, and a model folder of theirs says which (`WAYS`):
+Two kinds of pre-training make such models (`HiddenWay`):
 
     uncover     masked diffusion, an encoder: `[CLS] prompt [MASK] … [MASK] [SEP]`, all hidden tokens uncovered in some
                 passes (see `unmask`)
     sequence    UniLM, a decoder with a prefix (Dong et al. 2019, section 2.5): `[CLS] prompt [SEP]` is read both ways,
                 a mask is put behind it, what is guessed there takes its place, and so on until a `[SEP]`
-
-Asked as an ordinary decoder such a model would be read at a place that it never learned to answer.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,21 +20,19 @@ from modeledge.errors import ModeledgeError
 from modeledge.generate.engine import check_scores
 from modeledge.generate.sample import Sampling
 from modeledge.generate.unmask import Order, unmask
+from modeledge.generate.ways import HiddenWay
 from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch, Side
 from modeledge.records import IntArray
 from modeledge.seed import Noise
 from modeledge.tokens import Tokenizer
 
-Way = Literal["uncover", "sequence"]
-WAYS: tuple[Way, ...] = ("uncover", "sequence")
-
 
 def continue_hidden(
     model: Backbone,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
-    way: Way,
+    way: HiddenWay,
     *,
     max_new_tokens: int = 100,
     sampling: Sampling = Sampling(),  # noqa: B008

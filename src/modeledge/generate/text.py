@@ -44,12 +44,13 @@ def continue_text(
     stop: Sequence[str] = (),
     noise: Noise = Noise(0),  # noqa: B008
     start: Sequence[int] = (),
+    both_ways: bool = False,
 ) -> list[str]:
     """The continuation of each prompt, up to the first stop string (which may lie across tokens) or end of text.
 
     It begins with its space where a new word begins, so that prompt + continuation reads as one text. A decoder that
-    reads an encoder begins with `start` and answers the prompt; then this is the whole answer. An empty stop string,
-    which stands at the beginning of every text, is `E-USAGE`.
+    reads an encoder begins with `start` and answers the prompt; then this is the whole answer. A prefix LM reads the
+    prompt `both_ways`. An empty stop string, which stands at the beginning of every text, is `E-USAGE`.
     """
     check_stops(stop)
     bos, eos = tokenizer.specials.bos, tokenizer.specials.eos
@@ -62,7 +63,14 @@ def continue_text(
         written = [_Writing(i.tolist(), tokenizer.decode(i)) for i in ids]
     ends = () if eos is None else (eos,)
     for number, token in stream(
-        model, ids, max_new_tokens=max_new_tokens, sampling=sampling, stop=ends, noise=noise, start=start
+        model,
+        ids,
+        max_new_tokens=max_new_tokens,
+        sampling=sampling,
+        stop=ends,
+        noise=noise,
+        start=start,
+        both_ways=both_ways,
     ):
         piece = written[number]
         if piece.done:

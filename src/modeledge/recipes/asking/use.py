@@ -15,7 +15,7 @@ from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
 from modeledge.families import start_of
-from modeledge.generate import Sampling, Way, continue_hidden, continue_text, fill_text
+from modeledge.generate import HiddenWay, Sampling, Way, continue_hidden, continue_text, fill_text
 from modeledge.generate.text import check_stops
 from modeledge.machine import tune_malloc
 from modeledge.metrics import bits_per_byte, perplexity
@@ -147,14 +147,14 @@ class Model:
 
         A decoder that reads an encoder answers the prompt. It begins with the token, or tokens, `start`; without them
         with the one that the model's file names. A model of masked diffusion uncovers `max_new_tokens` hidden tokens in
-        `steps` passes (64, or as many as there are tokens), one of UniLM's kind reads the prompt both ways: see
-        `generate/hidden.py`. Raises `E-USAGE` for another encoder and for settings that make no sense, `E-POSITION` for
-        too long a text.
+        `steps` passes (64, or as many as there are tokens), a prefix LM and one of UniLM's kind read the prompt
+        both ways: see `generate/ways.py`. Raises `E-USAGE` for another encoder and for settings that make no sense,
+        `E-POSITION` for too long a text.
         """
         if self.writes != "uncover" and steps is not None:
             what = "steps are of a model of masked diffusion; this one writes a token at a time"
             raise ModeledgeError("E-USAGE", what, where="steps", remedy="leave it out")
-        if self.writes is not None:
+        if self.writes is not None and self.writes != "prefix":
             return self._uncovered(
                 [prompts] if isinstance(prompts, str) else list(prompts),
                 self.writes,
@@ -176,9 +176,10 @@ class Model:
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
             noise=Noise(seed),
             start=begin,
+            both_ways=self.writes == "prefix",
         )
 
-    def _uncovered(self, prompts: Sequence[str], way: Way, stop: Sequence[str], **how: Any) -> list[str]:
+    def _uncovered(self, prompts: Sequence[str], way: HiddenWay, stop: Sequence[str], **how: Any) -> list[str]:
         """What a model writes that guesses hidden tokens, up to a stop text."""
         check_stops(stop)
         told = continue_hidden(self.transformer, self.needed_tokenizer(), prompts, way, **how)

@@ -36,7 +36,7 @@ class Aim(Settings, ABC):
     `bodies` are the towers that it can train. An example of the stream has `tokens(length)` tokens, so that what the
     objective makes of it fills a row of `length`; documents with fewer than `shortest` tokens left are counted and left
     out. `forms` are those that one text can be laid out in, where the recipe may choose (`form = "…"`); `needs` is what
-    a body must have beside its towers; `writes` is how text is written by a model that foretells no next token.
+    a body must have beside its towers.
     `shared` is how many tokens of the next part a part of a shortened example reads (`Shortened`); `None` where
     examples of this kind cannot be read in parts.
     """
@@ -44,7 +44,6 @@ class Aim(Settings, ABC):
     bodies: ClassVar[frozenset[Body]]
     forms: ClassVar[frozenset[Kind]] = frozenset()
     needs: ClassVar[str] = ""
-    writes: ClassVar[Way | None] = None
     shortest: ClassVar[int] = 2
     shared: ClassVar[int | None] = None
     blends: ClassVar[bool] = True  # may it be a part of a blend, whose parts read one batch alike?
@@ -60,6 +59,10 @@ class Aim(Settings, ABC):
     def cut(self) -> How:
         """How the corpus is cut into examples: through its documents as if they were one, or each for itself."""
         return "split"
+
+    def writes(self, config: Facts) -> Way | None:
+        """How the trained model is asked for text, where its towers alone do not say it."""
+        return None
 
     @abstractmethod
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from modeledge.generate import Way
 from modeledge.model.config import TransformerConfig
+from modeledge.model.facts import Facts
 from modeledge.objectives import DiffusionPrepare, MaskedDiffusion, MaskedPrepare, Objective, UniLM
 from modeledge.objectives.unilm import ADDED
 from modeledge.recipes.objectives.aim import Aim, Body
@@ -21,8 +22,10 @@ class DiffusionAim(Aim):
 
     kind: Literal["diffusion"] = "diffusion"
     even: bool = True
-    writes: ClassVar[Way | None] = "uncover"
     bodies: ClassVar[frozenset[Body]] = frozenset({"encoder"})
+
+    def writes(self, config: Facts) -> Way | None:
+        return "uncover"
 
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
         cls, sep = tokenizer.need("cls"), tokenizer.need("sep")
@@ -39,8 +42,10 @@ class UniLMAim(Aim):
     kind: Literal["unilm"] = "unilm"
     rate: float = Field(default=0.15, gt=0, lt=1)
     backwards: bool = False
-    writes: ClassVar[Way | None] = "sequence"
     bodies: ClassVar[frozenset[Body]] = frozenset({"decoder"})
+
+    def writes(self, config: Facts) -> Way | None:
+        return "sequence"
 
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
         cls, sep = tokenizer.need("cls"), tokenizer.need("sep")

@@ -10,8 +10,10 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from modeledge.errors import ModeledgeError
 from modeledge.families import start_of
+from modeledge.generate import Way
 from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
+from modeledge.model.facts import Facts
 from modeledge.objectives import Damage, Denoise, DenoisePrepare, Form, Objective, most_tokens
 from modeledge.objectives.form import Kind
 from modeledge.recipes.objectives.aim import Aim, Body, body_of
@@ -70,6 +72,10 @@ class Mending(Aim):
         start = starting(tokenizer, named) if both else ()
         first, between = around(tokenizer, both)
         return Form(kind, start, first, between, (end_of(tokenizer),), self.whole)
+
+    def writes(self, config: Facts) -> Way | None:
+        """A decoder that has read what is given both ways is asked so."""
+        return "prefix" if not config.both and self.form in (None, "prefix") else None
 
     def on(self, model: Backbone, tokenizer: Tokenizer) -> Self:
         body = body_of(model.config)

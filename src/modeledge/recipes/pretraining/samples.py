@@ -21,7 +21,7 @@ import numpy as np
 
 from modeledge.corpus.stream import ShardStream
 from modeledge.errors import ModeledgeError
-from modeledge.generate import Sampling, Way, continue_hidden, generate
+from modeledge.generate import HiddenWay, Sampling, Way, continue_hidden, generate
 from modeledge.generate.engine import check_scores, fill_mask
 from modeledge.model.backbone import Backbone
 from modeledge.objectives import prepared
@@ -48,7 +48,9 @@ def sampling(
     if recipe.samples is None:
         yield []
         return
-    sampler = Sampler(recipe.samples, trainer, tokenizer, chosen(recipe, streams), recipe.objective.writes)
+    sampler = Sampler(
+        recipe.samples, trainer, tokenizer, chosen(recipe, streams), recipe.objective.writes(trainer.model.config)
+    )
     sampler.check()
     file = reopened(folder / SAMPLES, trainer.done)
     try:
@@ -123,7 +125,7 @@ class Sampler:
                 )
         else:
             prompts = self._begun()
-            self._room(max(map(len, prompts), default=0) + (FRAME if self.writes is not None else 0))
+            self._room(max(map(len, prompts), default=0) + (0 if self.writes in (None, "prefix") else FRAME))
         if not all(map(len, prompts)):
             what, remedy = "a prompt is empty", "write something, or leave the prompts out"
             raise ModeledgeError("E-USAGE", what, where="samples.prompts", remedy=remedy)
@@ -136,7 +138,7 @@ class Sampler:
         if model.config.decoder is None:
             return [self._filled(model, ids) for ids in self._gaps()]
         ids = self._begun()
-        if self.writes is not None:
+        if self.writes is not None and self.writes != "prefix":
             return self._guessed(model, self.writes, ids, noise)
         written = self._written(model, ids, noise)
         return [(self._text(i), self._text([*i, *w])[len(self._text(i)) :]) for i, w in zip(ids, written, strict=True)]
@@ -176,9 +178,12 @@ class Sampler:
         room = self._room(len(start) or max(map(len, ids), default=0))
         how = Sampling(self.recipe.temperature)
         ends = () if eos is None else (eos,)
-        return generate(model, ids, max_new_tokens=room, sampling=how, stop=ends, noise=noise, start=start)
+        ways = self.writes == "prefix"
+        return generate(
+            model, ids, max_new_tokens=room, sampling=how, stop=ends, noise=noise, start=start, both_ways=ways
+        )
 
-    def _guessed(self, model: Backbone, way: Way, ids: Sequence[IntArray], noise: Noise) -> list[tuple[str, str]]:
+    def _guessed(self, model: Backbone, way: HiddenWay, ids: Sequence[IntArray], noise: Noise) -> list[tuple[str, str]]:
         """Prompts read both ways, and what is guessed behind them."""
         prompts = list(self.recipe.prompts) or [self._text(i) for i in ids]
         room = self._room(max(len(self.tokenizer.encode(prompt)) for prompt in prompts) + FRAME)

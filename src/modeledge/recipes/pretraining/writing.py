@@ -1,4 +1,4 @@
-"""How a model writes that foretells no next token: `writing.json` in its folder, for whoever asks it for text."""
+"""How a model writes whose towers do not say it: `writing.json` in its folder, for whoever asks it for text."""
 
 from __future__ import annotations
 

@@ -10,7 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from modeledge.cli import app
 from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, Rotary, Stack, Tokens, Transformer, TransformerConfig
@@ -156,3 +158,24 @@ def test_models_of_different_tasks_are_told_apart_by_what_they_answer() -> None:
     ranker: Any = SimpleNamespace(kind="rank", answered=("similarity",), columns={"text": "text"})
     with pytest.raises(ModeledgeError, match=r"it answers similarity from .*the first model answers prediction"):
         check_same(first, ranker, Path("other"))
+
+
+@pytest.mark.parametrize(
+    ("table", "verbs", "said"),
+    [
+        ("cells", ("pretrain", "finetune", "check", "plan", "lr-range", "curve --budgets 3"), "a study"),
+        ("stages", ("pretrain", "plan", "lr-range", "curve --budgets 3"), "several stages"),
+        ("tasks", ("pretrain", "plan", "lr-range", "curve --budgets 3"), "several tasks"),
+    ],
+)
+def test_a_recipe_of_several_runs_is_named_as_such(
+    table: str, verbs: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    """A verb that reads one run says so, and does not call the table an unknown key."""
+    path = tmp_path / "recipe.toml"
+    path.write_text(f"[{table}.one]\n" if table != "stages" else "[[stages]]\n")
+    for verb in verbs:
+        done = CliRunner().invoke(app, [(words := verb.split())[0], str(path), *words[1:]])
+        assert isinstance(done.exception, ModeledgeError)
+        assert done.exception.code == "E-USAGE"
+        assert said in done.exception.what

@@ -55,9 +55,11 @@ def curve(
 ) -> None:
     """Fine-tune on growing parts of the training rows: what do more labels buy?"""
     from modeledge.config import load_config
+    from modeledge.recipes.folder import check_single
     from modeledge.recipes.recipe import FinetuneRecipe
     from modeledge.recipes.tuning.curve import learning_curve
 
+    check_single(recipe)
     asked = load_config(FinetuneRecipe, recipe)
     learning_curve(asked, numbers(budgets), out, seeds=seeds, say=say)
     say(f"report: {out / 'report.html'}")

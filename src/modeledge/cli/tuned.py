@@ -30,11 +30,13 @@ def from_recipe(path: Path, overrides: Sequence[str], out: Path, values: Mapping
     A value that is no key of such a recipe is `E-CONFIG-KEY`.
     """
     from modeledge.config import load_config, read_toml
+    from modeledge.recipes.folder import check_single
     from modeledge.recipes.recipe import FinetuneRecipe
     from modeledge.recipes.tuning.finetune import finetune
     from modeledge.recipes.tuning.multitask import MultitaskRecipe, multitask
     from modeledge.recipes.tuning.stages import StagesRecipe, run_stages
 
+    check_single(path, but=("stages", "tasks"))
     tree = read_toml(path)
     with progress("fine-tuning") as listen:
         results: dict[str, Any]

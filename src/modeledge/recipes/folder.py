@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,11 @@ from modeledge.families.folder import check_folder
 
 RECIPE = files.RECIPE
 RESUMABLE = ("pretrain", "finetune", "multitask", "stages", "study")
+SEVERAL = {
+    "cells": ("a study", "modeledge compare runs it"),
+    "stages": ("several stages", "modeledge finetune runs it; write one stage as a recipe of its own"),
+    "tasks": ("several tasks", "modeledge finetune runs it; write one task as a recipe of its own"),
+}
 SAYS = ("config.json", "adapter_config.json")  # one of them lies in every folder of a model, or of an adapter
 
 
@@ -39,6 +44,15 @@ def kind_of(folder: Path) -> str:
     except (OSError, KeyError, ModeledgeError) as error:
         what = f"there is no {RECIPE} that names its kind"
         raise ModeledgeError("E-RUN-FOLDER", what, where=str(folder)) from error
+
+
+def check_single(path: Path, *, but: Sequence[str] = ()) -> None:
+    """Refuse a recipe of several runs where a verb reads one, or those of `but` (`E-USAGE`): by its tables, whose keys
+    would be unknown."""
+    found = next((name for name in SEVERAL if name not in but and name in read_toml(path)), None)
+    if found is not None:
+        what, remedy = SEVERAL[found]
+        raise ModeledgeError("E-USAGE", f"this is a recipe of {what}", where=str(path), remedy=remedy)
 
 
 def finished(folder: Path) -> bool:

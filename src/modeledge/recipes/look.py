@@ -21,6 +21,7 @@ from modeledge.recipes.corpora.mixed import prepare_sources
 from modeledge.recipes.corpora.source import read
 from modeledge.recipes.corpora.texts import CorpusRecipe
 from modeledge.recipes.features.run import body_of, check_asked, space_for
+from modeledge.recipes.folder import check_single
 from modeledge.recipes.gate import guard, view_of_rows, view_of_training, view_of_tuning
 from modeledge.recipes.pretraining.continued import check_continuing, replay_shards
 from modeledge.recipes.pretraining.held import check_judging
@@ -43,6 +44,7 @@ TEXTS, CHARACTERS = 20_000, 20_000_000
 
 def check_recipe(path: Path, overrides: Sequence[str], values: Mapping[str, Any], say: Say) -> str:
     """Run the pre-flight of a recipe and nothing else; one line where all is well, else what `guard` raises."""
+    check_single(path, but=("stages", "tasks"))
     tree, values = read_toml(path), {**values, "check": True}
     if "stages" in tree:
         return check_stages(load_config(StagesRecipe, path, overrides), values, say)
@@ -117,6 +119,7 @@ def range_of_rates(path: Path, overrides: Sequence[str], say: Say, *, low: float
 
 def load_any(path: Path, overrides: Sequence[str], values: Mapping[str, Any]) -> PretrainRecipe | FinetuneRecipe:
     """A recipe of either kind: what `kind` says, or a fine-tuning where it names labelled `data`."""
+    check_single(path)
     tree = {**read_toml(path), **load_values(overrides)}
     kind = tree.get("kind", "finetune" if "data" in tree else "pretrain")
     if kind not in ("pretrain", "finetune"):

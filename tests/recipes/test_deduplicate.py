@@ -86,3 +86,13 @@ def test_a_recipe_says_it_in_its_corpus_table(tmp_path: Path) -> None:
     assert recipe.near.n == 3
     assert recipe.against is not None
     assert recipe.against.n is None
+
+
+def test_a_field_that_is_called_as_one_of_ours_is_kept(tmp_path: Path) -> None:
+    """Nothing is lost in silence: a record's own `id` stands beside the place that the document was read from."""
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"id": 7, "source": "forum", "text": TEXTS[0], "lang": "en"}) + "\n")
+    done = CliRunner().invoke(app, ["corpus", "dedup", str(path), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, (done.output, done.exception)
+    (row,) = rows(tmp_path / "out" / "documents.jsonl")
+    assert row == {"own_id": 7, "source": "forum", "lang": "en", "id": "a.jsonl:1", "text": TEXTS[0]}

@@ -20,7 +20,7 @@ from modeledge.corpus.survey import SURVEY, Survey
 from modeledge.files import committed_folder, write_json
 from modeledge.records import Document, Ledger
 
-DOCUMENTS = "documents.jsonl"
+DOCUMENTS, OWN = "documents.jsonl", "own_"
 
 
 def write_documents(
@@ -32,7 +32,8 @@ def write_documents(
     all_dropped: bool = False,
     finish: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write the clean documents of a corpus to `folder`, which appears whole or not at all: id, text, other fields.
+    """Write the clean documents of a corpus to `folder`, which appears whole or not at all: id, text, source,
+    other fields (one of these names is told as `own_…`).
 
     Of what falls `config.dropped` documents for each reason are written, with `all_dropped` every one. `finish` may
     write more, into the folder that it is given. Raises `E-OUTPUT`, `E-DUP-ID`, and `E-NO-RECORDS` when nothing is
@@ -59,8 +60,10 @@ def write_documents(
 
 
 def _row(document: Document) -> str:
-    """A document as JSON. What JSON has no word for is written as text, and a number that is none as null."""
-    row = {**document.fields, **_named(document)}
+    """A document as JSON. What JSON has no word for is written as text, and a number that is none as null. A field of
+    its own that is called as one of ours is told as `own_…`."""
+    named = _named(document)
+    row = {f"{OWN}{name}" if name in named else name: value for name, value in document.fields.items()} | named
     try:
         return json.dumps(row, default=str, allow_nan=False)
     except ValueError:

@@ -181,6 +181,11 @@ def test_the_report_draws_budgets_weights_and_the_sweep(whole: Path) -> None:
     page = (whole / "report.html").read_text()
     for words in ("Marks by number of labels", "What moved, and what it cost", "How sensitive", "kept for N tasks"):
         assert words in page, words
+    tables = page[: page.index("The study</summary>")]  # the recipe itself, which names all cells, stands behind it
+    assert "probe, 0.01" not in tables, "a repetition along the sweep is no row of the tables"
+    sweep = tables[tables.index("How sensitive") :]
+    assert "by train.learning_rate" in sweep
+    assert all(f">{value}<" in sweep for value in ("0.001", "0.01"))
 
 
 def test_a_study_keeps_its_own_page(whole: Path) -> None:

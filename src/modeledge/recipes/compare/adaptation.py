@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from statistics import fmean
 
 from modeledge.recipes.compare.many import many_tasks
 from modeledge.recipes.compare.results import Outcome, Results
-from modeledge.recipes.compare.table import scale, shares, short
+from modeledge.recipes.compare.table import scale, shares, short, worded
 from modeledge.report import Figure, Result, Section, Table
 from modeledge.report.adaptation import moved_plot, sweep_plot
 from modeledge.report.blocks import Block, Cell, aligned
@@ -24,7 +23,7 @@ CAPTION = (
 def adaptation_sections(results: Results) -> list[Section]:
     """What moved and what it cost; budgets, weights and sweeps as pictures where the study has them."""
     blocks: list[Block] = []
-    costs = {name: mean_costs(results, name) for name in results.study.cells}
+    costs = {name: mean_costs(results, name) for name in results.rows}
     costs = {name: found for name, found in costs.items() if "moved" in found}
     if len({found["moved"] for found in costs.values()}) > 1:
         blocks += [moved_table(results, costs), *moved_pictures(results)]
@@ -77,7 +76,7 @@ def moved_pictures(results: Results) -> list[Block]:
     """The mark against the weights that moved, a picture a task (of budgets the largest)."""
     blocks: list[Block] = []
     for task in shown_tasks(results):
-        found = [o for o in firsts(results) if o.task == task and "moved" in o.spent and not is_swept(results, o.cell)]
+        found = [o for o in firsts(results) if o.task == task and "moved" in o.spent and o.cell in results.rows]
         if len({o.spent["moved"] for o in found}) > 1:
             rows = [result(results, o, round(o.spent["moved"])) for o in found]
             title = results.study.tasks[task].label or task
@@ -100,7 +99,7 @@ def budgets(results: Results) -> list[Block]:
     """A picture for each task with budgets: marks by number of labels."""
     study, blocks = results.study, list[Block]()
     for whole in dict.fromkeys(task.of for task in study.tasks.values() if task.of is not None):
-        found = [o for o in firsts(results) if study.tasks[o.task].of == whole and not is_swept(results, o.cell)]
+        found = [o for o in firsts(results) if study.tasks[o.task].of == whole and o.cell in results.rows]
         rows = [result(results, o, study.tasks[o.task].rows or 0) for o in found]
         if len({row.labels for row in rows}) > 1:
             title = study.tasks[found[0].task].label.rpartition(",")[0] or whole
@@ -109,26 +108,30 @@ def budgets(results: Results) -> list[Block]:
 
 
 def sweeps(results: Results) -> list[Block]:
-    """A picture a task: the marks of each cell along the study's axis."""
+    """A picture and a table a task: the marks of each cell along the study's axis."""
     study, blocks = results.study, list[Block]()
     if study.sweep is None:
         return []
     for task in shown_tasks(results):
-        found: dict[str, dict[float, Sequence[float]]] = {}
+        found: dict[str, dict[float, Outcome]] = {}
         for o in firsts(results):
             swept = study.cells[o.cell].swept
             if swept is not None and o.task == task:
-                by = scale(o.metric)
-                found.setdefault(study.label(swept[0]), {})[swept[1]] = [by * v for v in o.by_seed.values()]
+                found.setdefault(study.label(swept[0]), {})[swept[1]] = o
         if found:
             score, title = unit_of(study.tasks[task].metrics[0]), study.tasks[task].label or task
-            blocks.append(Figure(sweep_plot(found, score=score, axis=study.sweep.key), f"{title}: a dot a seed."))
+            dots = {
+                name: {at: [scale(o.metric) * v for v in o.by_seed.values()] for at, o in marks.items()}
+                for name, marks in found.items()
+            }
+            blocks.append(Figure(sweep_plot(dots, score=score, axis=study.sweep.key), f"{title}: a dot a seed."))
+            heads = ["", *(f"{at:g}" for at in study.sweep.values)]
+            rows: list[list[Cell]] = [
+                [name, *(worded(marks[at]) if at in marks else DASH for at in study.sweep.values)]
+                for name, marks in found.items()
+            ]
+            blocks.append(Table(heads, rows, aligned(len(heads)), f"{title}: {score} by {study.sweep.key}."))
     return blocks
-
-
-def is_swept(results: Results, cell: str) -> bool:
-    """Is it a repetition of another cell?"""
-    return results.study.cells[cell].swept is not None
 
 
 def result(results: Results, o: Outcome, place: int) -> Result:

@@ -55,14 +55,15 @@ def study_page(results: Results, folder: Path) -> Page:
     count = sum(
         len(o.by_seed) for o in results.outcomes if o.task in study.tasks and o.metric == study.tasks[o.task].metrics[0]
     )
+    along = f", {swept} more along a sweep" if (swept := len(study.cells) - len(results.rows)) else ""
     headlines = (
-        Headline("cells", str(len(study.cells)), f"scale {study.scale}"),
+        Headline("cells", str(len(results.rows)), f"scale {study.scale}{along}"),
         Headline("seeds", str(len(study.seeds)), "of pre-training and of fine-tuning"),
         Headline(
             "fine-tuning runs", str(count), f"{len(results.waiting)} runs still to do, {len(results.failed)} failed"
         ),
     )
-    counts = {"cell": len(study.cells), "seed": len(study.seeds), "task": len(study.tasks)}
+    counts = {"cell": len(results.rows), "seed": len(study.seeds), "task": len(study.tasks)}
     subtitle = " × ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items())
     return Page(study.title, subtitle, [s for s in sections if s.blocks], headlines)
 
@@ -75,7 +76,8 @@ def verdicts(results: Results) -> list[Block]:
     if results.waiting:
         blocks.append(Verdict(f"{len(results.waiting)} runs are still to be done.", "mixed"))
     for task, (label, metrics) in study.columns().items() if study.against is not None else ():
-        found = [o for o in results.outcomes if (o.task, o.metric) == (task, metrics[0]) and o.against is not None]
+        first = [o for o in results.outcomes if (o.task, o.metric) == (task, metrics[0]) and o.cell in results.rows]
+        found = [o for o in first if o.against is not None]
         way = 1 if METRICS[metrics[0]].greater_is_better else -1
         ahead = [
             named(results, o.cell) for o in found if o.against and o.against.excludes_zero and way * o.against.mean > 0
@@ -107,7 +109,7 @@ def whole_table(results: Results) -> list[Block]:
             *(costs if results.facts else moved)(results, name),
             *(told(results, name, *c) for c in columns),
         ]
-        for name in study.cells
+        for name in results.rows
     ]
     best = {place for n, column in enumerate(columns, 1 + len(bodies)) for place in best_of(results, *column, column=n)}
     caption = "Parameters, measured operations a token (forwards and backwards), tokens and seconds of pre-training."
@@ -119,7 +121,7 @@ def whole_table(results: Results) -> list[Block]:
 
 def best_of(results: Results, task: str, metric: str, *, column: int) -> list[tuple[int, int]]:
     """The place of the best mark of a column; none where all cells are alike."""
-    found = [(o.value, row) for row, name in enumerate(results.study.cells) if (o := results.at(name, task, metric))]
+    found = [(o.value, row) for row, name in enumerate(results.rows) if (o := results.at(name, task, metric))]
     if len({value for value, _ in found}) < 2:
         return []
     choose = max if METRICS[metric].greater_is_better else min
@@ -131,12 +133,13 @@ def task_section(results: Results, task: str) -> Section:
     """One task: a picture of its first metric, and the paired differences of all."""
     study, (label, metrics) = results.study, results.study.columns()[task]
     blocks: list[Block] = []
-    first = [o for o in results.outcomes if (o.task, o.metric) == (task, metrics[0])]
+    outcomes = [o for o in results.outcomes if o.task == task and o.cell in results.rows]
+    first = [o for o in outcomes if o.metric == metrics[0]]
     if first:
         drawn = [Result(named(results, o.cell), o.items, *_scaled(o)) for o in first]
         title = f"{metrics[0]} (points)" if shares(metrics[0]) else metrics[0]
         blocks.append(Figure(comparison_plot(drawn, score=title), "Test rows in the key; bars are 95 % intervals."))
-    rows = [difference_row(results, o) for o in results.outcomes if o.task == task and o.against is not None]
+    rows = [difference_row(results, o) for o in outcomes if o.against is not None]
     if rows and study.against is not None:
         columns = ("", "Metric", "Difference", "95 % interval", "p", "Seconds a run")
         caption = f"Paired differences from {named(results, study.against)}: the same seeds and the same test rows."

@@ -18,7 +18,7 @@ from modeledge.recipes.compare.engine import error_file
 from modeledge.recipes.compare.facts import FACTS, records, seconds
 from modeledge.recipes.compare.grid import Unit, before, body_of, done, trained_by, units
 from modeledge.recipes.compare.marks import MARKS
-from modeledge.recipes.compare.study import StudyRecipe
+from modeledge.recipes.compare.study import CellRecipe, StudyRecipe
 from modeledge.recipes.tuning.cost import COST
 from modeledge.recipes.tuning.finetune import ANSWERS
 
@@ -53,6 +53,11 @@ class Results:
     failed: Mapping[str, str] = field(default_factory=dict)
     waiting: Sequence[str] = ()
     distances: Mapping[tuple[str, str], Distance] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> dict[str, CellRecipe]:
+        """The cells that are rows of the tables: repetitions along a sweep have a table and a picture of their own."""
+        return {name: cell for name, cell in self.study.cells.items() if cell.swept is None}
 
     def at(self, cell: str, task: str, metric: str) -> Outcome | None:
         """One number of the table."""

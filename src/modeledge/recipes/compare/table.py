@@ -69,7 +69,7 @@ def show(results: Results) -> None:
     for task, metric in columns:
         table.add_column(f"{named[task][0]}\n{metric}", justify="right")
     group = None
-    for name, cell in study.cells.items():
+    for name, cell in results.rows.items():
         if group is not None and cell.group != group:
             table.add_section()
         group = cell.group

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from modeledge.corpus.filter import make_filters, make_stages
 from modeledge.corpus.quality import C4, RULES, C4Lines, FineWeb, GopherQuality, GopherRepetition, LineRules
-from modeledge.corpus.quality.gopher import duplicate_characters, n_grams, top_characters
+from modeledge.corpus.quality.gopher import duplicate_characters, repeated_grams, top_characters
 from modeledge.corpus.quality.page import WORD, Page, page_of
 from modeledge.errors import ModeledgeError
 from modeledge.records import Document, Ledger
@@ -85,19 +85,23 @@ def test_gopher_repetition_at_its_thresholds(fields, text, reason):
 def test_n_grams_against_loops(held):
     """The arithmetic of n-grams beside a plain reading with strings and sets."""
     page = Page(" ".join(held))
-    for n, grams in n_grams(page.ids, 6):
+    lengths = []
+    for n, places, grams in repeated_grams(page.ids, 6):
+        lengths.append(n)
         plain = [tuple(held[i : i + n]) for i in range(len(held) - n + 1)]
-        assert len(grams) == len(plain)
-        assert all((grams[i] == grams[j]) == (plain[i] == plain[j]) for i in range(len(plain)) for j in range(i))
+        assert places.tolist() == [i for i, gram in enumerate(plain) if plain.count(gram) > 1]
+        found = dict(zip(places.tolist(), grams.tolist(), strict=True))
+        assert all((found[i] == found[j]) == (plain[i] == plain[j]) for i in found for j in found)
         most = max(plain, key=plain.count)
-        assert top_characters(page, grams, n) == len(" ".join(most)) * plain.count(most)
+        assert top_characters(page, places, grams, n) == len(" ".join(most)) * plain.count(most)
         seen, total, place = set(), 0, 0
         while place < len(plain):
             again = plain[place] in seen
             total += len("".join(plain[place])) if again else 0
             seen.add(plain[place])
             place += n if again else 1
-        assert duplicate_characters(page, grams, n) == total
+        assert duplicate_characters(page, places, grams, n) == total
+    assert lengths == list(range(1, min(6, len(held)) + 1))
 
 
 @pytest.mark.parametrize(

@@ -132,49 +132,60 @@ class GopherRepetition(Settings):
     def _by_grams(self, page: Page) -> str | None:
         top, duplicate = dict(self.top), dict(self.duplicate)
         size, most = len(page.text), max((*top, *duplicate), default=0)
-        for n, grams in n_grams(page.ids, most):
-            if n in top and top_characters(page, grams, n) > top[n] * size:
+        for n, places, grams in repeated_grams(page.ids, most):
+            if n in top and top_characters(page, places, grams, n) > top[n] * size:
                 return f"gopher.top-{n}-gram"
-            if n in duplicate and duplicate_characters(page, grams, n) > duplicate[n] * size:
+            if n in duplicate and duplicate_characters(page, places, grams, n) > duplicate[n] * size:
                 return f"gopher.duplicate-{n}-grams"
         return None
 
 
-def n_grams(ids: IntArray, most: int) -> Iterator[tuple[int, IntArray]]:
-    """For n = 1 to `most`: n, and a number for each n-gram in order, equal where the n-grams are, int64 `[words-n+1]`.
+def repeated_grams(ids: IntArray, most: int) -> Iterator[tuple[int, IntArray, IntArray]]:
+    """For n = 1 to `most`: n, the places of the n-grams that come more than once, rising, and a number for each, equal
+    where the n-grams are; int64 `[places]`.
 
-    An n-gram is the pair of the (n-1)-gram that it begins with and its last word. The pairs are numbered anew at each
-    length, so that nothing overflows and no two n-grams are ever taken for one, as hashes might be.
+    An n-gram is the pair of the (n-1)-gram that it begins with and its last word, and comes more than once only where
+    that does: so long ones are looked for in few places. The pairs are numbered anew at each length: nothing overflows
+    and no two n-grams are ever taken for one, as hashes might be.
     """
-    grams, words = ids, int(ids.max()) + 1 if len(ids) else 0
+    places, grams, words = np.arange(len(ids)), ids, int(ids.max()) + 1 if len(ids) else 0
     for n in range(1, min(most, len(ids)) + 1):
-        if n > 1:
-            pairs = grams[:-1] * words + ids[n - 1 :]
-            order = np.argsort(pairs)
-            sorted_ = pairs[order]
-            fresh = np.concatenate(([False], sorted_[1:] != sorted_[:-1]))
-            grams = np.empty_like(pairs)
-            grams[order] = np.cumsum(fresh)
-        yield n, grams
+        if n > 1 and len(places):
+            fit = int(np.searchsorted(places, len(ids) - n, side="right"))
+            places = places[:fit]
+            grams = numbered(grams[:fit] * words + ids[places + n - 1])
+        if len(places):
+            again = np.bincount(grams)[grams] > 1
+            places, grams = places[again], grams[again]
+        yield n, places, grams
 
 
-def top_characters(page: Page, grams: IntArray, n: int) -> int:
+def numbered(values: IntArray) -> IntArray:
+    """The values' ranks among the different ones, int64 from 0."""
+    order = np.argsort(values)
+    sorted_ = values[order]
+    ranks = np.empty_like(values)
+    ranks[order[:1]] = 0
+    ranks[order[1:]] = np.cumsum(sorted_[1:] != sorted_[:-1])
+    return ranks
+
+
+def top_characters(page: Page, places: IntArray, grams: IntArray, n: int) -> int:
     """The characters of the commonest n-gram, its inner spaces too, times its count; of several, the first."""
-    times = np.bincount(grams)
-    most = int(times.max())
-    first = int(np.argmax(times[grams] == most))
+    first, most = 0, 1
+    if len(places):
+        times = np.bincount(grams)
+        most = int(times.max())
+        first = int(places[np.argmax(times[grams] == most)])
     return (int(page.ends[first + n] - page.ends[first]) + n - 1) * most
 
 
-def duplicate_characters(page: Page, grams: IntArray, n: int) -> int:
+def duplicate_characters(page: Page, places: IntArray, grams: IntArray, n: int) -> int:
     """The characters (without spaces) of the n-grams that came before, none overlapping the last one counted."""
-    again = np.flatnonzero(np.bincount(grams)[grams] > 1)
-    if not len(again):
-        return 0
     seen: set[int] = set()
     total = free = 0
     ends = page.ends
-    for place, gram in zip(again.tolist(), grams[again].tolist(), strict=True):
+    for place, gram in zip(places.tolist(), grams.tolist(), strict=True):
         if place < free:
             continue
         if gram in seen:

@@ -86,16 +86,19 @@ class Page:
         return np.concatenate(([0], np.cumsum(self.lengths[self.ids]))) if self.words else np.zeros(1, np.int64)
 
     @cached_property
+    def bare(self) -> list[int]:
+        """The numbers of the words that have no letter and no digit."""
+        return [place for place, word in enumerate(self.numbers) if not word.isalnum() and is_symbol(word)]
+
+    @cached_property
     def symbols(self) -> int:
         """How many words have no letter and no digit."""
-        held = [place for place, word in enumerate(self.numbers) if is_symbol(word)]
-        return int(self.times[held].sum())
+        return int(self.times[self.bare].sum())
 
     @cached_property
     def symbol_characters(self) -> int:
         """The characters of the symbols."""
-        held = [place for place, word in enumerate(self.numbers) if is_symbol(word)]
-        return int((self.times[held] * self.lengths[held]).sum())
+        return int((self.times[self.bare] * self.lengths[self.bare]).sum())
 
     @cached_property
     def lettered(self) -> int:
@@ -106,7 +109,7 @@ class Page:
 
 def is_symbol(word: str) -> bool:
     """Has the word no letter and no digit?"""
-    return not word.isalnum() and not any(map(str.isalnum, word))
+    return not any(map(str.isalnum, word))
 
 
 def has_letter(word: str) -> bool:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -27,6 +28,13 @@ def tune_malloc() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(_MMAP_THRESHOLD, 1 << 30)) and bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def give_back() -> None:
+    """Return to the kernel what glibc keeps and nobody uses: between runs of unlike shapes, whose blocks do not fit
+    each other (measured: six short runs left 1,056 MB, 595 of them used)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def calm_threads() -> None:

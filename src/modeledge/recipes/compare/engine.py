@@ -19,6 +19,7 @@ from modeledge.config import load_config, to_toml
 from modeledge.config.changed import check_same, flat
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError, printable
+from modeledge.machine import give_back
 from modeledge.recipes.asking.use import Model
 from modeledge.recipes.compare.corpora import Texts, build_texts, is_own
 from modeledge.recipes.compare.facts import FACTS, seconds, write_facts, write_supervised_facts
@@ -177,6 +178,8 @@ def attempt(study: StudyRecipe, unit: Unit, folder: Path, progress: Progress, sa
         trace = "" if isinstance(error, ModeledgeError) else traceback.format_exc()
         files.write_json(failure, {"code": code, "error": printable(told, 2000), "traceback": trace})
         return False
+    finally:
+        give_back()
     return True
 
 

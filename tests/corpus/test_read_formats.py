@@ -108,6 +108,16 @@ def test_stackexchange_bad_rows_cost_only_themselves(tmp_path: Path) -> None:
     assert "byte" in aside[0].message
 
 
+@pytest.mark.parametrize("tag", ["&lt;a href=&quot;x ", "&lt;a b=' ", "&lt;a b c d e "])
+def test_stackexchange_a_flood_of_tags_without_an_end_costs_its_row_alone(tag: str, tmp_path: Path) -> None:
+    """The parser would look for the end of each in all that follows: hours for these. A few are read as they come."""
+    rows = (f'<row Id="9" PostTypeId="2" Body="{tag * count}" />' for count in (100_000, 3))
+    found, _, aside = read(put(tmp_path / "Posts.xml", dump(ROWS[1], *rows)), format="stackexchange")
+    assert len(found) + sum(a.reason != "E-XML" for a in aside) == 2
+    (refused,) = (a.message for a in aside if a.reason == "E-XML")
+    assert "Posts.xml:4: the body has 99,999 tags that do not end" in refused
+
+
 def test_stackexchange_refuses_an_entity_bomb_before_it_is_parsed(tmp_path: Path) -> None:
     bomb = '<!DOCTYPE posts [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]>'
     for lines in ([bomb], [f'<?xml version="1.0"?>{bomb}'], ["", "<posts>", bomb]):

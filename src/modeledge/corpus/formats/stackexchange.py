@@ -21,6 +21,7 @@ from modeledge.errors import ModeledgeError, printable
 QUESTION, ANSWER = "1", "2"  # PostTypeId; the others are wiki pages and notices of the site
 _FRAME = re.compile(rb"<\?xml[^<>]*\?>|</?posts>")
 _BLOCKS = frozenset(["p", "pre", "blockquote", "ul", "ol", "h1", "h2", "h3", "h4", "hr", "table", "tr", "div"])
+_UNENDED, MOST_UNENDED = re.compile(r"<[a-zA-Z/][^<>]*(?=<)"), 100
 _NUMBERS = {"Id": "post", "ParentId": "parent", "Score": "score"}
 
 
@@ -67,6 +68,9 @@ def _record(line: str, where: str, intake: Intake) -> Record | None:
     if kind not in (QUESTION, ANSWER):
         intake.passed_over(f"stackexchange.post type {printable(kind, 4) or 'unknown'}", len(line.encode()))
         return None
+    unended = sum(1 for _ in _UNENDED.finditer(row.get("Body", "")))
+    if unended > MOST_UNENDED:  # the parser looks for the end of each in all that follows
+        raise ModeledgeError("E-XML", f"the body has {unended:,} tags that do not end", where=where)
     parts = [row.get("Title", "").strip() if kind == QUESTION else "", plain_of(row.get("Body", ""))]
     fields: dict[str, object] = {intake.config.text or "text": "\n\n".join(part for part in parts if part)}
     fields["post_type"] = "question" if kind == QUESTION else "answer"

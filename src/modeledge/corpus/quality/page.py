@@ -53,7 +53,8 @@ class Page:
     def paragraphs(self) -> list[str]:
         """What empty lines part."""
         text = self.text if "\r" not in self.text else self.text.replace("\r\n", "\n")
-        return PARAGRAPH.split(text.strip())
+        text = text.strip()
+        return PARAGRAPH.split(text) if "\n\n" in text else [text]
 
     @cached_property
     def words(self) -> list[str]:
@@ -86,9 +87,14 @@ class Page:
         return np.concatenate(([0], np.cumsum(self.lengths[self.ids]))) if self.words else np.zeros(1, np.int64)
 
     @cached_property
+    def mixed(self) -> list[tuple[int, str]]:
+        """The words that are not of letters alone, with their numbers: few of all."""
+        return [(place, word) for place, word in enumerate(self.numbers) if not word.isalpha()]
+
+    @cached_property
     def bare(self) -> list[int]:
         """The numbers of the words that have no letter and no digit."""
-        return [place for place, word in enumerate(self.numbers) if not word.isalnum() and is_symbol(word)]
+        return [place for place, word in self.mixed if is_symbol(word)]
 
     @cached_property
     def symbols(self) -> int:
@@ -103,8 +109,8 @@ class Page:
     @cached_property
     def lettered(self) -> int:
         """How many words hold a letter."""
-        bare = [place for place, word in enumerate(self.numbers) if not word.isalpha() and not has_letter(word)]
-        return len(self.words) - int(self.times[bare].sum())
+        without = [place for place, word in self.mixed if not has_letter(word)]
+        return len(self.words) - int(self.times[without].sum())
 
 
 def is_symbol(word: str) -> bool:

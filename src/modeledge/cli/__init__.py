@@ -107,14 +107,14 @@ def pretrain(
     allow: Allow = None,
 ) -> None:
     """Pre-train a model from a recipe (TOML): raw text in, a model folder out."""
-    from modeledge.config import load_config
+    from modeledge.config import load_config, read_toml
     from modeledge.recipes.folder import check_single
     from modeledge.recipes.pretraining.pretrain import pretrain as run
     from modeledge.recipes.recipe import PretrainRecipe
 
     start = said(None, revision=revision, endpoint=endpoint)
     values = {**gate_keys(no_check, strict, allow), **({"model": start} if start else {})}
-    check_single(recipe)
+    check_single(read_toml(recipe), recipe)
     loaded = load_config(PretrainRecipe, recipe, overrides or (), values=values)
     with progress("pre-training") as listen:
         folder = run(loaded, out, listeners=[listen], say=say)

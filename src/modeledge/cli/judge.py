@@ -54,12 +54,12 @@ def curve(
     seeds: int = 3,
 ) -> None:
     """Fine-tune on growing parts of the training rows: what do more labels buy?"""
-    from modeledge.config import load_config
+    from modeledge.config import load_config, read_toml
     from modeledge.recipes.folder import check_single
     from modeledge.recipes.recipe import FinetuneRecipe
     from modeledge.recipes.tuning.curve import learning_curve
 
-    check_single(recipe)
+    check_single(read_toml(recipe), recipe)
     asked = load_config(FinetuneRecipe, recipe)
     learning_curve(asked, numbers(budgets), out, seeds=seeds, say=say)
     say(f"report: {out / 'report.html'}")

@@ -36,8 +36,8 @@ def from_recipe(path: Path, overrides: Sequence[str], out: Path, values: Mapping
     from modeledge.recipes.tuning.multitask import MultitaskRecipe, multitask
     from modeledge.recipes.tuning.stages import StagesRecipe, run_stages
 
-    check_single(path, but=("stages", "tasks"))
     tree = read_toml(path)
+    check_single(tree, path, but=("stages", "tasks"))
     with progress("fine-tuning") as listen:
         results: dict[str, Any]
         if "tasks" in tree:

@@ -1,4 +1,5 @@
-"""In what a recipe differs from the one that a folder was begun with: whoever goes on must go on with the same."""
+"""A recipe key by key, for readers, and in what it differs from the one that a folder was begun with: whoever goes on
+must go on with the same."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any
 
 from modeledge.errors import ModeledgeError, printable
 
+UNSAID = "–"
 SHOWN = 4  # keys that are told; of more than that, how many
 
 
@@ -27,6 +29,17 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
+def exact(value: Any) -> str:
+    """A value of a recipe or an environment as it was written: no rounding, no commas."""
+    if value is None:
+        return UNSAID
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return ", ".join(exact(v) for v in value) if value else UNSAID
+    return str(value)
+
+
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path, *, why: str, remedy: str) -> None:
     """Refuse flat recipes that are not equal (`E-RESUME`, with the keys, and what each was and is)."""
     keys = [key for key in dict.fromkeys([*before, *now]) if before.get(key) != now.get(key)]
@@ -37,6 +50,4 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path, *,
 
 
 def _told(value: Any) -> str:
-    if value is None:
-        return "not said"
-    return str(value).lower() if isinstance(value, bool) else printable(str(value), 80)
+    return printable(exact(value), 80)

@@ -10,7 +10,7 @@ from modeledge.generate.score import Scoring, score_choices
 from modeledge.generate.search import Beams, Found, beam_search
 from modeledge.generate.text import as_source, continue_text, fill_text
 from modeledge.generate.unmask import unmask
-from modeledge.generate.ways import WAYS, HiddenWay, Way
+from modeledge.generate.ways import WAYS, HiddenWay, Way, guesses
 
 __all__ = [
     "WAYS",
@@ -29,6 +29,7 @@ __all__ = [
     "fill_mask",
     "fill_text",
     "generate",
+    "guesses",
     "ready",
     "score_choices",
     "stream",

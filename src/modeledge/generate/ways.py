@@ -9,8 +9,13 @@ Asked as an ordinary decoder, such a model would be read at a place, or in a dir
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeGuard
 
 HiddenWay = Literal["uncover", "sequence"]
 Way = Literal["uncover", "sequence", "prefix"]
 WAYS: tuple[Way, ...] = ("uncover", "sequence", "prefix")
+
+
+def guesses(way: Way | None) -> TypeGuard[HiddenWay]:
+    """Does such a model write where a token is hidden, and foretell no next one?"""
+    return way is not None and way != "prefix"

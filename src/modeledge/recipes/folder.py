@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,10 +46,10 @@ def kind_of(folder: Path) -> str:
         raise ModeledgeError("E-RUN-FOLDER", what, where=str(folder)) from error
 
 
-def check_single(path: Path, *, but: Sequence[str] = ()) -> None:
-    """Refuse a recipe of several runs where a verb reads one, or those of `but` (`E-USAGE`): by its tables, whose keys
-    would be unknown."""
-    found = next((name for name in SEVERAL if name not in but and name in read_toml(path)), None)
+def check_single(tree: Collection[str], path: Path, *, but: Sequence[str] = ()) -> None:
+    """Refuse a recipe of several runs where a verb reads one, or those of `but` (`E-USAGE`): by the names of its
+    tables, which would be unknown keys."""
+    found = next((name for name in SEVERAL if name not in but and name in tree), None)
     if found is not None:
         what, remedy = SEVERAL[found]
         raise ModeledgeError("E-USAGE", f"this is a recipe of {what}", where=str(path), remedy=remedy)

@@ -44,8 +44,8 @@ TEXTS, CHARACTERS = 20_000, 20_000_000
 
 def check_recipe(path: Path, overrides: Sequence[str], values: Mapping[str, Any], say: Say) -> str:
     """Run the pre-flight of a recipe and nothing else; one line where all is well, else what `guard` raises."""
-    check_single(path, but=("stages", "tasks"))
     tree, values = read_toml(path), {**values, "check": True}
+    check_single(tree, path, but=("stages", "tasks"))
     if "stages" in tree:
         return check_stages(load_config(StagesRecipe, path, overrides), values, say)
     if "tasks" in tree:
@@ -119,8 +119,9 @@ def range_of_rates(path: Path, overrides: Sequence[str], say: Say, *, low: float
 
 def load_any(path: Path, overrides: Sequence[str], values: Mapping[str, Any]) -> PretrainRecipe | FinetuneRecipe:
     """A recipe of either kind: what `kind` says, or a fine-tuning where it names labelled `data`."""
-    check_single(path)
-    tree = {**read_toml(path), **load_values(overrides)}
+    written = read_toml(path)
+    check_single(written, path)
+    tree = {**written, **load_values(overrides)}
     kind = tree.get("kind", "finetune" if "data" in tree else "pretrain")
     if kind not in ("pretrain", "finetune"):
         what = f"a recipe of kind {kind!r} is not looked at"

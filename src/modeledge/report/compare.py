@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, median
 
-from modeledge.config.changed import flat
+from modeledge.config.changed import exact, flat
 from modeledge.errors import ModeledgeError
 from modeledge.report.blocks import Block, Cell, Code, Figure, Page, Paragraph, Section, Table, aligned
-from modeledge.report.markup import DASH, exact
+from modeledge.report.markup import DASH
 from modeledge.report.page import write_report
 from modeledge.report.plots import loss_curves
 from modeledge.report.read import Run, read_run

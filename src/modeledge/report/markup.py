@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import math
 import re
-from typing import Any
 
 # C0 and C1 controls but tab and newline, surrogates, bidirectional overrides and isolates, non-characters
 UNSEEN = re.compile(
@@ -68,17 +67,6 @@ def plain(value: str | float | bool | None) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return number(value) if isinstance(value, int | float) else value
-
-
-def exact(value: Any) -> str:
-    """A value of a recipe or an environment as it was written: no rounding, no commas."""
-    if value is None:
-        return DASH
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list | tuple):
-        return ", ".join(exact(v) for v in value) if value else DASH
-    return str(value)
 
 
 def size(count: int) -> str:

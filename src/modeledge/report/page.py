@@ -12,7 +12,7 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any, assert_never
 
-from modeledge.config.changed import flat
+from modeledge.config.changed import exact, flat
 from modeledge.files import write_text
 from modeledge.report.blocks import (
     Align,
@@ -31,7 +31,7 @@ from modeledge.report.blocks import (
     Table,
     Verdict,
 )
-from modeledge.report.markup import DASH, escape, exact, number, plain, size
+from modeledge.report.markup import DASH, escape, number, plain, size
 from modeledge.report.svg import check_svg
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

@@ -181,7 +181,7 @@ def test_another_study_is_refused_with_the_difference(whole: Path, data: Path) -
     changed = study(data, finetune={"epochs": 0.7, "train": {**NUMBERS, "batch": 8, "learning_rate": 3e-3}})
     said = refused("E-RESUME", changed, whole, resume=True)
     assert "finetune.epochs was 0.5, is 0.7" in said
-    assert "finetune.train.save_every was 1, is not said" in said
+    assert "finetune.train.save_every was 1, is –" in said
     assert compare(study(data, minutes=7.0), whole, resume=True, say=quiet) == [], "a budget changes no number"
 
 

@@ -15,7 +15,7 @@ from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
 from modeledge.families import start_of
-from modeledge.generate import HiddenWay, Sampling, Way, continue_hidden, continue_text, fill_text
+from modeledge.generate import HiddenWay, Sampling, Way, continue_hidden, continue_text, fill_text, guesses
 from modeledge.generate.text import check_stops
 from modeledge.machine import tune_malloc
 from modeledge.metrics import bits_per_byte, perplexity
@@ -154,7 +154,7 @@ class Model:
         if self.writes != "uncover" and steps is not None:
             what = "steps are of a model of masked diffusion; this one writes a token at a time"
             raise ModeledgeError("E-USAGE", what, where="steps", remedy="leave it out")
-        if self.writes is not None and self.writes != "prefix":
+        if guesses(self.writes):
             return self._uncovered(
                 [prompts] if isinstance(prompts, str) else list(prompts),
                 self.writes,

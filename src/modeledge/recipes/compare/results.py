@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -54,7 +55,7 @@ class Results:
     waiting: Sequence[str] = ()
     distances: Mapping[tuple[str, str], Distance] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def rows(self) -> dict[str, CellRecipe]:
         """The cells that are rows of the tables: repetitions along a sweep have a table and a picture of their own."""
         return {name: cell for name, cell in self.study.cells.items() if cell.swept is None}

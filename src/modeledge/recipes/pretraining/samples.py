@@ -21,7 +21,7 @@ import numpy as np
 
 from modeledge.corpus.stream import ShardStream
 from modeledge.errors import ModeledgeError
-from modeledge.generate import HiddenWay, Sampling, Way, continue_hidden, generate
+from modeledge.generate import HiddenWay, Sampling, Way, continue_hidden, generate, guesses
 from modeledge.generate.engine import check_scores, fill_mask
 from modeledge.model.backbone import Backbone
 from modeledge.objectives import prepared
@@ -125,7 +125,7 @@ class Sampler:
                 )
         else:
             prompts = self._begun()
-            self._room(max(map(len, prompts), default=0) + (0 if self.writes in (None, "prefix") else FRAME))
+            self._room(max(map(len, prompts), default=0) + (FRAME if guesses(self.writes) else 0))
         if not all(map(len, prompts)):
             what, remedy = "a prompt is empty", "write something, or leave the prompts out"
             raise ModeledgeError("E-USAGE", what, where="samples.prompts", remedy=remedy)
@@ -138,7 +138,7 @@ class Sampler:
         if model.config.decoder is None:
             return [self._filled(model, ids) for ids in self._gaps()]
         ids = self._begun()
-        if self.writes is not None and self.writes != "prefix":
+        if guesses(self.writes):
             return self._guessed(model, self.writes, ids, noise)
         written = self._written(model, ids, noise)
         return [(self._text(i), self._text([*i, *w])[len(self._text(i)) :]) for i, w in zip(ids, written, strict=True)]

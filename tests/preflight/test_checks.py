@@ -18,7 +18,7 @@ from modeledge.cli import app
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import CATALOGUE, ModeledgeError
 from modeledge.families import save_model
-from modeledge.preflight import CHECKS, Finding, Room, Token, preflight, record, shown
+from modeledge.preflight import CHECKS, Finding, Reads, Room, Token, preflight, record, shown
 from modeledge.preflight.leaks import NEAR, Told, jaccard, near_pairs, trigrams
 from modeledge.preflight.trial import MOST, laid_out
 from modeledge.recipes.corpora.texts import CorpusRecipe, TokenizerRecipe
@@ -205,6 +205,15 @@ def test_strictness_refuses_warnings(model: Path, tmp_path: Path) -> None:
             rows=bare(small.rows(40)),
             say=lambda line: None,
         )
+
+
+def test_static_masks_that_never_come_again_are_told() -> None:
+    view = small.masked()
+    objective = view.objective
+    for masks, epochs, told in [(None, 0.5, 0), (10, 9.5, 1), (10, 10.5, 0), (1, 1.0, 1), (1, 1.5, 0)]:
+        objective.repeats, view.reads = masks, (Reads("corpus", epochs),)
+        found = [finding.code for finding in CHECKS["epochs"](view)]
+        assert found == ["W-EPOCHS"] * told, (masks, epochs)
 
 
 def test_every_error_of_a_check_is_in_the_catalogue() -> None:

@@ -13,17 +13,19 @@ import heapq
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from typing import IO
+
+import tokenizers
 
 from modeledge.files import Runs
 from modeledge.tokens.words import pieces_of
 
 A_PIECE = 130  # bytes of a piece in a table of counts, beside its characters
 A_WORD = 1500  # bytes of a distinct word in a trainer, about: its symbols, its pairs and where they are
-TOGETHER = 1 << 16  # characters of a word repeated that a trainer is given at once
+TOGETHER = 1 << 12  # characters that a trainer is given at once: in larger pieces it is slower
 
 
 class WordCounts:
@@ -58,10 +60,12 @@ class WordCounts:
 
     def least(self) -> int:
         """The smallest count that is kept, so that the trainer stays within half of the memory."""
+        room, least = max(self._memory // 2 // A_WORD, 1), 1
+        if not self._runs and len(self._counts) <= room:
+            return least
         sizes: Counter[int] = Counter()
         for _, count in self.merged():
             sizes[min(count, 1 << 20)] += 1
-        room, least = max(self._memory // 2 // A_WORD, 1), 1
         left = sum(sizes.values())
         for count in sorted(sizes):
             if left <= room:
@@ -73,21 +77,46 @@ class WordCounts:
             self.notes.append(f"{what}, as memory is {self._memory >> 20:,} MB")
         return least
 
-    def repeated(self, least: int = 1) -> Iterator[str]:
-        """Texts in which each piece with enough occurrences stands as often as it was counted."""
-        for piece, count in self.merged():
+    def repeated(self, cut: Callable[[str], Iterable[str]], least: int = 1) -> Iterator[str]:
+        """Texts of words with a space between them, in which each word of `cut(piece)` stands as often as the piece
+        was counted; of the pieces that occur `least` times."""
+        held: list[str] = []
+        room = TOGETHER
+        for piece, count in self.merged() if self._runs else self._counts.items():
             if count < least:
                 continue
-            together = max(TOGETHER // len(piece), 1) if piece[0].isspace() and not piece.isspace() else 1
-            whole, rest = divmod(count, together)
-            yield from (piece * together for _ in range(whole))
-            if rest:
-                yield piece * rest
+            for word in cut(piece):
+                left = count
+                while left > 0:
+                    number = min(left, max(room // (len(word) + 1), 1))
+                    held.append(" ".join([word] * number))
+                    left, room = left - number, room - number * (len(word) + 1)
+                    if room <= len(word):
+                        yield " ".join(held)
+                        held, room = [], TOGETHER
+        if held:
+            yield " ".join(held)
 
     def _spill(self) -> None:
         """Write the table, sorted, and begin another."""
         self._runs.add(_written(sorted(self._counts.items())))
         self._counts, self._held = Counter(), 0
+
+
+class Cut:
+    """Counted words as a pipeline cuts them, as often as it is asked for them."""
+
+    def __init__(self, words: WordCounts, least: int, pipeline: tokenizers.Tokenizer) -> None:
+        self.words, self.least = words, least
+        self._normalizer, self._splitter = pipeline.normalizer, pipeline.pre_tokenizer
+
+    def __iter__(self) -> Iterator[str]:
+        return self.words.repeated(self._words_of, self.least)
+
+    def _words_of(self, piece: str) -> Iterator[str]:
+        """What the pipeline's trainer would make of a piece."""
+        text = piece if self._normalizer is None else self._normalizer.normalize_str(piece)
+        return (word for word, _ in self._splitter.pre_tokenize_str(text))
 
 
 def _written(entries: Iterable[tuple[str, int]]) -> Iterator[bytes]:

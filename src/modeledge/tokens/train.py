@@ -20,7 +20,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.tokens.counts import WordCounts
+from modeledge.tokens.counts import Cut
 from modeledge.tokens.counts import counted as counted_words
 from modeledge.tokens.load import ROLES
 from modeledge.tokens.tokenizer import Tokenizer, check_text
@@ -93,16 +93,16 @@ def train_tokenizer(
     if memory is not None:
         with counted_words(_Counted(texts), memory) as words:
             least = words.least()
-            again = _Again(words, least)
+            again = Cut(words, least, method.pipeline("", lowercase))
             told = {"vocab_size": vocab_size, "min_frequency": min_frequency, "lowercase": lowercase}
             found = train_tokenizer(again, kind=kind, specials=specials, extra=extra, **told)  # type: ignore[arg-type]
         return Tokenizer(found._core, found.names, (*words.notes, *found.notes))
-    kept = list(texts) if kind == "wordpiece" and not isinstance(texts, Sequence | _Again) else texts
-    counted = _Counted(kept)
-    core = _trained(method, roles, names, counted, vocab_size, min_frequency, lowercase)
+    kept = list(texts) if kind == "wordpiece" and not isinstance(texts, Sequence | Cut) else texts
+    counted, cut = _Counted(kept), isinstance(kept, Cut)
+    core = _trained(method, roles, names, counted, vocab_size, min_frequency, lowercase, cut)
     if kind == "wordpiece":
         fixed = [*names, *sorted(p for p in core.get_vocab() if len(p) == 3 and p.startswith("##"))]
-        core = _trained(method, roles, fixed, kept, vocab_size, min_frequency, lowercase)
+        core = _trained(method, roles, fixed, kept, vocab_size, min_frequency, lowercase, cut)
     if counted.characters == 0:
         raise ModeledgeError("E-NO-RECORDS", "there is no text to train a tokenizer on")
     core = _renumbered(core, kind, names, roles.get("unk", ""), vocab_size)
@@ -118,11 +118,16 @@ def _trained(
     vocab_size: int,
     min_frequency: int,
     lowercase: bool,
+    cut: bool,
 ) -> tokenizers.Tokenizer:
-    """One training by the library, with `fixed` as its first ids."""
+    """One training by the library, with `fixed` as its first ids; the texts are as they are, or words `cut` before."""
     core = method.pipeline(roles.get("unk", ""), lowercase)
+    normalizer, splitter = core.normalizer, core.pre_tokenizer
+    if cut:
+        core.normalizer, core.pre_tokenizer = None, pre_tokenizers.CharDelimiterSplit(" ")
     common = {"vocab_size": vocab_size, "special_tokens": fixed, "show_progress": False}
     core.train_from_iterator(iter(texts), method.trainer(roles.get("unk"), min_frequency, common))
+    core.normalizer, core.pre_tokenizer = normalizer, splitter
     return core
 
 
@@ -178,16 +183,6 @@ def _check_pieces(
         what = f"nothing longer than a character occurs {min_frequency} times in {characters:,} characters of text"
         raise ModeledgeError("E-VOCAB-CONFIG", what, where="min_frequency", remedy="lower it, or add text")
     return [f"the corpus yields {size:,} of the {vocab_size:,} ids asked for"] if size < vocab_size else []
-
-
-class _Again:
-    """The words of a corpus, as often as it is asked for them."""
-
-    def __init__(self, words: WordCounts, least: int) -> None:
-        self.words, self.least = words, least
-
-    def __iter__(self) -> Iterator[str]:
-        return self.words.repeated(self.least)
 
 
 class _Counted:
@@ -250,10 +245,10 @@ def _renumbered(
     core: tokenizers.Tokenizer, kind: Kind, specials: list[str], unk: str, vocab_size: int
 ) -> tokenizers.Tokenizer:
     """The same pieces in the canonical order; of Unigram's, which the library does not always cut off, the best."""
-    tree = json.loads(core.to_str())
-    model = tree["model"]
     if kind == "bpe":
         return core
+    tree = json.loads(core.to_str())
+    model = tree["model"]
     if kind == "wordpiece":
         pieces = sorted(set(model["vocab"]) - set(specials), key=_order)
         model["vocab"] = {piece: number for number, piece in enumerate([*specials, *pieces])}

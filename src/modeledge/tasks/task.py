@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 from modeledge.errors import ModeledgeError, nearest
+from modeledge.generate import Way
 from modeledge.metrics import METRICS
 from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
@@ -75,7 +76,7 @@ class Asked:
 
     `own` gives the head that the model's own class has, by its name (`class`, `value`, `tags`, `span`), the number of
     its outputs and fields that are asked to be others; `None` where no class of its family is like that. `start` is the
-    token that a decoder begins with which reads an encoder.
+    token that a decoder begins with which reads an encoder, `writes` how the model does where its towers do not say it.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -84,6 +85,7 @@ class Asked:
     options: Mapping[str, Any] = field(default_factory=dict)
     own: OwnHead = no_own_head
     start: int | None = None
+    writes: Way | None = None
 
 
 class Replier(Protocol):
@@ -118,6 +120,7 @@ class Task(ABC):
     columns: Mapping[str, str]
     length: int
     replier: Replier | None = None  # a classical head on the states of the model: it has no head of its own then
+    writes: Way | None = None  # how a model that learned this writes, where its towers do not say it
     needs_validation: bool = False  # without validation rows `tune` would have nothing to choose by
 
     @classmethod

@@ -59,6 +59,7 @@ class WriteTask(Task):
         self.tokenizer, self.writing, self.length, self.columns = tokenizer, writing, length, dict(columns)
         self.prepare = shape_of(tokenizer, facts, writing, length)
         self.objective = Write(self.prepare, smoothing=writing.smoothing)
+        self.writes = "prefix" if writing.prefix_lm else None
 
     @classmethod
     def made(cls, rows: Sequence[Row], tokenizer: Tokenizer, facts: Facts, asked: Asked, say: Say) -> WriteTask:
@@ -71,6 +72,9 @@ class WriteTask(Task):
                 names = " ".join(tokenizer.token(i) for i in start)
                 say(f"the decoder begins with {names}: no file says (options.start says otherwise)")
             writing = writing.model_copy(update={"start": start})
+        if writing.prefix_lm is None and asked.writes == "prefix" and not writing.train_source:
+            say("the source is read both ways, as this prefix LM has learned to (options.prefix_lm says otherwise)")
+            writing = writing.model_copy(update={"prefix_lm": True})
         writing = writing.model_copy(update={"metrics": markable(writing.metrics, cls.usual, say)})
         return cls(tokenizer, facts, writing, length=asked.length, columns=columns)
 

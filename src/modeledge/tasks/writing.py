@@ -25,8 +25,9 @@ class Writing(Settings):
     Learning: `max_target` tokens of a target are learned, its end among them; `prefix` stands before every source
     ("summarize: "); `delimiter` between source and target of a decoder; `start` are the tokens that the decoder of an
     encoder–decoder begins with; `cut` says where a source loses tokens; `prefix_lm`, `train_source` and `smoothing` are
-    those of the objective. Marking: `metrics` are rows of METRICS. Prompting: `ask` holds {source}, `stop` ends an
-    answer. Writing: the fields of `Decoding`; `max_new_tokens` is `max_target` where it is not said.
+    those of the objective (`None`: a prefix LM goes on as one). Marking: `metrics` are rows of METRICS. Prompting:
+    `ask` holds {source}, `stop` ends an answer. Writing: the fields of `Decoding`; `max_new_tokens` is `max_target`
+    where it is not said.
     """
 
     max_target: int = Field(default=64, ge=2)
@@ -34,7 +35,7 @@ class Writing(Settings):
     delimiter: str | None = None
     start: tuple[int, ...] | None = None
     cut: Literal["end", "start", "none"] = "end"
-    prefix_lm: bool = False
+    prefix_lm: bool | None = None
     train_source: bool = False
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     metrics: tuple[str, ...] = ()
@@ -127,7 +128,7 @@ def shape_of(tokenizer: Tokenizer, facts: Facts, writing: Writing, length: int) 
         between=behind,
         cut=writing.cut,
         kept=kept,
-        both_ways=writing.prefix_lm,
+        both_ways=bool(writing.prefix_lm),
         whole=writing.train_source,
     )
     if facts.positions is not None and prepare.seq > facts.positions:

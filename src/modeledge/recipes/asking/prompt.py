@@ -36,7 +36,7 @@ def prompt(recipe: FinetuneRecipe, *, limit: int | None = None, say: Callable[[s
     model = Model.load(recipe.model)
     transformer, tokenizer = model.transformer, model.needed_tokenizer()
     own, start = partial(own_head, transformer), start_of(transformer)
-    asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options, own, start)
+    asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options, own, start, model.writes)
     task = kind.made(rows, tokenizer, transformer.config, asked, say)
     asked_of = rows[:limit]
     told = prompted_answers(task, transformer, tokenizer, asked_of, say=say)

@@ -19,6 +19,7 @@ from modeledge.errors import ModeledgeError, nearest
 from modeledge.evaluate import analyse
 from modeledge.families import start_of
 from modeledge.families.own import inherited, own_head
+from modeledge.generate import Way
 from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
 from modeledge.objectives import Step
@@ -29,6 +30,7 @@ from modeledge.recipes.folder import run_folder
 from modeledge.recipes.gate import guard, said_beside, view_of_tuning
 from modeledge.recipes.pretraining.pretrain import finish
 from modeledge.recipes.pretraining.reshaped import reshaped, tell
+from modeledge.recipes.pretraining.writing import note_of, way_of
 from modeledge.recipes.recipe import FinetuneRecipe, absolute
 from modeledge.recipes.store.card import Card, base_of
 from modeledge.recipes.store.hub import Found, find_model, remember_source
@@ -141,7 +143,7 @@ def concluded(
     files.write_json(folder / "results.json", results)
     files.write_json(folder / ANSWERS, answered(task, told, ready.held))
     card = card_of(recipe, ready.base, results, task.card)
-    words, beside = words_of(task, model), {TASK_FILE: described(task)}
+    words, beside = words_of(task, model), {TASK_FILE: described(task), **note_of(task.writes)}
     if ready.adapts is None:
         finish(model, ready.tokenizer, folder / "model", recipe.family, beside, card, words)
     else:
@@ -162,7 +164,7 @@ def opened(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[st
     adapts = base_for(recipe, model, found)
     if (light := lightened(recipe, model, adapts)) is not None:
         say(light.told())
-    task = make_task(recipe, parts.train, tokenizer, model, say)
+    task = make_task(recipe, parts.train, tokenizer, model, way_of(found.folder), say)
     task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
     if task.needs_validation and not parts.validation:
         what, remedy = "there are no validation rows to choose by", "set train.judge_every"
@@ -220,12 +222,13 @@ def make_task(
     train: Rows,
     tokenizer: Tokenizer,
     model: Backbone,
+    writes: Way | None,
     say: Callable[[str], None],
 ) -> Task:
-    """The task that the rows suggest, said aloud, or the one that the recipe names."""
+    """The task that the rows suggest, said aloud, or the one that the recipe names; the model `writes` in this way."""
     kind, roles = task_named(recipe)
     own, start = partial(own_head, model), start_of(model)
-    asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options, own, start)
+    asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options, own, start, writes)
     task = kind.made(train, tokenizer, model.config, asked, say)
     task.check_model(model)
     return task

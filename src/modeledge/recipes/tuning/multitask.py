@@ -39,6 +39,7 @@ from modeledge.recipes.adapters.run import check_foldable, check_whole
 from modeledge.recipes.folder import run_folder
 from modeledge.recipes.gate import guard, said_beside, view_of_tuning
 from modeledge.recipes.pretraining.pretrain import finish
+from modeledge.recipes.pretraining.writing import note_of, way_of
 from modeledge.recipes.recipe import FinetuneRecipe, absolute
 from modeledge.recipes.store.card import Card, base_of
 from modeledge.recipes.store.hub import Found, find_model, remember_source
@@ -107,10 +108,10 @@ def multitask(
         tokenizer, model = Tokenizer.load(found.folder), open_model(found.folder, say)
         remember_source(model, found.source)
         check_whole(recipe.strategies, model)
-        base = base_of(recipe.model, model)
-        members = {n: member(alone[n], rows[n], tokenizer, model, named(say, n)) for n in rows}
+        base, begun = base_of(recipe.model, model), Begun(tokenizer, model, found)
+        members = {n: member(alone[n], rows[n], begun, named(say, n)) for n in rows}
         if not resume:
-            guard_each(members, Begun(tokenizer, model, found), folder, say)
+            guard_each(members, begun, folder, say)
         trainer = build_trainer(recipe, model, members)
         check_foldable(model)
         say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
@@ -160,9 +161,9 @@ def settled(
 def check_tasks(recipe: MultitaskRecipe, folder: Path, say: Callable[[str], None]) -> dict[str, Verdict | None]:
     """The pre-flight of a recipe and nothing else."""
     _, alone, rows, found = settled(recipe, say)
-    tokenizer, model = Tokenizer.load(found.folder), open_model(found.folder, say)
-    members = {n: member(alone[n], rows[n], tokenizer, model, named(say, n)) for n in rows}
-    return guard_each(members, Begun(tokenizer, model, found), folder, say)
+    begun = Begun(Tokenizer.load(found.folder), open_model(found.folder, say), found)
+    members = {n: member(alone[n], rows[n], begun, named(say, n)) for n in rows}
+    return guard_each(members, begun, folder, say)
 
 
 def guard_each(
@@ -192,11 +193,10 @@ def named(say: Callable[[str], None], name: str) -> Callable[[str], None]:
     return lambda line: say(f"{name}: {line}")
 
 
-def member(
-    recipe: FinetuneRecipe, parts: Parts, tokenizer: Tokenizer, model: Backbone, say: Callable[[str], None]
-) -> Member:
+def member(recipe: FinetuneRecipe, parts: Parts, begun: Begun, say: Callable[[str], None]) -> Member:
     """A task with its examples; what was inferred and what is cut is said."""
-    task = make_task(recipe, parts.train, tokenizer, model, say)
+    way = way_of(begun.found.folder)
+    task = make_task(recipe, parts.train, begun.tokenizer, begun.model, way, say)
     task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
     train, chosen, held = (task.encode(part) for part in (parts.train, parts.validation, parts.test))
     cut = f"{task.truncated(train)} of them cut to {recipe.train.length} tokens"
@@ -287,7 +287,7 @@ def write_alone(shelf: Shelf, name: str, own: Member, results: Mapping[str, Any]
         task=own.task.card,
         form=form,
     )
-    notes, words = {TASK_FILE: described(own.task)}, words_of(own.task, single)
+    notes, words = {TASK_FILE: described(own.task), **note_of(own.task.writes)}, words_of(own.task, single)
     finish(single, shelf.tokenizer, shelf.folder / "tasks" / name, recipe.family, notes, card, words)
 
 

@@ -153,5 +153,6 @@ def matched(results: Results, vocab: int) -> None:
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_recipe_of_every_scale_is_one(name: str, scale: str, tmp_path: Path) -> None:
     study = load_study(RECIPES / f"{name}.toml", scale)
+    assert study.against in study.cells, "every shipped study says what its rows are compared with"
     for unit in units(study):
         assert recipe_of(study, unit, tmp_path).seed == unit.seed

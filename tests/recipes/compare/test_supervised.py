@@ -19,7 +19,7 @@ from modeledge.recipes.compare.table import write_results
 ENCODER = {"model": {"shape": {"encoder": STACK}}, "objective": {"kind": "masked"}}
 FRESH = {"fresh": True}
 CELLS: dict[str, Any] = {
-    "none": {"of": "self", "finetune": FRESH},
+    "scratch": {"of": "self", "finetune": FRESH},
     "labels": {"of": "self", "supervised": {"source": "fox", "finetune": FRESH}},
     "self": {"pretrain": ENCODER},
     "both": {"of": "self", "supervised": {"source": "fox"}},
@@ -43,7 +43,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def asked(data: Path, **changes: Any) -> StudyRecipe:
     numbers = {"epochs": 0.5, "check": False, "train": {**NUMBERS, "batch": 8, "learning_rate": 3e-3, "save_every": 1}}
-    values = {"cells": CELLS, "sources": {"fox": FOX}, "seeds": [0], "against": "none", "finetune": numbers}
+    values = {"cells": CELLS, "sources": {"fox": FOX}, "seeds": [0], "against": "scratch", "finetune": numbers}
     return study(data, **{**values, **changes})
 
 
@@ -62,7 +62,7 @@ def weights(folder: Path, unit: str) -> dict[str, Any]:
 def test_every_run_stands_behind_those_whose_weights_it_takes(data: Path, tmp_path: Path) -> None:
     assert [unit.name.replace("/seed-0", "") for unit in units(asked(data))] == [
         "self/pretrain",
-        "none/tone",
+        "scratch/tone",
         "labels/supervised",
         "labels/tone",
         "self/tone",
@@ -75,7 +75,7 @@ def test_every_run_stands_behind_those_whose_weights_it_takes(data: Path, tmp_pa
     ]
     models = {u.name: getattr(recipe_of(asked(data), u, tmp_path), "model", None) for u in units(asked(data))}
     base = f"{tmp_path}/cells"
-    assert models["none/seed-0/tone"] == models["both/seed-0/supervised"] == f"{base}/self/seed-0/pretrain"
+    assert models["scratch/seed-0/tone"] == models["both/seed-0/supervised"] == f"{base}/self/seed-0/pretrain"
     assert models["both/seed-0/tone"] == models["probe/seed-0/tone"] == f"{base}/both/seed-0/supervised"
     assert models["apart/seed-0/supervised"] == f"{base}/apart/seed-0/pretrain"
     needed = [unit.name for unit in selected(asked(data), ["probe"])]
@@ -106,8 +106,8 @@ def test_a_body_costs_what_is_in_its_weights(ran: tuple[Path, Results]) -> None:
     facts = results.facts
     paths = {"self": "self/seed-0/pretrain", "labels": "labels/seed-0/supervised", "both": "both/seed-0/supervised"}
     alone = {name: files.read_json(folder / "cells" / path / "facts.json") for name, path in paths.items()}
-    assert facts["none"]["tokens"] == facts["none"]["seconds"] == 0
-    assert "flops_per_token" not in facts["none"]
+    assert facts["scratch"]["tokens"] == facts["scratch"]["seconds"] == 0
+    assert "flops_per_token" not in facts["scratch"]
     assert facts["labels"]["tokens"] == alone["labels"]["tokens"] > 0
     assert facts["self"]["tokens"] == alone["self"]["tokens"]
     assert facts["both"]["tokens"] == facts["probe"]["tokens"] == alone["self"]["tokens"] + alone["both"]["tokens"]
@@ -154,3 +154,9 @@ def test_fresh_weights_of_a_preset_may_learn_a_source(data: Path, tmp_path: Path
     first, second = (recipe_of(alone, unit, tmp_path) for unit in units(alone))
     assert first.model == "preset:encoder-small"
     assert second.model == f"{tmp_path}/cells/a/seed-0/supervised"
+
+
+def test_a_row_that_no_key_could_name_is_refused(data: Path) -> None:
+    """`against = "none"` compares with nothing: so a study once lost all its comparisons in silence."""
+    with pytest.raises(ModeledgeError, match="call it otherwise"):
+        asked(data, cells={**CELLS, "none": CELLS["scratch"]}, against="none")

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from modeledge.config import Settings, load_config, read_toml
-from modeledge.config.check import merged
+from modeledge.config.check import NONE, merged
 from modeledge.config.read import load_values
 from modeledge.corpus.sampled import Sampling
 from modeledge.errors import ModeledgeError, nearest
@@ -222,6 +222,8 @@ class StudyRecipe(Settings):
                 raise ValueError(f"tasks.{name}.learns: {task.learns!r} is no task that is trained on")
             if name in (SUPERVISED, TOGETHER) or name in self.sources or name in self.marks:
                 raise ValueError(f"tasks.{name}: a source, a mark, or the run on a source has this name")
+        if NONE in {*self.cells, *self.sources}:
+            raise ValueError(f'"{NONE}" is the word for no value, so no key could name such a row: call it otherwise')
         for name, cell in self.cells.items():
             self._check_body(name, cell)
             if cell.together is not None and (cell.search is not None or len(self.learned(name)) < 2):

@@ -32,17 +32,17 @@ from modeledge.report import (
 )
 from modeledge.report.blocks import Block, Cell, aligned
 
-HOW = (
-    "Each mark is a mean over seeds; its 95 % interval is a bootstrap over seeds and test rows. All cells learn from "
-    "the same training rows and are marked on the same test rows. Shares are in points of a hundred."
-)
+SEVERAL = "Each mark is a mean over seeds; its 95 % interval is a bootstrap over seeds and test rows. "
+SINGLE = "One seed: each 95 % interval is a bootstrap over test rows, and knows nothing of the luck of a training. "
+HOW = "All cells learn from the same rows and are marked on the same test rows. Shares are in points of a hundred."
 
 
 def study_page(results: Results, folder: Path) -> Page:
     """The page of a study, finished or not."""
     study = results.study
+    how = (SEVERAL if len(study.seeds) > 1 else SINGLE) + HOW
     sections = [
-        Section("What holds", [*verdicts(results), Paragraph(HOW), *([Paragraph(study.note)] if study.note else [])]),
+        Section("What holds", [*verdicts(results), Paragraph(how), *([Paragraph(study.note)] if study.note else [])]),
         Section("The table", whole_table(results)),
         *(task_section(results, task) for task in study.columns()),
         transfer_section(results, folder),

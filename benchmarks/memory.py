@@ -1,13 +1,13 @@
 """Peak memory beside the cap: a corpus ten times as large as it, built whole; a tokenizer trained on counts of words.
 
     python benchmarks/memory.py corpus [--cap 32] [--times 10] [--processes 1]
-    python benchmarks/memory.py tokenizer [--cap 2000] [--megabytes 1000] [--kind bpe] [--alone]
+    python benchmarks/memory.py tokenizer [--cap 2000] [--megabytes 1000] [--kind bpe]
 
 `corpus` writes synthetic pages of `times` caps, trains a tokenizer on a few, and lets `modeledge corpus build` read,
 filter (Gopher, C4), de-duplicate (exact and near) and tokenize them in a process of its own. The peak is that of the
 resident memory of the whole tree of processes, sampled, over that of the same build on a hundredth of the pages (what
-the program itself takes). `tokenizer` trains on a file read line by line under the cap; `--alone` trains the
-`tokenizers` library by itself on the same lines. Processor seconds are those of the tree.
+the program itself takes). `tokenizer` trains on a file read line by line under the cap. Processor seconds
+are those of the tree.
 """
 
 from __future__ import annotations
@@ -51,20 +51,6 @@ def lines(path):
             yield json.loads(line)["text"]
 found = train_tokenizer(lines(sys.argv[1]), kind=sys.argv[2], vocab_size=32000, memory=int(sys.argv[3]))
 print(*found.notes)
-"""
-ALONE = """
-import json, sys
-import tokenizers
-from tokenizers import models, pre_tokenizers, trainers
-def lines(path):
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)["text"]
-core = tokenizers.Tokenizer(models.BPE())
-core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-alphabet = pre_tokenizers.ByteLevel.alphabet()
-trainer = trainers.BpeTrainer(vocab_size=32000, initial_alphabet=alphabet, show_progress=False, min_frequency=2)
-core.train_from_iterator(lines(sys.argv[1]), trainer)
 """
 
 
@@ -148,8 +134,6 @@ def tokenizer(given: argparse.Namespace, place: Path) -> dict[str, Any]:
     write_pages(path, int(given.megabytes * 1e6))
     rows: dict[str, Any] = {"cap MB": given.cap, "corpus MB": given.megabytes, "kind": given.kind}
     rows["ours"] = measured(sys.executable, "-c", TRAIN, str(path), given.kind, str(int(given.cap * 1e6)))
-    if given.alone:
-        rows["tokenizers alone (BPE)"] = measured(sys.executable, "-c", ALONE, str(path))
     return rows
 
 
@@ -161,7 +145,6 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--megabytes", type=float, default=1000)
     parser.add_argument("--kind", choices=("bpe", "wordpiece", "unigram"), default="bpe")
-    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--folder", type=Path, help="where the pages are written")
     parser.add_argument("--no-save", action="store_true")
     given = parser.parse_args()

@@ -15,15 +15,15 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from memory import pages
 from pairs import main
+from tokenize_text import texts as books
 
 SIZE = 32_000
-CUT = 3000  # characters of a text
 Block = Callable[[], str]
 
 
@@ -63,13 +63,8 @@ def alone(path: str) -> Block:
     return block
 
 
-def texts(given: argparse.Namespace) -> Iterator[str]:
-    if given.synthetic:
-        yield from pages(int(given.synthetic * 1e6))
-        return
-    whole = [path.read_text(errors="replace") for path in sorted(Path(given.data).glob("*.txt"))]
-    for _ in range(given.repeat):
-        yield from (text[start : start + CUT] for text in whole for start in range(0, len(text), CUT))
+def texts(given: argparse.Namespace) -> Iterable[str]:
+    return pages(int(given.synthetic * 1e6)) if given.synthetic else books(given.data, given.repeat)
 
 
 if __name__ == "__main__":

@@ -63,9 +63,8 @@ def batch_size(view: View) -> Iterator[Finding]:
 def epochs(view: View) -> Iterator[Finding]:
     """No corpus of a mixture is read more often than it should be: later epochs teach little. Static masks come again:
     where no text is read more often than it has masks, they are those of dynamic masking, one for one."""
-    masks = view.objective.repeats
-    if masks is not None and view.reads and max(read.epochs for read in view.reads) <= masks:
-        most = max(read.epochs for read in view.reads)
+    masks, most = view.objective.repeats, max((read.epochs for read in view.reads), default=math.inf)
+    if masks is not None and most <= masks:
         what = f"static masks never come again: a text has {masks}, and is read {most:.2f} times"
         yield Finding("W-EPOCHS", what, "objective.static", "give fewer, more steps, or less text")
     for read in view.reads:

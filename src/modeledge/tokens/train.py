@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import tokenizers
@@ -90,44 +91,47 @@ def train_tokenizer(
         _check_name(name, f"extra[{number}]")
     names = list(dict.fromkeys((*roles.values(), *extra)))
     _check_numbers(kind, vocab_size, min_frequency, method.alphabet, len(names))
+    counted, notes = _Counted(texts), list[str]()
+    learn = partial(_learned, kind, roles, names, vocab_size, min_frequency, lowercase)
     if memory is not None:
-        with counted_words(_Counted(texts), memory) as words:
-            least = words.least()
-            again = Cut(words, least, method.pipeline("", lowercase))
-            told = {"vocab_size": vocab_size, "min_frequency": min_frequency, "lowercase": lowercase}
-            found = train_tokenizer(again, kind=kind, specials=specials, extra=extra, **told)  # type: ignore[arg-type]
-        return Tokenizer(found._core, found.names, (*words.notes, *found.notes))
-    kept = list(texts) if kind == "wordpiece" and not isinstance(texts, Sequence | Cut) else texts
-    counted, cut = _Counted(kept), isinstance(kept, Cut)
-    core = _trained(method, roles, names, counted, vocab_size, min_frequency, lowercase, cut)
-    if kind == "wordpiece":
-        fixed = [*names, *sorted(p for p in core.get_vocab() if len(p) == 3 and p.startswith("##"))]
-        core = _trained(method, roles, fixed, kept, vocab_size, min_frequency, lowercase, cut)
+        with counted_words(counted, memory) as words:
+            core = learn(Cut(words, words.least(), method.pipeline("", lowercase)))
+            notes += words.notes
+    else:
+        core = learn(list(counted) if kind == "wordpiece" and not isinstance(texts, Sequence) else counted)
     if counted.characters == 0:
         raise ModeledgeError("E-NO-RECORDS", "there is no text to train a tokenizer on")
     core = _renumbered(core, kind, names, roles.get("unk", ""), vocab_size)
-    notes = _check_pieces(core, kind, vocab_size, min_frequency, names, counted.characters)
+    notes += _check_pieces(core, kind, vocab_size, min_frequency, names, counted.characters)
     return Tokenizer(core, roles, notes)
 
 
-def _trained(
-    method: Method,
+def _learned(
+    kind: Kind,
     roles: Mapping[str, str],
-    fixed: list[str],
-    texts: Iterable[str],
+    names: list[str],
     vocab_size: int,
     min_frequency: int,
     lowercase: bool,
-    cut: bool,
+    texts: Iterable[str],
 ) -> tokenizers.Tokenizer:
-    """One training by the library, with `fixed` as its first ids; the texts are as they are, or words `cut` before."""
-    core = method.pipeline(roles.get("unk", ""), lowercase)
-    normalizer, splitter = core.normalizer, core.pre_tokenizer
-    if cut:
-        core.normalizer, core.pre_tokenizer = None, pre_tokenizers.CharDelimiterSplit(" ")
-    common = {"vocab_size": vocab_size, "special_tokens": fixed, "show_progress": False}
-    core.train_from_iterator(iter(texts), method.trainer(roles.get("unk"), min_frequency, common))
-    core.normalizer, core.pre_tokenizer = normalizer, splitter
+    """What the library learns of texts, or of words that are `Cut` before; WordPiece reads them twice."""
+    method, unk = KINDS[kind], roles.get("unk")
+
+    def trained(fixed: list[str]) -> tokenizers.Tokenizer:
+        """One training, with `fixed` as its first ids."""
+        core = method.pipeline(unk or "", lowercase)
+        normalizer, splitter = core.normalizer, core.pre_tokenizer
+        if isinstance(texts, Cut):
+            core.normalizer, core.pre_tokenizer = None, pre_tokenizers.CharDelimiterSplit(" ")
+        common = {"vocab_size": vocab_size, "special_tokens": fixed, "show_progress": False}
+        core.train_from_iterator(iter(texts), method.trainer(unk, min_frequency, common))
+        core.normalizer, core.pre_tokenizer = normalizer, splitter
+        return core
+
+    core = trained(names)
+    if kind == "wordpiece":
+        core = trained([*names, *sorted(p for p in core.get_vocab() if len(p) == 3 and p.startswith("##"))])
     return core
 
 
@@ -186,12 +190,13 @@ def _check_pieces(
 
 
 class _Counted:
-    """Texts on their way to a trainer, checked and counted."""
+    """Texts on their way to a trainer, checked; `characters` are those of the last time they were read."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self.texts, self.characters = texts, 0
 
     def __iter__(self) -> Iterator[str]:
+        self.characters = 0
         for number, text in enumerate(self.texts):
             check_text(text, number)
             self.characters += len(text)

@@ -88,11 +88,15 @@ def test_a_recipe_says_it_in_its_corpus_table(tmp_path: Path) -> None:
     assert recipe.against.n is None
 
 
-def test_a_field_that_is_called_as_one_of_ours_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [({"id": 7}, {"own_id": 7}), ({"id": 7, "own_id": 8}, {"own_id": 8, "own_own_id": 7})],
+)
+def test_a_field_that_is_called_as_one_of_ours_is_kept(tmp_path: Path, own: Any, told: Any) -> None:
     """Nothing is lost in silence: a record's own `id` stands beside the place that the document was read from."""
     path = tmp_path / "a.jsonl"
-    path.write_text(json.dumps({"id": 7, "source": "forum", "text": TEXTS[0], "lang": "en"}) + "\n")
+    path.write_text(json.dumps({**own, "source": "forum", "text": TEXTS[0], "lang": "en"}) + "\n")
     done = CliRunner().invoke(app, ["corpus", "dedup", str(path), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, (done.output, done.exception)
     (row,) = rows(tmp_path / "out" / "documents.jsonl")
-    assert row == {"own_id": 7, "source": "forum", "lang": "en", "id": "a.jsonl:1", "text": TEXTS[0]}
+    assert row == {**told, "source": "forum", "lang": "en", "id": "a.jsonl:1", "text": TEXTS[0]}

@@ -61,9 +61,14 @@ def write_documents(
 
 def _row(document: Document) -> str:
     """A document as JSON. What JSON has no word for is written as text, and a number that is none as null. A field of
-    its own that is called as one of ours is told as `own_…`."""
+    its own that is called as one of ours is told as `own_…`, with one more `own_` where it has a field of that name."""
     named = _named(document)
-    row = {f"{OWN}{name}" if name in named else name: value for name, value in document.fields.items()} | named
+    row = {name: value for name, value in document.fields.items() if name not in named} | named
+    for name in [name for name in named if name in document.fields]:
+        told = f"{OWN}{name}"
+        while told in row:
+            told = f"{OWN}{told}"
+        row[told] = document.fields[name]
     try:
         return json.dumps(row, default=str, allow_nan=False)
     except ValueError:

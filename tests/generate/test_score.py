@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,9 +51,13 @@ def model_of(tokenizer: Tokenizer, side: str = "decoder", length: int = 32) -> T
     return model.eval()
 
 
-def plain(model: Transformer, ids: list[int], first: int, source: list[int] | None = None) -> float:
+def plain(
+    model: Transformer, ids: list[int], first: int, source: list[int] | None = None, *, both_ways: bool = False
+) -> float:
     """One text alone in one row, by the scores of all its tokens."""
     read = Side.of(torch.tensor([ids[:-1]]))
+    if both_ways:
+        read = replace(read, prefix=torch.arange(len(ids) - 1)[None] < first)
     with torch.no_grad():
         below = None if source is None else Side.of(torch.tensor([source]))
         logs = F.log_softmax(model.logits(model(Batch(source=below, target=read)).last)[0].double(), -1)
@@ -66,17 +71,18 @@ def cut(tokenizer: Tokenizer, prompt: str, choice: str) -> tuple[list[int], int]
     return ids, first
 
 
+@pytest.mark.parametrize("both_ways", [False, True])
 @pytest.mark.parametrize("tokens", [40, 8192])
-def test_scores_are_those_of_a_plain_loop(tokens: int, tokenizer: Tokenizer) -> None:
+def test_scores_are_those_of_a_plain_loop(tokens: int, both_ways: bool, tokenizer: Tokenizer) -> None:
     """Packed several in a row, in batches of any size; 1e-4 of sums of fp32 logits."""
-    model, said = model_of(tokenizer), list[str]()
-    told = score_choices(model, tokenizer, PROMPTS, CHOICES, scoring=Scoring(tokens=tokens), say=said.append)
+    model, said, how = model_of(tokenizer), list[str](), Scoring(tokens=tokens)
+    told = score_choices(model, tokenizer, PROMPTS, CHOICES, scoring=how, both_ways=both_ways, say=said.append)
     bos = tokenizer.specials.bos
     for prompt, texts, scores in zip(PROMPTS, CHOICES, told, strict=True):
         for choice, found in zip(texts, scores, strict=True):
             ids, first = cut(tokenizer, prompt, choice)
             ids, first = (ids, first) if prompt else ([bos, *ids], 1)
-            assert found == pytest.approx(plain(model, ids, first), abs=1e-4)
+            assert found == pytest.approx(plain(model, ids, first, both_ways=both_ways), abs=1e-4)
     assert len({round(float(x), 3) for scores in told for x in scores}) == 10
     assert said == ["1 of 10 choices share a token with their prompt: it is counted to the choice"]
 

@@ -90,7 +90,9 @@ def test_every_kind_runs_and_its_model_opens(name: str, text: Path, tmp_path: Pa
         assert set(lines[-1]["eval"]) == {"loss", "perplexity_bound"}
         assert lines[-1]["eval"]["perplexity_bound"] == pytest.approx(np.exp(lines[-1]["eval"]["loss"]))
     opened = Model.load(tmp_path / "run")
-    assert opened.writes == {"diffusion": "uncover", "unilm": "sequence", "prefix": "prefix"}.get(name)
+    assert opened.writes == {"diffusion": "uncover", "in turn": "uncover", "unilm": "sequence", "prefix": "prefix"}.get(
+        name
+    )
     if opened.writes is not None:
         check_writing(opened, tmp_path)
 

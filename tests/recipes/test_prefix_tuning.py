@@ -61,3 +61,22 @@ def test_it_reads_as_its_body_learned_to(
     assert made.task.prepare.both_ways == wanted
     assert made.writes == ("prefix" if wanted else None)
     assert any("read both ways" in line for line in said) == (wanted and not options)
+
+
+@pytest.mark.parametrize(("body", "told"), [("prefix", True), ("causal", False)])
+def test_labels_on_a_prefix_lm_say_how_it_reads(bodies: Path, tmp_path: Path, body: str, told: bool) -> None:
+    """A head on the last token reads from left to right: that is another way than the body has learned."""
+    said: list[str] = []
+    train = FinetuneTrain(batch=8, length=24, threads=1, precision="fp32")
+    rows = [{"text": row["source"], "label": ("a", "b")[n % 2]} for n, row in enumerate(ROWS)]
+    for bidirectional in (False, True):
+        said.clear()
+        asked = FinetuneRecipe(
+            model=str(bodies / body / "model"),
+            data="rows from memory",
+            epochs=0.5,
+            train=train,
+            bidirectional=bidirectional,
+        )
+        finetune(asked, tmp_path / f"run-{bidirectional}", rows=rows, say=said.append)
+        assert any("from left to right, though" in line for line in said) == (told and not bidirectional)

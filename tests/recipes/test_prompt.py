@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from test_pretrain import quiet
 from typer.testing import CliRunner
 
 from modeledge.cli import app
@@ -14,8 +16,10 @@ from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
 from modeledge.model import Attention, FeedForward, LMHead, Rotary, Stack, Tokens, Transformer, TransformerConfig
 from modeledge.recipes.asking.prompt import prompt
+from modeledge.recipes.pretraining.writing import note_of
 from modeledge.recipes.recipe import FinetuneRecipe
 from modeledge.seed import Noise
+from modeledge.tasks import prompted
 from modeledge.tokens import train_tokenizer
 
 ROWS = [{"text": f"a text of {n} words", "label": ("good", "bad")[n % 2]} for n in range(12)]
@@ -67,3 +71,47 @@ def test_a_limit_asks_fewer_rows_of_the_same_classes(model: tuple[str, Path], tm
     blind = FinetuneRecipe(model=str(folder), data=str(data), options={"template": "It was"})
     with pytest.raises(ModeledgeError, match=r"E-CONFIG-VALUE: options.template: 'It was' holds no text of a row"):
         prompt(blind, say=said.append)
+
+
+def test_answers_that_are_written_are_marked_without_a_loss(model: tuple[str, Path], tmp_path: Path) -> None:
+    """A prompted model gives texts and no nats: every other metric of the task stands."""
+    kind, folder = model
+    if kind == "encoder":
+        return
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps({"source": row["text"], "target": row["label"]}) + "\n" for row in ROWS[:4]))
+    done = CliRunner().invoke(app, ["prompt", str(folder), str(data), "--task", "write", "--limit", "3"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "n = 3" in done.stdout
+    assert "nats_per_token" not in done.stdout
+
+
+@pytest.mark.parametrize("task", ["classification", "write"])
+def test_a_prefix_lm_is_prompted_as_it_learned(
+    model: tuple[str, Path], tmp_path: Path, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, folder = model
+    if kind == "encoder":
+        return
+    copied, asked, seen = (
+        tmp_path / "prefix",
+        {"classification": "score_choices", "write": "continue_text"},
+        list[Any](),
+    )
+    shutil.copytree(folder, copied)
+    whole = getattr(prompted, asked[task])
+    monkeypatch.setattr(prompted, asked[task], lambda *a, **k: (seen.append(k["both_ways"]), whole(*a, **k))[1])
+    data = tmp_path / "rows.jsonl"
+    named = {"classification": ("text", "label"), "write": ("source", "target")}[task]
+    rows = [dict(zip(named, row.values(), strict=True)) for row in ROWS[:4]]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for way, ways in ((None, False), ("prefix", True)):
+        for name, note in note_of(way).items():
+            (copied / name).write_text(json.dumps(note))
+        prompt(FinetuneRecipe(model=str(copied), data=str(data), task=task), say=quiet)
+        assert set(seen) == {ways}
+        seen.clear()
+    for name, note in note_of("sequence").items():
+        (copied / name).write_text(json.dumps(note))
+    with pytest.raises(ModeledgeError, match="E-USAGE: this model writes where a token is hidden"):
+        prompt(FinetuneRecipe(model=str(copied), data=str(data), task=task), say=quiet)

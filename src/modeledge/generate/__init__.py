@@ -10,9 +10,10 @@ from modeledge.generate.score import Scoring, score_choices
 from modeledge.generate.search import Beams, Found, beam_search
 from modeledge.generate.text import as_source, continue_text, fill_text
 from modeledge.generate.unmask import unmask
-from modeledge.generate.ways import WAYS, HiddenWay, Way, guesses
+from modeledge.generate.ways import READ_BOTH_WAYS, WAYS, HiddenWay, Way, guesses
 
 __all__ = [
+    "READ_BOTH_WAYS",
     "WAYS",
     "Beams",
     "Decoding",

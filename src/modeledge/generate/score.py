@@ -12,7 +12,7 @@ A prompt and a choice are cut into tokens together, because that is how such a t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -47,11 +47,12 @@ class Scoring:
 @dataclass(frozen=True)
 class _Asked:
     """One choice behind one prompt: what is read, and from which token on it is scored. `source` is the prompt of a
-    decoder that reads an encoder."""
+    decoder that reads an encoder; `both_ways`: what stands before the choice is read from both sides."""
 
     ids: IntArray
     first: int
     source: IntArray | None = None
+    both_ways: bool = False
 
     @property
     def width(self) -> int:
@@ -66,16 +67,18 @@ def score_choices(
     *,
     scoring: Scoring = Scoring(),
     start: Sequence[int] = (),
+    both_ways: bool = False,
     say: Callable[[str], None] = print,
 ) -> list[FloatArray]:
     """A score for each choice of each prompt, `[choices]` each, in nats.
 
-    A decoder that reads an encoder is given the prompt as its source and begins with `start`. `say` is told of tokens
-    across the boundary, and of prompts that lost their beginning because prompt and choice are longer than the model's
-    positions; a choice alone that is longer is `E-NO-TARGET`, an encoder or an empty choice `E-USAGE`.
+    A decoder that reads an encoder is given the prompt as its source and begins with `start`; a prefix LM reads the
+    prompt `both_ways`. `say` is told of tokens across the boundary, and of prompts that lost their beginning because
+    prompt and choice are longer than the model's positions; a choice alone that is longer is `E-NO-TARGET`, an encoder
+    or an empty choice `E-USAGE`.
     """
     _check(model, prompts, choices, start)
-    asked, crossed, cut = _asked(model, tokenizer, prompts, choices, start)
+    asked, crossed, cut = _asked(model, tokenizer, prompts, choices, start, both_ways)
     if crossed:
         say(f"{crossed} of {len(asked)} choices share a token with their prompt: it is counted to the choice")
     if cut:
@@ -85,7 +88,7 @@ def score_choices(
     sizes = np.array([len(choice.encode()) for texts in choices for choice in texts])
     if scoring.unconditional is not None:
         texts = sorted({choice for texts in choices for choice in texts})
-        bare, *_ = _asked(model, tokenizer, [scoring.unconditional], [texts], start)
+        bare, *_ = _asked(model, tokenizer, [scoring.unconditional], [texts], start, both_ways)
         worth = dict(zip(texts, log_likelihoods(model, bare, scoring.tokens), strict=True))
         told = told - np.array([worth[choice] for texts in choices for choice in texts])
     told = told / {"sum": np.ones_like(told), "token": counts, "byte": sizes}[scoring.by]
@@ -117,6 +120,7 @@ def _asked(
     prompts: Sequence[str],
     choices: Sequence[Sequence[str]],
     start: Sequence[int],
+    both_ways: bool,
 ) -> tuple[list[_Asked], int, int]:
     """What is read for each choice; how many share a token with their prompt, and how many prompts were cut."""
     asked: list[_Asked] = []
@@ -132,7 +136,8 @@ def _asked(
             else:
                 ids, first = boundary(tokenizer, prompt, choice)
                 crossed += bool(prompt) and not np.array_equal(ids[:first], alone)
-                made = _Asked(np.concatenate([before, ids]).astype(np.int64), first + len(before))
+                ids, first = np.concatenate([before, ids]).astype(np.int64), first + len(before)
+                made = _Asked(ids, first, both_ways=both_ways)
             if made.first == 0:
                 what, remedy = "the prompt is empty, and no token begins a text", "write a prompt"
                 raise ModeledgeError("E-USAGE", what, remedy=remedy)
@@ -154,7 +159,8 @@ def _shortened(asked: _Asked, surplus: int, keep: int) -> _Asked:
     if asked.first - surplus < max(keep, 1):
         what = f"a choice of {len(asked.ids) - asked.first} tokens leaves no room for a prompt"
         raise ModeledgeError("E-NO-TARGET", what, remedy="shorten the choice, or take a model with more positions")
-    return _Asked(np.concatenate([asked.ids[:keep], asked.ids[keep + surplus :]]), asked.first - surplus, asked.source)
+    ids = np.concatenate([asked.ids[:keep], asked.ids[keep + surplus :]])
+    return replace(asked, ids=ids, first=asked.first - surplus)
 
 
 def begins(tokenizer: Tokenizer) -> IntArray:
@@ -218,6 +224,9 @@ def _score_rows(
             labels.append(one.ids[scored])
             owners.append(np.full(len(scored), number))
             start += one.width
+    if asked[rows[0][0]].both_ways:
+        given = _filled(rows, width, lambda i: _given(asked[i]), lambda i: asked[i].width)
+        target = replace(target, prefix=given.ids.bool())
     batch = Batch(source=source, target=target).to(model.device)
     last = model(batch).last
     states = last.reshape(-1, last.shape[-1])[torch.from_numpy(np.concatenate(reads)).to(model.device)]
@@ -227,6 +236,11 @@ def _score_rows(
         scores = scores if scores.dtype is torch.float64 else scores.float()
         found.append(scores.gather(1, label[:, None]).squeeze(1) - scores.logsumexp(-1))
     np.add.at(told, np.concatenate(owners), torch.cat(found).double().cpu().numpy())
+
+
+def _given(one: _Asked) -> IntArray:
+    """1 where a token of the prompt is read, 0 for one of the choice."""
+    return (np.arange(one.width) < one.first).astype(np.int64)
 
 
 def _needed(one: _Asked) -> IntArray:

@@ -14,6 +14,10 @@ from typing import Literal, TypeGuard
 HiddenWay = Literal["uncover", "sequence"]
 Way = Literal["uncover", "sequence", "prefix"]
 WAYS: tuple[Way, ...] = ("uncover", "sequence", "prefix")
+READ_BOTH_WAYS: dict[Way | None, str] = {  # decoders that were not trained to read what is given from left to right
+    "prefix": "this prefix LM has learned to read what it is given from both sides",
+    "sequence": "this model of UniLM's kind has learned to read what it is given from both sides",
+}
 
 
 def guesses(way: Way | None) -> TypeGuard[HiddenWay]:

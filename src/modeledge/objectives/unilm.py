@@ -10,8 +10,8 @@ So one causal stack with prefix marks is all that is needed. Each example draws 
 2.3). The source and the target of a sequence are two neighbouring stretches of text, cut at a place drawn uniformly,
 hidden tokens being in both. With `backwards` half of the causal third is read from right to left: the text is given in
 reverse, so its positions count from its end (the paper's keep theirs and reverse the mask alone). Not here:
-next-sentence prediction, which the paper adds to the bidirectional pattern (blend it in), and hiding two or three
-tokens in a row (20 % of the time), which is the masking's affair.
+next-sentence prediction, which the paper adds to the bidirectional pattern (its examples are pairs, which the other
+patterns cannot read), and hiding two or three tokens in a row (20 % of the time), which is the masking's affair.
 """
 
 from __future__ import annotations

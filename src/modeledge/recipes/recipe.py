@@ -41,6 +41,7 @@ class SamplesRecipe(Settings):
 class ModelRecipe(Settings):
     """A model to start from, or a shape to be drawn afresh: a `preset`, or the fields of `TransformerConfig`.
 
+    A `shape` that names its `width` is whole; another one says in what it differs from the preset.
     `start` is a folder, or a name on a hub with a `revision` (a commit stays what it is) and a mirror's `endpoint`.
     What is there may become another architecture: a decoder that is read both ways (`bidirectional`), or an encoder
     with a `decoder` that is a copy of it, drawn afresh, or the same weights.
@@ -53,6 +54,15 @@ class ModelRecipe(Settings):
     decoder: Decoder | None = None
     preset: str | None = "decoder-small"
     shape: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_body(self) -> ModelRecipe:
+        other = self.preset not in (None, ModelRecipe.model_fields["preset"].default)
+        if self.start is not None and (other or self.shape):
+            raise ValueError(f"start brings a body, and {'preset' if other else 'shape'} asks for another: name one")
+        if other and "width" in self.shape:
+            raise ValueError("a shape with its width is a whole body, and preset asks for another: name one")
+        return self
 
 
 class Checked(Settings):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from modeledge.errors import ModeledgeError
 from modeledge.families import start_of
-from modeledge.generate import Scoring, continue_text, score_choices
+from modeledge.generate import Scoring, Way, continue_text, guesses, score_choices
 from modeledge.model.backbone import Backbone
 from modeledge.tasks.task import Answer, Generate, Row, Score, Task
 from modeledge.tokens import Tokenizer
@@ -23,13 +24,18 @@ def prompted_answers(
     rows: Sequence[Row],
     *,
     scoring: Scoring = Scoring(),  # noqa: B008
+    writes: Way | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Answer]:
     """One answer a row, in the order of the rows: what `task.mark` marks beside `task.encode(rows)`.
 
-    The model is put in evaluation mode while it is asked. `E-USAGE` for a task without a prompted way, and for an
-    encoder.
+    A prefix LM (`writes`) reads the prompts both ways. The model is put in evaluation mode while it is asked.
+    `E-USAGE` for a task without a prompted way, for an encoder, and for a model that has learned no next token.
     """
+    if guesses(writes):
+        what = "this model writes where a token is hidden: it has learned no next one, and a text has no likelihood"
+        raise ModeledgeError("E-USAGE", what, remedy="fine-tune it, or ask it with generate")
+    ways = writes == "prefix"
     requests = [task.request(row) for row in rows]
     start = start_of(model) if model.config.both else None
     begin = [] if start is None else [start]
@@ -40,9 +46,11 @@ def prompted_answers(
         scored = [(i, r) for i, r in enumerate(requests) if isinstance(r, Score)]
         if scored:
             prompts, choices = [r.prompt for _, r in scored], [r.choices for _, r in scored]
-            scores = score_choices(model, tokenizer, prompts, choices, scoring=scoring, start=begin, say=say)
+            scores = score_choices(
+                model, tokenizer, prompts, choices, scoring=scoring, start=begin, both_ways=ways, say=say
+            )
             told |= {i: found for (i, _), found in zip(scored, scores, strict=True)}
-        told |= _written(model, tokenizer, requests, begin)
+        told |= _written(model, tokenizer, requests, begin, ways)
     finally:
         model.train(training)
     answers = [task.answer(i, request, told[i]) for i, request in enumerate(requests)]
@@ -53,7 +61,7 @@ def prompted_answers(
 
 
 def _written(
-    model: Backbone, tokenizer: Tokenizer, requests: Sequence[object], begin: Sequence[int]
+    model: Backbone, tokenizer: Tokenizer, requests: Sequence[object], begin: Sequence[int], ways: bool
 ) -> dict[int, object]:
     """The continuations that are asked for; those with one length and one stop together."""
     kinds: dict[tuple[tuple[str, ...], int], list[tuple[int, str]]] = {}
@@ -65,6 +73,8 @@ def _written(
         for place in range(0, len(asked), BATCH):
             group = asked[place : place + BATCH]
             prompts = [prompt for _, prompt in group]
-            texts = continue_text(model, tokenizer, prompts, max_new_tokens=most, stop=stop, start=begin)
+            texts = continue_text(
+                model, tokenizer, prompts, max_new_tokens=most, stop=stop, start=begin, both_ways=ways
+            )
             told |= {i: text for (i, _), text in zip(group, texts, strict=True)}
     return told

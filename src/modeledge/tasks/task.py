@@ -256,10 +256,14 @@ class Task(ABC):
             told |= {a.index: a for a in self.predict(model, batch.to(model.device))}
         return [told[example.index] for example in examples]
 
+    def marked_by(self, answers: Sequence[Answer]) -> tuple[str, ...]:
+        """Those of `metrics` that these answers hold enough for."""
+        return self.metrics
+
     def mark(self, answers: Sequence[Answer], examples: Sequence[Example]) -> dict[str, float]:
         """Scores by name, of settled answers."""
         gold = self.rows_of(examples)
-        return {name: float(METRICS[name](*self.sides(name, answers, gold))) for name in self.metrics}
+        return {name: float(METRICS[name](*self.sides(name, answers, gold))) for name in self.marked_by(answers)}
 
 
 def mean_shares(answers: Sequence[Answer]) -> tuple[float, ...]:

@@ -17,8 +17,7 @@ import torch.nn.functional as F
 
 from modeledge.config import load_config
 from modeledge.errors import ModeledgeError
-from modeledge.generate import written
-from modeledge.metrics import METRICS
+from modeledge.generate import READ_BOTH_WAYS, guesses, written
 from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
 from modeledge.model.facts import Facts
@@ -72,8 +71,10 @@ class WriteTask(Task):
                 names = " ".join(tokenizer.token(i) for i in start)
                 say(f"the decoder begins with {names}: no file says (options.start says otherwise)")
             writing = writing.model_copy(update={"start": start})
-        if writing.prefix_lm is None and asked.writes == "prefix" and not writing.train_source:
-            say("the source is read both ways, as this prefix LM has learned to (options.prefix_lm says otherwise)")
+        if writing.prefix_lm is None and asked.writes in READ_BOTH_WAYS and not writing.train_source:
+            say(f"the source is read both ways: {READ_BOTH_WAYS[asked.writes]} (options.prefix_lm says otherwise)")
+            if guesses(asked.writes):
+                say("it has guessed at masks so far, and learns to foretell the next token now")
             writing = writing.model_copy(update={"prefix_lm": True})
         writing = writing.model_copy(update={"metrics": markable(writing.metrics, cls.usual, say)})
         return cls(tokenizer, facts, writing, length=asked.length, columns=columns)
@@ -221,11 +222,10 @@ class WriteTask(Task):
             return sums[:, 0], sums[:, 1]
         return [answer.value for answer in chosen], [list(example.label) for example in examples]
 
-    def mark(self, answers: Sequence[Answer], examples: Sequence[Example]) -> dict[str, float]:
-        """Scores by name; a prompted model's answers come without a loss."""
+    def marked_by(self, answers: Sequence[Answer]) -> tuple[str, ...]:
+        """A prompted model's answers come without a loss."""
         known = all(answer.details is not None for answer in answers)
-        names = [name for name in self.metrics if known or name != LOSS]
-        return {name: float(METRICS[name](*self.sides(name, answers, examples))) for name in names}
+        return tuple(name for name in self.metrics if known or name != LOSS)
 
     @property
     def answered(self) -> tuple[str, ...]:

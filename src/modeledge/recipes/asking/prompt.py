@@ -39,5 +39,5 @@ def prompt(recipe: FinetuneRecipe, *, limit: int | None = None, say: Callable[[s
     asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options, own, start, model.writes)
     task = kind.made(rows, tokenizer, transformer.config, asked, say)
     asked_of = rows[:limit]
-    told = prompted_answers(task, transformer, tokenizer, asked_of, say=say)
+    told = prompted_answers(task, transformer, tokenizer, asked_of, writes=model.writes, say=say)
     return marks(task, told, task.encode(asked_of), recipe.seed)

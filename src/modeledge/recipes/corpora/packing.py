@@ -62,7 +62,7 @@ def packing_note(recipe: PretrainRecipe, trainer: Trainer) -> str:
     """What is said before the first step of how full rows are."""
     way = recipe.objective.cut if recipe.packing == "auto" else recipe.packing
     way = "fit" if way == "document" else way
-    way = "alone" if not trainer.config.packed else way
+    rows = "" if trainer.config.packed or way == "alone" else ", a row each"
     full = fill_share(trainer)
     told = "" if full is None else f", rows are {100 * full:.1f} % full in the first batches"
-    return f"packing: {way}{told}"
+    return f"packing: {way}{rows}{told}"

@@ -12,8 +12,10 @@ from modeledge.corpus.pack import How
 from modeledge.corpus.shard import Shards
 from modeledge.corpus.stream import TokenStream
 from modeledge.errors import ModeledgeError
+from modeledge.generate import Way
 from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
+from modeledge.model.facts import Facts
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import Blend, Objective
 from modeledge.objectives.form import Kind
@@ -49,6 +51,8 @@ class BlendAim(Aim):
             raise ValueError('a chance is read with mode = "in turn"; together each example is learned by all parts')
         if self.mode == "in turn" and not any(part.chance > 0 for part in self.parts.values()):
             raise ValueError("no part has a chance above 0")
+        if not any(part.weight * part.chance > 0 for part in self.parts.values()):
+            raise ValueError("no part has a weight above 0, and nothing would be learned")
         return self
 
     @property
@@ -58,6 +62,17 @@ class BlendAim(Aim):
     @property
     def cut(self) -> How:
         return "document" if any(part.objective.cut == "document" for part in self.parts.values()) else "split"
+
+    def writes(self, config: Facts) -> Way | None:
+        """The way of the parts that have the greatest share in the training; of equals, one that the towers do not say.
+        An encoder writes as the part does that lets it write at all."""
+        shares: dict[Way | None, float] = {}
+        for part in self.parts.values():
+            way = part.objective.writes(config)
+            shares[way] = shares.get(way, 0.0) + part.weight * part.chance
+        if config.decoder is None:
+            shares.pop(None, None)
+        return max(shares, key=lambda way: (shares[way], way is not None), default=None)
 
     def reserves(self, length: int) -> tuple[str, ...]:
         names = (name for part in self.parts.values() for name in part.objective.reserves(length))

@@ -104,6 +104,8 @@ class BartAim(Mending):
     def _noisy(self) -> BartAim:
         if not any((self.infill, self.permute, self.masking, self.delete, self.rotate)):
             raise ValueError("there is no noise: the model would learn to copy")
+        if not self.infill and self.poisson != BartAim.model_fields["poisson"].default:
+            raise ValueError("poisson is the mean length of spans, and with infill = 0 there are none: leave one out")
         return self
 
     @property

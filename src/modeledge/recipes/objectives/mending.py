@@ -83,6 +83,9 @@ class Mending(Aim):
         if (kind == "encoder-decoder") != (body == "encoder-decoder"):
             what, remedy = f"form {kind!r} does not fit this model: it has the towers of {body}", "leave the form out"
             raise ModeledgeError("E-CONFIG", what, where="objective.form", remedy=remedy)
+        if self.start is not None and kind != "encoder-decoder":
+            what = f"start is {self.start}, and a decoder alone begins with the text"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where="objective.start", remedy="leave it out")
         known = self.model_copy()
         known._form = self.laid(model, tokenizer, kind)
         return known

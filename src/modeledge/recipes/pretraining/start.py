@@ -7,7 +7,7 @@ from typing import Any
 from modeledge.errors import ModeledgeError
 from modeledge.families import load_model, read_shape
 from modeledge.model.config import TransformerConfig
-from modeledge.model.plain import from_plain
+from modeledge.model.plain import changed, from_plain
 from modeledge.model.transformer import Transformer
 from modeledge.recipes.corpora.vocabulary import given_tokenizer
 from modeledge.recipes.presets import drawn, shape_named
@@ -54,7 +54,8 @@ def check_body(recipe: PretrainRecipe) -> None:
 
 
 def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> TransformerConfig:
-    """A configuration out of a preset's name or the recipe's own fields."""
-    if fields:
+    """A configuration out of a preset's name, the recipe's own fields, or fields over those of a preset."""
+    if "width" in fields:
         return from_plain({**fields, "embed": {**fields.get("embed", {}), "vocab": vocab}})
-    return shape_named(preset, vocab, PRESET)
+    named = shape_named(preset, vocab, PRESET)
+    return changed(named, fields) if fields else named

@@ -19,7 +19,7 @@ from modeledge.errors import ModeledgeError, nearest
 from modeledge.evaluate import analyse
 from modeledge.families import start_of
 from modeledge.families.own import inherited, own_head
-from modeledge.generate import Way
+from modeledge.generate import READ_BOTH_WAYS, Way
 from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
 from modeledge.objectives import Step
@@ -46,6 +46,7 @@ from modeledge.records import Example
 from modeledge.seed import Noise
 from modeledge.tasks import Answer, Asked, Task, answers, judge_on
 from modeledge.tasks.labels import Labels
+from modeledge.tasks.write import WriteTask
 from modeledge.tokens import Tokenizer
 from modeledge.train import Judge, Session, Trainer
 from modeledge.train.session import Listener, write_environment
@@ -231,6 +232,8 @@ def make_task(
     asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options, own, start, writes)
     task = kind.made(train, tokenizer, model.config, asked, say)
     task.check_model(model)
+    if writes in READ_BOTH_WAYS and model.config.encoder is None and not isinstance(task, WriteTask):
+        say(f"texts are read from left to right, though {READ_BOTH_WAYS[writes]} (bidirectional = true reads them so)")
     return task
 
 
@@ -271,7 +274,7 @@ def marks(task: Task, told: Sequence[Answer], held: Sequence[Example], seed: int
     """Every score with its 95 % interval and what it was computed on."""
     gold = task.rows_of(held)
     scores = {}
-    for name in task.metrics:
+    for name in task.marked_by(told):
         score = bootstrap(METRICS[name], *task.sides(name, told, gold), seed=seed)
         scores[name] = {
             "value": score.value,
@@ -288,7 +291,7 @@ def answered(task: Task, told: Sequence[Answer], held: Sequence[Example]) -> lis
     """What was said of each test row beside what is right, as the metrics read it: two runs on the same rows can be
     compared by it item by item. Metrics that read the same stand together."""
     gold, found = task.rows_of(held), list[dict[str, Any]]()
-    for name in task.metrics:
+    for name in task.marked_by(told):
         sides = [json.loads(json.dumps(side, default=lambda v: v.tolist())) for side in task.sides(name, told, gold)]
         same = next((f for f in found if [f["predictions"], f["labels"]] == sides), None)
         if same is None:

@@ -10,6 +10,10 @@ to 11). All sites begin with `rank` triplets and share one budget, which shrinks
 
 and every `delta_t` steps the least important values beyond it are set to zero. They may come back until the last
 `tfinal` steps, in which the choice stands. Sensitivities and choice are buffers of the model: a checkpoint has them.
+
+Where another strategy lets weights wait (a head first, layers one after the other), nothing is known of a site until it
+moves. It takes no part in the choice till then: the budget is that of the sites that have moved. One that moves for the
+first time in the last `tfinal` steps is cut to the target by that step.
 """
 
 from __future__ import annotations
@@ -54,6 +58,11 @@ class Triplets(LowRank):
     @property
     def first(self) -> Tensor:
         return self.lora_A * self.lora_E
+
+    @property
+    def seen(self) -> bool:
+        """Has it moved yet? Until then its importances are zeros that nobody has measured."""
+        return bool(self.get_buffer("lora_E_uncertainty").any())
 
     @torch.no_grad()
     def observe(self, beta1: float, beta2: float) -> None:
@@ -133,15 +142,16 @@ class AdaLora(LinearMethod):
         return self.orthogonal * torch.cat(norms).mean()
 
     def after_step(self, model: Backbone, clock: Clock) -> None:
-        """Observe the gradients, and cut where the schedule says so."""
+        """Observe the gradients, and cut where the schedule says so: among the sites that have moved."""
         self.check_steps(clock.steps)
         found, end = list(self.triplets(model)), clock.steps - self.tfinal
-        if clock.step < end:
-            for one in found:
-                one.observe(self.beta1, self.beta2)
+        late = [one for one in found if not one.seen]
+        for one in found if clock.step < end else late:
+            one.observe(self.beta1, self.beta2)
         due = clock.step >= end or (clock.step > self.tinit and clock.step % self.delta_t == 0)
-        if due and clock.step <= end:
-            choose(found, self.budget(clock, len(found)))
+        weighed = [one for one in (found if clock.step <= end else late) if one.seen]
+        if due and weighed:
+            choose(weighed, self.budget(clock, len(weighed)))
         if due:
             for one in found:
                 one.cut()

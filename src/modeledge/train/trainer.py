@@ -93,8 +93,8 @@ class Trainer:
         weights = self._weights(batches)
         losses = self._accumulate(batches, weights)
         penalties = [p for s in self.strategies if (p := s.penalty(self.model, clock)) is not None]
-        if penalties:
-            torch.stack(penalties).sum().backward()  # type: ignore[no-untyped-call]
+        if pulling := [p for p in penalties if p.requires_grad]:  # none of the weights of one may move yet
+            torch.stack(pulling).sum().backward()  # type: ignore[no-untyped-call]
         moved = [p for name in self._moving if (p := self.optimizer.parameters[name]).grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in moved if p.grad is not None])
         value = float(sum(float(loss.value(weights)) for loss in losses)) + sum(float(p.detach()) for p in penalties)

@@ -23,7 +23,8 @@ class Cache:
     A token's heads lie together: a CPU reads the filled part of such a buffer up to twice as fast. A decoder that reads
     an encoder keeps each layer's keys and values of the source `[rows, kv_heads, seq, head_width]` in `sources`, and
     who is who there in `source`. The first `shared` of the keys (`source_shared` of the source's) were given and belong
-    to no text.
+    to no text. `begun_from` says which row of the first reading each row goes on from, and `line` is one object in all
+    values that come from one empty cache.
     """
 
     keys: tuple[Tensor, ...]
@@ -37,6 +38,8 @@ class Cache:
     sources: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     shared: int = 0
     source_shared: int = 0
+    begun_from: Tensor | None = None
+    line: object = field(default_factory=object)
 
     @staticmethod
     def empty(
@@ -52,7 +55,7 @@ class Cache:
             return tuple(torch.zeros(shape, dtype=dtype, device=device) for _ in range(stack.layers))
 
         marks = torch.zeros(2, rows, capacity, dtype=torch.long, device=device)
-        return Cache(buffers(), buffers(), marks[0], marks[1])
+        return Cache(buffers(), buffers(), marks[0], marks[1], begun_from=torch.arange(rows, device=device))
 
     @property
     def begun(self) -> bool:
@@ -114,6 +117,7 @@ class Cache:
             values=tuple(v[chosen] for v in self.values),
             positions=self.positions[chosen],
             segments=self.segments[chosen],
+            begun_from=None if self.begun_from is None else self.begun_from[chosen],
             source=None if self.source is None else self.source.rows(chosen),
             sources={layer: (k[chosen], v[chosen]) for layer, (k, v) in self.sources.items()},
         )

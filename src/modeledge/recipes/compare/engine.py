@@ -12,45 +12,41 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modeledge import files
-from modeledge.config import load_config, to_toml
-from modeledge.config.changed import check_same, flat
+from modeledge.config import to_toml
 from modeledge.corpus.shard import Shards
 from modeledge.errors import ModeledgeError, printable
 from modeledge.machine import give_back
 from modeledge.recipes.asking.use import Model
+from modeledge.recipes.compare.beforehand import check_metrics, check_recipes, complete, recipe_of
 from modeledge.recipes.compare.corpora import Texts, build_texts, is_own
-from modeledge.recipes.compare.facts import FACTS, seconds, write_facts, write_supervised_facts
+from modeledge.recipes.compare.facts import seconds, write_facts, write_supervised_facts
 from modeledge.recipes.compare.grid import (
     ASKED,
     CELLS,
     Unit,
     corpus_recipe,
     done,
-    finetune_recipe,
     learned_by,
     model_asked,
     needed,
-    pretrain_recipe,
     rows_named,
     rows_of,
     selected,
     texts_of,
-    units,
 )
 from modeledge.recipes.compare.jobs import run_side_by_side
-from modeledge.recipes.compare.marks import check_marks, mark_texts, write_marks
+from modeledge.recipes.compare.marks import mark_texts, write_marks
 from modeledge.recipes.compare.rows import table_of, write_rows
+from modeledge.recipes.compare.same import check_bases, check_study
 from modeledge.recipes.compare.search import run_search
 from modeledge.recipes.compare.study import SUPERVISED, TOGETHER, StudyRecipe
 from modeledge.recipes.compare.tables import placed
-from modeledge.recipes.compare.together import together_recipe
 from modeledge.recipes.folder import RECIPE, empty, held
 from modeledge.recipes.pretraining.pretrain import prepare_corpus, prepare_texts, pretrain
-from modeledge.recipes.pretraining.start import check_body
-from modeledge.recipes.recipe import PretrainRecipe, absolute
+from modeledge.recipes.recipe import absolute
 from modeledge.recipes.tuning.finetune import ANSWERS, answered, finetune, marks
 from modeledge.recipes.tuning.multitask import multitask
 from modeledge.tasks import answers
@@ -63,7 +59,6 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 Progress = Callable[[str], AbstractContextManager[Listener]]
 ERROR = "error.json"
-FREE = ("minutes",)  # keys that change no number: a resumed study may have others (and more seeds, `check_study`)
 
 
 @contextmanager
@@ -89,14 +84,7 @@ def compare(
     where the study is another one, and what a recipe that cannot be read, rows or a corpus raise: before the first run.
     """
     chosen = selected(study, only)
-    for unit in units(study):  # every recipe is read, and every body looked at, before anything runs
-        if learned_by(study, unit) is not None:
-            continue
-        recipe = recipe_of(study, unit, folder)
-        if isinstance(recipe, PretrainRecipe) and not complete(unit, folder):
-            with placed(f"cells.{unit.cell}.pretrain"):
-                check_body(recipe)
-                check_marks(study.marks, recipe)
+    check_recipes(study, folder)
     for name, mark in study.marks.items():
         with placed(f"marks.{name}"):
             mark_texts(mark, study.place)
@@ -104,9 +92,12 @@ def compare(
         write_environment(folder, study.seeds[0])
         for name in dict.fromkeys(name for u in chosen if u.task is not None for name in rows_of(study, u)):
             write_rows(study, folder, name, say)
+        check_metrics(study, chosen, folder)
         for cell in dict.fromkeys(u.cell for u in chosen if u.task is None):
             make_texts(study, cell, folder, say)
         left = [unit for unit in chosen if not complete(unit, folder)]
+        check_bases(study, left, folder, say)
+        files.write_text(folder / RECIPE, to_toml(study))  # what is refused changes nothing
         say(f"{len(left)} of {len(chosen)} runs to do")
         if jobs == 1:
             return one_by_one(study, left, folder, progress, say)
@@ -120,11 +111,6 @@ def compare(
         )
 
 
-def complete(unit: Unit, folder: Path) -> bool:
-    """Is there nothing left to do of a run?"""
-    return done(unit, folder) and (not unit.is_body or (unit.folder(folder) / FACTS).exists())
-
-
 def one_by_one(study: StudyRecipe, left: Sequence[Unit], folder: Path, progress: Progress, say: Say) -> list[Unit]:
     """Runs in this process, in their order; returns those that failed."""
     failed = []
@@ -133,15 +119,6 @@ def one_by_one(study: StudyRecipe, left: Sequence[Unit], folder: Path, progress:
         if not attempt(study, unit, folder, progress, say):
             failed.append(unit)
     return failed
-
-
-def recipe_of(study: StudyRecipe, unit: Unit, folder: Path) -> Any:
-    """The recipe of a run, paths made absolute."""
-    if unit.task is None:
-        return absolute(pretrain_recipe(study, unit, folder.absolute()))
-    if unit.task == TOGETHER:
-        return together_recipe(study, unit, folder.absolute())
-    return absolute(finetune_recipe(study, unit, folder.absolute()))
 
 
 def shared_corpus(study: StudyRecipe, folder: Path, say: Say) -> tuple[Tokenizer, Shards]:
@@ -266,25 +243,14 @@ def study_folder(folder: Path, study: StudyRecipe, *, resume: bool) -> Iterator[
             remedy = f"go on with it (--resume), or choose another folder ({', '.join(present[:4])})"
             raise ModeledgeError("E-OUTPUT", "the folder is not empty", where=str(folder), remedy=remedy)
         if (folder / RECIPE).exists():
-            check_study(study, folder / RECIPE)
+            check_study(study, folder)
         elif present:
             raise ModeledgeError("E-RUN-FOLDER", f"there is no {RECIPE}: nothing to resume", where=str(folder))
-        files.write_text(folder / RECIPE, to_toml(study))
+        else:
+            files.write_text(folder / RECIPE, to_toml(study))
         try:
             yield
         except BaseException:
             if not present and not (folder / CELLS).exists():
                 empty(folder)  # nothing was run: the name stays free for the corrected command
             raise
-
-
-def check_study(study: StudyRecipe, path: Path) -> None:
-    """Refuse a study that is not the one of the folder, with the keys that differ (`E-RESUME`).
-
-    Seeds behind those that it had are welcome: what is finished stays as it is.
-    """
-    before = load_config(StudyRecipe, path)
-    grown = study.model_copy(update={"seeds": study.seeds[: len(before.seeds)]})
-    was, now = (flat(s.model_dump(mode="json", exclude=set(FREE))) for s in (before, grown))
-    why, remedy = "its finished runs are of another study", "restore the study, or begin another one in another folder"
-    check_same(was, now, path, why=why, remedy=remedy)

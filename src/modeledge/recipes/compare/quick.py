@@ -8,6 +8,8 @@ from typing import Any
 
 from modeledge.config import load_config
 from modeledge.errors import ModeledgeError
+from modeledge.metrics import METRICS
+from modeledge.recipes.compare.beforehand import check_known
 from modeledge.recipes.compare.study import StudyRecipe
 from modeledge.recipes.compare.unfold import unfolded
 from modeledge.recipes.corpora.texts import absolute_path
@@ -36,6 +38,7 @@ def quick_study(
     Raises what reading the rows raises, before anything runs.
     """
     given = dict(finetune)
+    check_known([] if metric is None else [metric], METRICS, "--metric")
     asked = stated(load_config(FinetuneRecipe, None, values={**given, "model": model, "data": data}), lambda line: None)
     given |= {"columns": task_named(asked)[1], "task": asked.task}  # as a run alone would name them
     given |= {} if asked.layout is None else {"layout": asked.layout}

@@ -38,11 +38,16 @@ def table_of(folder: Path, task: str, part: str) -> Path:
 
 
 def write_rows(study: StudyRecipe, folder: Path, name: str, say: Say) -> None:
-    """The tables of one task or source; those that are there already stay. Raises what reading and choosing raises."""
+    """The tables of one task or source; those that are there already stay, seeds that came later get theirs. Raises
+    what reading and choosing raises."""
     final = folder / DATA / name
-    if final.exists():
-        return
     task = study.rows_of(name)
+    if final.exists():
+        for seed in study.seeds if task.draw == "seed" else ():
+            path = table_of(folder, name, f"train-seed-{seed}")
+            if not path.exists():
+                files.write_text(path, lines_of(chosen_rows(study, name, _unsaid, seed)[0]))
+        return
     parts = {"test": list[Row]()}
     for seed in study.seeds if task.draw == "seed" else study.seeds[:1]:
         train, parts["test"] = chosen_rows(study, name, say if seed == study.seeds[0] else _unsaid, seed)
@@ -51,9 +56,13 @@ def write_rows(study: StudyRecipe, folder: Path, name: str, say: Say) -> None:
             parts |= searched(study, name, train)
     with files.committed_folder(final, {"schema": 1}) as temporary:
         for part, rows in parts.items():
-            text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-            (temporary / f"{part}.jsonl").write_text(text, encoding="utf-8")
+            (temporary / f"{part}.jsonl").write_text(lines_of(rows), encoding="utf-8")
     say(f"{task.label or name}: {len(train):,} training rows, {len(parts['test']):,} test rows")
+
+
+def lines_of(rows: Sequence[Row]) -> str:
+    """Rows as JSON lines."""
+    return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
 def searched(study: StudyRecipe, name: str, train: Sequence[Row]) -> dict[str, list[Row]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import modeledge as me
@@ -14,6 +16,7 @@ from modeledge.cli import app
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.asking.use import Model
 from modeledge.recipes.tuning import soup
+from modeledge.recipes.tuning.beginning import check_one_beginning
 from modeledge.recipes.tuning.soup import greedy_soup, mixed, uniform_soup, wise_soup
 
 WORDS = {"up": "rise gain high climb".split(), "down": "fall loss low sink".split()}  # noqa: SIM905
@@ -133,3 +136,51 @@ def test_what_has_more_than_weights_of_its_own_is_refused(runs: tuple[Path, list
     with pytest.raises(ModeledgeError, match=r"E-USAGE.*knn.*fitted"):
         wise_soup(tmp_path / "knn", runs[0], tmp_path / "out", alpha=0.5, say=quiet)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_adapter_is_no_start_to_go_back_to(runs: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    """Its plain weights are those of the base: what the adapter adds would be left out without a word."""
+    lora = 'strategies=[{kind="lora",options={rank=2}}]'
+    me.finetune(runs[0], ROWS, tmp_path / "lora", *SMALL, lora, say=quiet)
+    with pytest.raises(ModeledgeError, match=r"E-USAGE: .*lora: it is an adapter beside a base.*modeledge merge"):
+        wise_soup(runs[1][0], tmp_path / "lora", tmp_path / "out", alpha=0.0, say=quiet)
+
+
+def test_runs_that_began_apart_are_not_averaged(runs: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    start, (one, *_) = runs
+    other = tmp_path / "other"
+    shutil.copytree(start / "model", other)
+    (other / "MANIFEST.json").unlink()
+    held = load_file(other / "model.safetensors")
+    save_file({name: tensor + 0.01 for name, tensor in held.items()}, other / "model.safetensors")
+    me.finetune(other, ROWS, tmp_path / "apart", *SMALL, say=quiet)
+    for part in ((), ("model",)):
+        with pytest.raises(ModeledgeError, match=rf"E-USAGE: .*apart.*: it began with {other}; .* with {start}"):
+            uniform_soup([one.joinpath(*part), (tmp_path / "apart").joinpath(*part)], tmp_path / "out", say=quiet)
+    with pytest.raises(ModeledgeError, match=r"E-USAGE.*apart.*began with one model"):
+        greedy_soup([one, tmp_path / "apart"], tmp_path / "out", ROWS, say=quiet)
+    with pytest.raises(ModeledgeError, match=f"E-USAGE.*{other} is another model.*--wise-ft {start}"):
+        wise_soup(one, other, tmp_path / "out", alpha=0.5, say=quiet)
+    me.finetune(start, ROWS, tmp_path / "fresh", *SMALL, "fresh=true", say=quiet)
+    with pytest.raises(ModeledgeError, match=r"E-USAGE.*fresh weights of"):
+        check_one_beginning([one, tmp_path / "fresh"], quiet)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_copy_of_the_start_is_the_start(runs: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    start, (one, *_) = runs
+    shutil.copytree(start / "model", tmp_path / "copy")
+    me.finetune(tmp_path / "copy", ROWS, tmp_path / "alike", *SMALL, say=quiet)
+    told: list[str] = []
+    uniform_soup([one, tmp_path / "alike"], tmp_path / "out", say=told.append)
+    wise_soup(one, tmp_path / "copy", tmp_path / "wise", alpha=0.5, say=told.append)
+    assert not [line for line in told if line.startswith("note")]
+
+
+def test_what_does_not_say_its_start_is_told(runs: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    start, (one, two, _) = runs
+    shutil.copytree(two / "model", tmp_path / "bare")
+    told: list[str] = []
+    uniform_soup([one, tmp_path / "bare"], tmp_path / "out", say=told.append)
+    wise_soup(tmp_path / "bare", start, tmp_path / "wise", alpha=0.5, say=told.append)
+    assert [line for line in told if line.startswith(f"note: {tmp_path / 'bare'} does not say")] == told[-2:]

@@ -25,6 +25,7 @@ from torch import Tensor
 from modeledge.adapt.graft import adapters_on
 from modeledge.errors import ModeledgeError
 from modeledge.metrics import METRICS
+from modeledge.model.backbone import Backbone
 from modeledge.recipes.asking.mistakes import check_same
 from modeledge.recipes.asking.use import Model
 from modeledge.recipes.corpora.build import fresh
@@ -32,6 +33,7 @@ from modeledge.recipes.folder import model_folder
 from modeledge.recipes.pretraining.pretrain import finish
 from modeledge.recipes.store.card import Card
 from modeledge.recipes.store.open import open_model
+from modeledge.recipes.tuning.beginning import REMEDY, check_one_beginning, check_start
 from modeledge.recipes.tuning.heads import words_of
 from modeledge.recipes.tuning.task_file import TASK_FILE, described
 from modeledge.records import Example
@@ -108,7 +110,10 @@ def wise_soup(
     if alpha is not None and not 0 <= alpha <= 1:
         raise ModeledgeError("E-CONFIG-VALUE", f"α is {alpha:g}", where="--alpha", remedy="give a share from 0 to 1")
     (model,) = _opened([run], say)
-    after, before = _weights(model), _weights(open_model(model_folder(start), say))
+    begun_with = open_model(model_folder(start), say)
+    check_plain(start, begun_with)
+    check_start(run, start, say)
+    after, before = _weights(model), _weights(begun_with)
     shared = {n for n, w in after.items() if n in before and before[n].shape == w.shape}
     if not any(not name.startswith("heads.") for name in shared):
         what = "no weight of its body is one of the run's"
@@ -154,19 +159,25 @@ def _opened(runs: Sequence[Path], say: Say) -> list[Model]:
         if other != first:
             apart = sorted(n for n in first.keys() | other.keys() if first.get(n) != other.get(n))
             what = f"its weights are not those of the first run: {', '.join(apart[:3])}"
-            remedy = "average runs that began with one model"
-            raise ModeledgeError("E-KEYS", what, where=str(run), remedy=remedy)
+            raise ModeledgeError("E-KEYS", what, where=str(run), remedy=REMEDY)
+    if len(runs) > 1:
+        check_one_beginning(runs, say)
     return models
 
 
 def check_weights_alone(run: Path, model: Model) -> None:
     """Refuse what has more than weights of its own to average: an adapter, a classical head (`E-USAGE`)."""
-    if adapters_on(model.transformer):
-        what, remedy = "it is an adapter beside a base", "fold each in first: modeledge merge"
-        raise ModeledgeError("E-USAGE", what, where=str(run), remedy=remedy)
+    check_plain(run, model.transformer)
     if model.needed_task().replier is not None:
         what, remedy = "its head was fitted on a frozen body: there is nothing to average", "modeledge ensemble"
         raise ModeledgeError("E-USAGE", what, where=str(run), remedy=remedy)
+
+
+def check_plain(source: Path, model: Backbone) -> None:
+    """Refuse a model with an adapter: its plain weights are not what it computes (`E-USAGE`)."""
+    if adapters_on(model):
+        what, remedy = "it is an adapter beside a base", "fold it in first: modeledge merge"
+        raise ModeledgeError("E-USAGE", what, where=str(source), remedy=remedy)
 
 
 def _weights(model: Any) -> dict[str, Tensor]:

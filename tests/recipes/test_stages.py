@@ -62,3 +62,64 @@ def test_check_looks_at_every_stage(recipe: Path) -> None:
     recipe.write_text(recipe.read_text().replace('data = "two.csv"', 'data = "two.csv"\nlabel = "absent"'))
     with pytest.raises(ModeledgeError, match="absent"):
         CliRunner().invoke(app, ["check", str(recipe)], catch_exceptions=False)
+
+
+def following(tmp_path: Path, first: str, second: str) -> Path:
+    """Two stages with these lines."""
+    path = tmp_path / "two.toml"
+    text = 'model = "start"\n'
+    for name, own in (("one", first), ("two", second)):
+        data = "" if "tasks" in own else 'data = "one.csv"\n'
+        text += f'[[stages]]\nname = "{name}"\n{data}{TRAIN}{own}\n'
+    path.write_text(text)
+    return path
+
+
+def strategy(kind: str, options: str = "") -> str:
+    return f'strategies = [{{kind = "{kind}", options = {{{options}}}}}]'
+
+
+MERGE = "merge = true in stage 'one'"
+ON = "strategies = [{{kind = \"{}\"}}] in stage 'two' goes on with it"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "remedy"),
+    [
+        (strategy("lora"), "", f"{MERGE}; or {ON.format('lora')}"),
+        (strategy("lora"), strategy("ia3"), f"{MERGE}; or {ON.format('lora')}"),
+        (strategy("lora"), strategy("lora", "rank = 4"), f"{MERGE}; or {ON.format('lora')}"),
+        (strategy("lora"), f"merge = true\n{strategy('lora')}", MERGE),
+        (strategy("adalora"), strategy("adalora"), MERGE),
+        (strategy("prompt"), strategy("lora"), ON.format("prompt")),
+        (strategy("p-tuning"), strategy("p-tuning"), ON.format("prompt")),
+        (strategy("adapter"), "", f"adapter cannot be folded into the weights; {ON.format('adapter')}"),
+        (strategy("lora"), '[stages.tasks.x]\ndata = "one.csv"\n[stages.tasks.y]\ndata = "one.csv"', MERGE),
+        ("", strategy("loar"), "stages.two: strategies: there is no strategy 'loar'; did you mean 'lora'"),
+    ],
+)
+def test_stages_that_cannot_follow_are_refused_before_the_first(
+    recipe: Path, tmp_path: Path, first: str, second: str, remedy: str
+) -> None:
+    path = following(tmp_path, first, second)
+    for words in (["check", str(path)], ["finetune", str(path), "--out", "run"]):
+        with pytest.raises(ModeledgeError, match=r"stages\.two") as caught:
+            CliRunner().invoke(app, words, catch_exceptions=False)
+        assert caught.value.code in ("E-CONFIG", "E-CONFIG-VALUE")
+        assert remedy in str(caught.value)
+        assert not (tmp_path / "run" / "stages").exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (strategy("lora"), strategy("lora")),
+        (f"merge = true\n{strategy('lora')}", ""),
+        (strategy("p-tuning", "length = 2"), strategy("prompt")),
+        (strategy("lora"), "fresh = true"),
+    ],
+)
+def test_the_remedies_for_stages_work(recipe: Path, tmp_path: Path, first: str, second: str) -> None:
+    path = following(tmp_path, first, second)
+    done = CliRunner().invoke(app, ["finetune", str(path), "--out", "run"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output

@@ -33,7 +33,7 @@ from modeledge.recipes.tuning.finetune import make_ready, opened
 from modeledge.recipes.tuning.multitask import MultitaskRecipe, check_tasks
 from modeledge.recipes.tuning.rows import Parts, split_rows
 from modeledge.recipes.tuning.scratch import starting_model
-from modeledge.recipes.tuning.stages import StagesRecipe
+from modeledge.recipes.tuning.stages import StagesRecipe, check_order
 from modeledge.records import Document, Ledger
 from modeledge.tokens import Tokenizer
 from modeledge.train.rate_range import RangeTest, range_test
@@ -55,7 +55,8 @@ def check_recipe(path: Path, overrides: Sequence[str], values: Mapping[str, Any]
 
 def check_stages(recipe: StagesRecipe, values: Mapping[str, Any], say: Say) -> str:
     """Each stage as a run of it alone, with `values` over it, on the model that the first one begins with: those that
-    the others will begin with are not there yet."""
+    the others will begin with are not there yet. Raises what `check_order` raises."""
+    check_order(recipe.stages)
     source, lines = {"revision": recipe.revision, "endpoint": recipe.endpoint}, []
     for number, stage in enumerate(recipe.each(), 1):
         say(f"stage {number} of {len(recipe.stages)}: {stage.name}")

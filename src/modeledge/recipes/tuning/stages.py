@@ -26,13 +26,18 @@ from pydantic import Discriminator, Tag, model_validator
 
 from modeledge import files
 from modeledge.config import Settings, to_toml
+from modeledge.errors import ModeledgeError
+from modeledge.recipes.adapters.go_on import GOES_ON
+from modeledge.recipes.adapters.run import adding
 from modeledge.recipes.folder import RECIPE, finished, run_folder
 from modeledge.recipes.recipe import FinetuneRecipe, absolute
 from modeledge.recipes.store.hub import find_model
 from modeledge.recipes.tuning.finetune import finetune
 from modeledge.recipes.tuning.multitask import MultitaskRecipe, multitask
+from modeledge.recipes.tuning.strategy import make_strategy
 from modeledge.train.session import Listener
 
+LEAVES = {"p-tuning": "prompt"}  # methods whose file holds what another one goes on with
 BEFORE = "the stage before"  # what stands in the place of a stage's model
 
 
@@ -109,6 +114,52 @@ class StagesRecipe(Settings):
         return tuple(out)
 
 
+def check_order(stages: Sequence[Stage]) -> None:
+    """Refuse stages that cannot follow each other, before the first one is trained (`E-CONFIG`, with the stage).
+
+    What an adapter has learned is written alone, beside its base: only the same method goes on with it, alone and as it
+    stands in its file, unless its stage folds it in. A strategy that there is not is refused with its stage too.
+    """
+    held, before = list[Any](), ""  # the kinds of adapter that the model has, and the stage that brought them
+    for stage in stages:
+        for strategy in stage.strategies:
+            try:
+                make_strategy(strategy)
+            except ModeledgeError as error:
+                where = f"stages.{stage.name}: {error.where}"
+                raise ModeledgeError(error.code, error.what, where=where, why=error.why, remedy=error.remedy) from error
+        alone = isinstance(stage, StageRecipe)
+        if held and not (alone and (goes_on(stage, held) or stage.fresh or stage.features is not None)):
+            raise not_followed(stage, held, before)
+        held = [] if alone and stage.fresh else held
+        if not held and alone and not stage.merge:
+            held, before = adding(stage.strategies), stage.name
+
+
+def goes_on(stage: StageRecipe, held: Sequence[Any]) -> bool:
+    """Does a stage train the one adapter that is there, and nothing else?"""
+    kinds = [strategy.kind for strategy in stage.strategies if not (strategy.options or stage.merge)]
+    return len(stage.strategies) == 1 and kinds == trainable(held)
+
+
+def trainable(held: Sequence[Any]) -> list[str]:
+    """The strategy that goes on with the adapter of a stage; none with several, or where its schedule is over."""
+    kinds = [LEAVES.get(kind.kind, kind.kind) for kind in held]
+    return [kind for kind in kinds if kind in GOES_ON and len(kinds) == 1]
+
+
+def not_followed(stage: Stage, held: Sequence[Any], before: str) -> ModeledgeError:
+    """The error for a stage that an adapter stands before, with what would help."""
+    names, merges = " + ".join(kind.kind for kind in held), all(kind.mergeable for kind in held)
+    ways = [f"merge = true in stage {before!r}"] if merges else []
+    if isinstance(stage, StageRecipe):
+        ways += [f'strategies = [{{kind = "{k}"}}] in stage {stage.name!r} goes on with it' for k in trainable(held)]
+    what = f"the stage begins with the adapter of stage {before!r} ({names}), and asks for something else"
+    why = "" if merges else f"{names} cannot be folded into the weights"
+    remedy = "; or ".join(ways) or f"make {before!r} the last stage, or a run of its own"
+    return ModeledgeError("E-CONFIG", what, where=f"stages.{stage.name}.strategies", why=why, remedy=remedy)
+
+
 def run_stages(
     recipe: StagesRecipe,
     folder: Path,
@@ -119,8 +170,9 @@ def run_stages(
 ) -> dict[str, Any]:
     """Run all stages in `folder`; returns the marks of the last one, with those of all by name.
 
-    A stage that is done is not run again, one that was stopped goes on where it was.
+    A stage that is done is not run again, one that was stopped goes on where it was. Raises what `check_order` raises.
     """
+    check_order(recipe.stages)
     found = find_model(recipe.model, recipe.revision, recipe.endpoint)
     first = recipe.model if found.source else str(Path(recipe.model).resolve())
     stages = tuple(stage.model_copy(update=_files(stage)) for stage in recipe.each())

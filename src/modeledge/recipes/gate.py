@@ -16,6 +16,7 @@ from modeledge.preflight import CHECKS, Reads, Room, Split, Verdict, View, check
 from modeledge.recipes.corpora.packing import fill_share
 from modeledge.recipes.pretraining.held import split_stream
 from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
+from modeledge.recipes.store.open import tokenizer_of
 from modeledge.records import Example
 from modeledge.tokens import Tokenizer
 from modeledge.train import Trainer
@@ -144,7 +145,7 @@ def ready_heads(trainer: Trainer) -> bool:
 def _beside(folder: Path) -> str | None:
     """The fingerprint of the tokenizer in a model's folder."""
     try:
-        return Tokenizer.load(folder).fingerprint
+        return tokenizer_of(folder).fingerprint
     except ModeledgeError:
         return None
 

@@ -8,9 +8,10 @@ after training is what has to be stored.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from modeledge.adapt.leading import PLACE as BEFORE
 from modeledge.adapt.quantize import quantized_names
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
+from modeledge.recipes.recipe import is_name
+from modeledge.recipes.store.hub import find_model
 
 
 @dataclass(frozen=True)
@@ -76,18 +79,18 @@ def check_base(found: Base, wanted: str, folder: Path) -> None:
         )
 
 
-def find_base(folder: Path, source: object, base: str | Path | None, find: Callable[[str], Path]) -> tuple[str, Path]:
-    """Where the base of an adapter lies: where it is said to (`base`), else where the adapter says. A path that is not
-    absolute is looked for from the adapter's folder, then from here. Raises `E-BASE` where it is gone."""
-    named = str(base) if base is not None else source
+def find_base(folder: Path, said: Mapping[str, Any], base: str | Path | None = None) -> tuple[str, Path]:
+    """Where the base of an adapter lies: where it is said to (`base`), else where its configuration says. A path that
+    is not absolute is looked for from the adapter's folder, then from here. Raises `E-BASE` where it is gone."""
+    named = str(base) if base is not None else said.get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
         what = "it does not say which model it belongs to"
         raise ModeledgeError("E-BASE", what, where=str(folder), remedy="name its base: base=")
-    beside = folder / named
+    beside, revision = folder / named, said.get("revision")
     if base is None and not Path(named).is_absolute() and beside.is_dir():
-        return named, find(str(beside))
+        return named, find_model(beside).folder
     try:
-        return named, find(named)
+        return named, find_model(named, revision if isinstance(revision, str) and is_name(named) else None).folder
     except ModeledgeError as error:
         what = f"its base {named} cannot be opened ({error.code}: {error.what})"
         remedy = "bring it back, or say where it lies now: base="

@@ -14,9 +14,9 @@ from modeledge.recipes.adapters.pair import is_adapter
 from modeledge.recipes.folder import model_folder
 from modeledge.recipes.pretraining.pretrain import finish
 from modeledge.recipes.store.card import Card
+from modeledge.recipes.store.open import tokenizer_of
 from modeledge.recipes.tuning.heads import words_of
 from modeledge.recipes.tuning.task_file import TASK_FILE, restored
-from modeledge.tokens import Tokenizer
 
 
 def merge(
@@ -39,7 +39,7 @@ def merge(
             remedy = "keep the adapter, which every verb opens; bottleneck adapters and prompts cannot be merged"
             raise ModeledgeError("E-MERGE", what, where=str(folder), remedy=remedy)
         Lora(name=name).merge(model)  # every method folds itself in; the name alone counts
-    tokenizer = Tokenizer.load(folder)
+    tokenizer = tokenizer_of(folder, base)
     notes = {TASK_FILE: files.read_json(folder / TASK_FILE)} if (folder / TASK_FILE).exists() else {}
     words = words_of(restored(notes[TASK_FILE], tokenizer, model), model) if notes else {}
     return finish(model, tokenizer, out, None, notes, Card(verb="convert"), words)

@@ -32,9 +32,8 @@ from modeledge.model.heads import Head
 from modeledge.objectives import Objective
 from modeledge.recipes.adapters.digest import Base, base_from, find_base
 from modeledge.recipes.adapters.open import DEFAULT
-from modeledge.recipes.adapters.pair import read_pair
+from modeledge.recipes.adapters.pair import read_said
 from modeledge.recipes.recipe import FinetuneRecipe, is_name
-from modeledge.recipes.store.hub import find_model
 from modeledge.recipes.store.open import open_plain
 from modeledge.seed import Noise
 
@@ -93,14 +92,9 @@ def check_going_on(recipe: FinetuneRecipe, model: Backbone) -> None:
 
 def base_below(folder: Path, say: Callable[[str], None]) -> Base:
     """The base of an adapter's folder, hashed anew."""
-    said = read_pair(folder).said
+    said = read_said(folder)
     revision = said.get("revision") if isinstance(said.get("revision"), str) else None
-    source, there = find_base(
-        folder,
-        said.get("base_model_name_or_path"),
-        None,
-        lambda name: find_model(name, revision if is_name(name) else None).folder,
-    )
+    source, there = find_base(folder, said)
     return base_from(open_plain(there, say), source if is_name(source) else str(there), revision)
 
 

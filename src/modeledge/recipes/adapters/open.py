@@ -18,8 +18,6 @@ from modeledge.model.backbone import Backbone
 from modeledge.model.heads import Head
 from modeledge.recipes.adapters.digest import Base, base_from, check_base, find_base
 from modeledge.recipes.adapters.pair import Pair, is_adapter, read_pair
-from modeledge.recipes.recipe import is_name
-from modeledge.recipes.store.hub import find_model
 from modeledge.recipes.store.open import open_plain
 from modeledge.seed import Noise
 
@@ -43,13 +41,7 @@ def open_adapted(
     """
     pair = read_pair(folder)
     type_of(pair.said, TYPES)
-    revision = pair.said.get("revision")
-    source, there = find_base(
-        folder,
-        pair.said.get("base_model_name_or_path"),
-        base,
-        lambda name: find_model(name, revision if isinstance(revision, str) and is_name(name) else None).folder,
-    )
+    source, there = find_base(folder, pair.said, base)
     if is_adapter(there):
         what = f"its base {source} is an adapter itself"
         raise ModeledgeError("E-BASE", what, where=str(folder), remedy=f"modeledge merge {source} --out FOLDER first")

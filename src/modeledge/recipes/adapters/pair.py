@@ -46,11 +46,9 @@ def is_adapter(folder: Path) -> bool:
 def read_pair(folder: Path) -> Pair:
     """Both files. Raises `E-NO-FILE`, `E-UNSAFE-FORMAT`, `E-UNSAFE-PATH`, `E-CONFIG-UNSAFE`, `E-SAFETENSORS`, and what
     is wrong with a JSON file."""
-    for name in (CONFIG, WEIGHTS):
-        if (folder / name).exists():
-            check_link(folder / name, folder)
-    said = read_json_object(folder / CONFIG, MAX_CONFIG)
-    refuse_code(said)
+    said = read_said(folder)
+    if (folder / WEIGHTS).exists():
+        check_link(folder / WEIGHTS, folder)
     if not (folder / WEIGHTS).is_file():
         if (folder / PICKLE).exists():
             raise ModeledgeError(
@@ -63,6 +61,15 @@ def read_pair(folder: Path) -> Pair:
         raise ModeledgeError("E-NO-FILE", f"there is no {WEIGHTS}", where=str(folder))
     tensors, metadata = read_weights(folder / WEIGHTS)
     return Pair(said, tensors, _notes(metadata.get(NOTE), folder / WEIGHTS))
+
+
+def read_said(folder: Path) -> dict[str, Any]:
+    """The configuration alone. Raises `E-NO-FILE`, `E-UNSAFE-PATH`, `E-CONFIG-UNSAFE`, and what is wrong with JSON."""
+    if (folder / CONFIG).exists():
+        check_link(folder / CONFIG, folder)
+    said = read_json_object(folder / CONFIG, MAX_CONFIG)
+    refuse_code(said)
+    return said
 
 
 def write_pair(folder: Path, said: Mapping[str, Any], tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ from modeledge.objectives import Objective, Shape, Step, collate, prepared
 from modeledge.recipes.asking.asked import GUESSED, Laid, asked_rows
 from modeledge.recipes.folder import model_folder
 from modeledge.recipes.pretraining.writing import way_of
-from modeledge.recipes.store.open import open_model
+from modeledge.recipes.store.open import open_model, speaking, tokenizer_of
 from modeledge.recipes.tuning.finetune import marks
 from modeledge.recipes.tuning.task_file import TASK_FILE, TASKS_FILE, restored
 from modeledge.records import Example, FloatArray, Prepared
@@ -58,7 +58,7 @@ class Model:
         transformer, tokenizer = open_model(path, say), _tokenizer(path)
         task = None if tokenizer is None else _task(path / TASK_FILE, tokenizer, transformer)
         several = files.read_json(path / TASKS_FILE) if (path / TASKS_FILE).exists() else ()
-        return Model(transformer, tokenizer, task, way_of(path), tuple(several))
+        return Model(transformer, tokenizer, task, way_of(speaking(path)), tuple(several))
 
     def predict(
         self, rows: Any, *, keep: bool = False, laid: Laid = GUESSED, say: Callable[[str], None] = print
@@ -271,7 +271,7 @@ def held_out_loss(
 
 def _tokenizer(path: Path) -> Tokenizer | None:
     try:
-        return Tokenizer.load(path)
+        return tokenizer_of(path)
     except ModeledgeError as error:
         if error.code == "E-NO-FILE":
             return None

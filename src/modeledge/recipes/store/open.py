@@ -1,4 +1,7 @@
-"""A model folder of any architecture: by its page in `families/`, or, where there is none, wrapped whole and said."""
+"""A model folder of any architecture: by its page in `families/`, or, where there is none, wrapped whole and said.
+
+Its tokenizer lies beside it; that of an adapter may lie beside its base.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from modeledge.families.folder import CONFIG, MAX_CONFIG, check_folder, read_jso
 from modeledge.families.wrapped.wrap import HuggingFaceModel
 from modeledge.model.backbone import Backbone
 from modeledge.model.transformer import Transformer
+from modeledge.tokens import Tokenizer
+from modeledge.tokens.load import FILES
 
 
 def open_model(folder: Path, say: Callable[[str], None] = print) -> Backbone:
@@ -20,6 +25,21 @@ def open_model(folder: Path, say: Callable[[str], None] = print) -> Backbone:
     from modeledge.recipes.adapters.pair import is_adapter
 
     return open_adapted(folder, say) if is_adapter(folder) else open_plain(folder, say)
+
+
+def speaking(folder: Path, base: str | Path | None = None) -> Path:
+    """The folder that says how a model reads and writes: its own, or, of an adapter that came without a tokenizer (PEFT
+    writes none), that of its base, which may lie at `base` now. Raises `E-BASE` where that is gone."""
+    from modeledge.recipes.adapters.digest import find_base
+    from modeledge.recipes.adapters.pair import is_adapter, read_said
+
+    alone = is_adapter(folder) and not any((folder / name).is_file() for name in FILES)
+    return find_base(folder, read_said(folder), base)[1] if alone else folder
+
+
+def tokenizer_of(folder: Path, base: str | Path | None = None) -> Tokenizer:
+    """The tokenizer of a model's folder, or of an adapter's (see `speaking`)."""
+    return Tokenizer.load(speaking(folder, base))
 
 
 def open_plain(folder: Path, say: Callable[[str], None] = print) -> Backbone:

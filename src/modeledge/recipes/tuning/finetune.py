@@ -34,7 +34,7 @@ from modeledge.recipes.pretraining.writing import note_of, way_of
 from modeledge.recipes.recipe import FinetuneRecipe, absolute
 from modeledge.recipes.store.card import Card, base_of
 from modeledge.recipes.store.hub import Found, find_model, remember_source
-from modeledge.recipes.store.open import open_model, renewed
+from modeledge.recipes.store.open import open_model, renewed, speaking, tokenizer_of
 from modeledge.recipes.tuning.benchmark import stated
 from modeledge.recipes.tuning.cost import watch, write_costs
 from modeledge.recipes.tuning.heads import announce, check_outputs, settle, words_of
@@ -154,7 +154,7 @@ def concluded(
 
 def opened(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[str], None]) -> Opened:
     """Model, task and examples of a recipe; what was inferred and what is cut is said."""
-    tokenizer, model = Tokenizer.load(found.folder), open_model(found.folder, say)
+    tokenizer, model = tokenizer_of(found.folder), open_model(found.folder, say)
     remember_source(model, found.source)
     base = {} if recipe.fresh or recipe.preset is not None else base_of(recipe.model, model)
     model = renewed(model, recipe.seed) if recipe.fresh else model
@@ -165,7 +165,7 @@ def opened(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[st
     adapts = base_for(recipe, model, found)
     if (light := lightened(recipe, model, adapts)) is not None:
         say(light.told())
-    task = make_task(recipe, parts.train, tokenizer, model, way_of(found.folder), say)
+    task = make_task(recipe, parts.train, tokenizer, model, way_of(speaking(found.folder)), say)
     task.check(parts.train, [*parts.validation, *parts.test], apart=recipe.test is not None)
     if task.needs_validation and not parts.validation:
         what, remedy = "there are no validation rows to choose by", "set train.judge_every"

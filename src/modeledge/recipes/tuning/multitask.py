@@ -43,7 +43,7 @@ from modeledge.recipes.pretraining.writing import note_of, way_of
 from modeledge.recipes.recipe import FinetuneRecipe, absolute
 from modeledge.recipes.store.card import Card, base_of
 from modeledge.recipes.store.hub import Found, find_model, remember_source
-from modeledge.recipes.store.open import open_model
+from modeledge.recipes.store.open import open_model, tokenizer_of
 from modeledge.recipes.tuning.benchmark import stated
 from modeledge.recipes.tuning.conflicts import Conflicts
 from modeledge.recipes.tuning.cost import watch, write_costs
@@ -105,7 +105,7 @@ def multitask(
     """Run the recipe in `folder`; returns the marks of each task."""
     recipe, alone, rows, found = settled(recipe, say)
     with run_folder(folder, to_toml(recipe), resume=resume):
-        tokenizer, model = Tokenizer.load(found.folder), open_model(found.folder, say)
+        tokenizer, model = tokenizer_of(found.folder), open_model(found.folder, say)
         remember_source(model, found.source)
         check_whole(recipe.strategies, model)
         base, begun = base_of(recipe.model, model), Begun(tokenizer, model, found)
@@ -161,7 +161,7 @@ def settled(
 def check_tasks(recipe: MultitaskRecipe, folder: Path, say: Callable[[str], None]) -> dict[str, Verdict | None]:
     """The pre-flight of a recipe and nothing else."""
     _, alone, rows, found = settled(recipe, say)
-    begun = Begun(Tokenizer.load(found.folder), open_model(found.folder, say), found)
+    begun = Begun(tokenizer_of(found.folder), open_model(found.folder, say), found)
     members = {n: member(alone[n], rows[n], begun, named(say, n)) for n in rows}
     return guard_each(members, begun, folder, say)
 

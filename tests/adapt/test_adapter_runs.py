@@ -176,6 +176,17 @@ def test_what_cannot_be_written_is_refused_before_the_first_step(base: Path, tmp
     refusal("E-OUTPUT", merge, tmp_path / "run", tmp_path / "run", say=quiet)
 
 
+@pytest.mark.parametrize("drawn", ["reinit", "layers", "new-input"])
+def test_weights_drawn_anew_below_an_adapter_are_refused_before_the_first_step(
+    base: Path, tmp_path: Path, drawn: str
+) -> None:
+    both = tuple(StrategyRecipe(kind=kind) for kind in (drawn, "lora"))
+    for code, merged in (("E-ADAPTER", False), ("E-FROZEN", True)):
+        asked = recipe(base, merge=merged).model_copy(update={"strategies": both})
+        assert "random" in refusal(code, run, asked, tmp_path / code) or not merged
+        assert not (tmp_path / code / "metrics.jsonl").exists()
+
+
 def test_a_decoder_answers_with_its_adapter(tmp_path: Path) -> None:
     model = saved(tmp_path / "model", "decoder")
     rows = [{"source": t, "target": t.split()[-1]} for t in texts(32)]

@@ -11,7 +11,7 @@ import torch
 from adapt_small import batch_of, examples, refusal, step_of
 from test_adapter_runs import ROWS, quiet, recipe, run, saved
 
-from modeledge.adapt import Lora
+from modeledge.adapt import Lora, Reinit
 from modeledge.adapt.nf4 import LEVELS, Nf4DoubleLinear, Nf4Linear, decoded, encoded
 from modeledge.adapt.quantize import FORMS, Int8Linear, form_of, held_bytes, quantize, quantized_names
 from modeledge.model.linear import Linear
@@ -101,6 +101,15 @@ def test_what_cannot_be_light(tmp_path: Path) -> None:
     other = tmp_path / "nf4"
     run(recipe(base, quantize="nf4"), other)
     refusal("E-CONFIG", run, recipe(other, quantize="int8").model_copy(update={"strategies": GOES_ON}), tmp_path / "on")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_codes_are_not_drawn_anew(form: str) -> None:
+    model = step_of("encoder").model
+    quantize(model, form)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert form in refusal("E-CONFIG", Reinit().attach, model, Noise(0))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 # ---- 4 bits

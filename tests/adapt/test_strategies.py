@@ -115,6 +115,18 @@ def test_what_is_attached_is_a_function_of_seed_and_name(shape: str, kind: str, 
 
 @BOTH
 @CONTRACT
+def test_what_is_drawn_anew_is_declared(shape: str, kind: str, fields: dict[str, Any]) -> None:
+    """Whatever matrices of the model itself change with the seed, but those over the vocabulary that follow a table."""
+    strategy = build(kind, fields)
+    one, two = (attached(shape, s, seed=n)[0] for n, s in enumerate((strategy, build(kind, fields))))
+    first, second = weights(one.model), weights(two.model)
+    others = {n for n, w in first.items() if not torch.equal(w, second[n])} - set(strategy.added(one.model))
+    assert others <= set(strategy.drawn(one.model)) <= set(first)
+    assert bool(strategy.drawn(one.model)) == bool(others)
+
+
+@BOTH
+@CONTRACT
 def test_merge_keeps_outputs_or_is_refused(shape: str, kind: str, fields: dict[str, Any]) -> None:
     strategy = build(kind, fields)
     step, rates = attached(shape, strategy)

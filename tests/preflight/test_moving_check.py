@@ -109,6 +109,18 @@ def test_an_adapter_that_another_strategy_holds_is_refused(kind: str, other: str
     assert "never move: another strategy holds them" in what
 
 
+@pytest.mark.parametrize("drawn", ["reinit", "layers", "new-input"])
+@pytest.mark.parametrize("holds", ["lora", "probe", "bitfit"])
+def test_what_is_drawn_anew_and_held_at_random_is_refused(drawn: str, holds: str) -> None:
+    told = said(run(drawn, STRATEGIES[holds](**OPTIONS.get(holds, {}))))
+    assert any("they would stay at random" in what for what in told)
+
+
+@pytest.mark.parametrize("drawn", ["reinit", "layers", "new-input"])
+def test_what_is_drawn_anew_and_waits_its_turn_passes(drawn: str) -> None:
+    assert said(run(drawn, STRATEGIES["unfreeze"](per="steps", every=1))) == []
+
+
 def test_an_adapter_whose_turn_comes_later_passes() -> None:
     """Behind LP-FT's probe; but not where the run ends before its turn."""
     assert said(run("lora", STRATEGIES["lp-ft"](share=0.5))) == []

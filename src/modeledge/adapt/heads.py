@@ -7,12 +7,14 @@ seed is the same head. Alone these strategies let everything move; beside `Probe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import nn
 
 from modeledge.adapt.checks import check_count
+from modeledge.adapt.parts import parts_of
 from modeledge.adapt.strategy import Neutral
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.model.backbone import Backbone
@@ -32,6 +34,10 @@ class NewHead(Neutral):
         """Fill the head with fresh weights; an unknown head is `E-SITE`."""
         head, stack = find_head(model, self.head), model.config.stack
         initialise(head, noise, std=model.config.init, layers=stack.layers, prefix=f"heads.{self.head}.")
+
+    def drawn(self, model: Backbone) -> Sequence[str]:
+        """The head's weights."""
+        return names_of(model, self.head)
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,10 @@ class ReplacedHead(Neutral):
         model.add_heads({self.head: shape}, noise)
         model.heads[self.head].train(training)
 
+    def drawn(self, model: Backbone) -> Sequence[str]:
+        """The head's weights."""
+        return names_of(model, self.head)
+
 
 def find_head(model: Backbone, name: str) -> nn.Module:
     """The head of this name; an unknown one is `E-SITE`."""
@@ -71,3 +81,8 @@ def find_head(model: Backbone, name: str) -> nn.Module:
         remedy = nearest(str(name), model.heads) if len(model.heads) else "the model has no head yet"
         raise ModeledgeError("E-SITE", f"there is no head {name!r}", where="strategies.head", remedy=remedy)
     return model.heads[name]
+
+
+def names_of(model: Backbone, head: str) -> tuple[str, ...]:
+    """The parameters of one head, by their names in the model."""
+    return parts_of(model).heads[head].names

@@ -80,6 +80,10 @@ class NewInput(Neutral):
             for name in self._new[model]:
                 _draw(model, name, noise)
 
+    def drawn(self, model: Backbone) -> Sequence[str]:
+        """The new input."""
+        return self._new.get(model, ())
+
     def moving(self, model: Backbone, clock: Clock) -> Sequence[Group]:
         """Everything, or the new input and the heads."""
         if model not in self._new:

@@ -36,6 +36,7 @@ class AddedLayers(Neutral):
     body: Literal["frozen", "moving"] = "frozen"
     starts_equal: ClassVar[bool] = False
     _old: Held[int] = field(default_factory=Held, init=False, repr=False, compare=False)
+    _drawn: Held[tuple[str, ...]] = field(default_factory=Held, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_count("layers.count", self.count, 1)
@@ -67,6 +68,11 @@ class AddedLayers(Neutral):
         side = "decoder" if config.decoder is not None else "encoder"
         model.config = replace(config, **{side: stack})  # type: ignore[arg-type]
         self._old[model] = old
+        self._drawn[model] = tuple(name for block in parts_of(model).blocks[old:] for name in block.names)
+
+    def drawn(self, model: Backbone) -> Sequence[str]:
+        """The weights of the new layers."""
+        return self._drawn.get(model, ())
 
     def moving(self, model: Backbone, clock: Clock) -> Sequence[Group]:
         """What was not in the body when the layers were attached, or everything."""

@@ -69,6 +69,10 @@ class Strategy(Protocol):
         """The parameters that this strategy has put beside a body that stays: the others of its kind have no say."""
         ...
 
+    def drawn(self, model: Backbone) -> Sequence[str]:
+        """The parameters of the model itself that `attach` has drawn anew: held still, they would stay at random."""
+        ...
+
     def moving(self, model: Backbone, clock: Clock) -> Sequence[Group]:
         """The parameters that this strategy lets move now, each in one group."""
         ...
@@ -111,6 +115,10 @@ class Neutral:
 
     def added(self, model: Backbone) -> Sequence[str]:
         """Nothing is added beside the body."""
+        return ()
+
+    def drawn(self, model: Backbone) -> Sequence[str]:
+        """Nothing is drawn anew."""
         return ()
 
     def moving(self, model: Backbone, clock: Clock) -> Sequence[Group]:

@@ -130,9 +130,9 @@ def moving(view: View) -> Iterator[Finding]:
 
 
 def held_by_others(view: View) -> Iterator[Finding]:
-    """What adds weights beside the body that the others hold from the first step to the last: an adapter would be
-    written that is what it was drawn as. And what a schedule lets move only after the last step: lp-ft that stays a
-    probe. Where a judge decides what moves, nobody knows before."""
+    """What adds weights beside the body, or draws some of it anew, that the others hold from the first step to the
+    last: an adapter would be written, or a layer, that is what it was drawn as. And what a schedule lets move only
+    after the last step: lp-ft that stays a probe. Where a judge decides what moves, nobody knows before."""
     strategies, config, stream = view.trainer.strategies, view.config, view.trainer.stream
     if any(strategy.needs_judge for strategy in strategies):
         return
@@ -145,6 +145,10 @@ def held_by_others(view: View) -> Iterator[Finding]:
         if added and not (first | end) & set(added):
             what = f"{len(added)} weights of {type(strategy).__name__} never move: another strategy holds them"
             yield Finding("E-FROZEN", what, "strategies", "leave the other out, or the adapter; or train longer")
+        if still := sorted(set(strategy.drawn(view.model)) - first - end):
+            what = f"{type(strategy).__name__} draws {len(still)} weights that never move: {', '.join(still[:4])}"
+            remedy = "leave it out, or the strategy that holds them; or train longer"
+            yield Finding("E-FROZEN", f"{what}; they would stay at random", "strategies", remedy)
     if never := sorted(late - first - end):
         what = f"the run ends before {len(never)} weights begin to move: {', '.join(never[:4])}"
         yield Finding("W-SCHEDULE", what, "strategies", "train longer, or let them go sooner")

@@ -13,9 +13,11 @@ from modeledge.adapt.graft import adapters_on, all_grafts
 from modeledge.adapt.leading import Leading
 from modeledge.adapt.peft import write_adapter
 from modeledge.adapt.quantize import Quantized, form_of, quantize
+from modeledge.adapt.strategy import Strategy
 from modeledge.errors import ModeledgeError
+from modeledge.families.fill import listing
 from modeledge.model.backbone import Backbone
-from modeledge.recipes.adapters.digest import Base, base_from, plain
+from modeledge.recipes.adapters.digest import Base, base_from
 from modeledge.recipes.adapters.go_on import base_below, check_going_on
 from modeledge.recipes.adapters.write import only_one, task_type, write_folder
 from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe
@@ -101,13 +103,17 @@ def lightened(recipe: FinetuneRecipe, model: Backbone, adapts: Base | None) -> Q
     return quantize(model, recipe.quantize)
 
 
-def check_writable(model: Backbone, base: Base, family: str | None) -> None:
-    """Refuse, before the first step, what the files of an adapter cannot hold (`E-ADAPTER`)."""
+def check_writable(model: Backbone, strategies: Sequence[Strategy]) -> None:
+    """Refuse, before the first step, what the files of an adapter cannot hold, and weights of the body that a strategy
+    has drawn anew, which would stay at random under it (`E-ADAPTER`)."""
     write_adapter(model, only_one(model), task_type(model), trained=True)
-    more = [name for name in plain(model) if name not in base.weights and not name.startswith("heads.")]
-    if more:
-        what = f"a strategy adds {more[0]} to the body, and no adapter"
-        raise ModeledgeError("E-ADAPTER", what, where="merge", remedy="write the whole model: merge = true")
+    for strategy in strategies:
+        if body := [name for name in strategy.drawn(model) if not name.startswith("heads.")]:
+            what = (
+                f"{type(strategy).__name__} draws {listing(body)} anew, and beside an adapter no weight below it moves"
+            )
+            remedy = "leave it out; or train in two runs, the second with the adapter on the model of the first"
+            raise ModeledgeError("E-ADAPTER", what, where="strategies", remedy=remedy)
 
 
 def finish_adapter(model: Backbone, tokenizer: Tokenizer, folder: Path, beside: Beside) -> Path:

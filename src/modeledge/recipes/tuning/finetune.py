@@ -190,7 +190,7 @@ def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable
     trainer = build_trainer(recipe, begun.model, begun.task, begun.examples, begun.chosen)
     say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
     if begun.adapts is not None:
-        check_writable(begun.model, begun.adapts, recipe.family)
+        check_writable(begun.model, trainer.strategies)
         say("the adapter alone will be written, and opened on its base (merge = true writes the whole model)")
     else:
         check_foldable(begun.model)

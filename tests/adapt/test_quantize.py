@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from adapt_small import batch_of, examples, refusal, step_of
+from adapt_small import batch_of, examples, refusal, step_of, stir
 from test_adapter_runs import ROWS, quiet, recipe, run, saved
 
 from modeledge.adapt import Lora, Reinit
@@ -110,6 +110,20 @@ def test_codes_are_not_drawn_anew(form: str) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     assert form in refusal("E-CONFIG", Reinit().attach, model, Noise(0))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_codes_take_no_adapter_in(form: str) -> None:
+    """A change of a weight that is made anew at each call is lost: the adapter would be gone in silence."""
+    step = step_of("encoder")
+    model, batch, lora = step.model.eval(), batch_of(step, examples()), Lora(rank=2)
+    quantize(model, form)
+    lora.attach(model, Noise(0))
+    stir(step, lora.added(model))
+    told = model(batch).last
+    assert form in refusal("E-MERGE", lora.merge, model)
+    assert lora.added(model)
+    assert torch.equal(model(batch).last, told)
 
 
 # ---- 4 bits

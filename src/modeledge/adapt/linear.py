@@ -16,6 +16,7 @@ from torch import Tensor
 
 from modeledge.adapt.graft import PLACE, Added, all_grafts, graft, names_of, prune
 from modeledge.adapt.parts import head_names
+from modeledge.adapt.quantize import form_of
 from modeledge.adapt.strategy import Clock, Group, Neutral
 from modeledge.adapt.targets import ALL, check_words, chosen, words_of
 from modeledge.errors import ModeledgeError
@@ -93,10 +94,14 @@ class LinearMethod(Neutral):
     def merge(self, model: Backbone) -> None:
         """Fold the adapter into the plain weights and take it off. What it replaces is kept (one copy of the weights
         of its sites, in memory alone), so that `unmerge` gives back the same bits. Where an adapter acts that would
-        compute something else on the new weights this is `E-MERGE`."""
+        compute something else on the new weights, and where these are codes, this is `E-MERGE`."""
         found = [(g, key) for _, g in all_grafts(model) for key in g if key.startswith(f"{self.name}:")]
         if not found or model in self._merged:
             raise ModeledgeError("E-MERGE", f"there is no adapter {self.name!r} to merge", where=self.where("name"))
+        if (form := form_of(model)) is not None:
+            what = f"the weights are in {form}, which cannot take an adapter in"
+            remedy = "open the model whole, as `modeledge merge` does, and merge there"
+            raise ModeledgeError("E-MERGE", what, where=self.where("name"), remedy=remedy)
         for grafts, _ in found:
             grafts.check_alone(self.name)
         kept = [_fold(added) for g, key in found if isinstance(added := g[key], Added)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import FrozenInstanceError
+from dataclasses import fields as fields_of
 from typing import Any
 
 import pytest
@@ -27,6 +29,9 @@ from adapt_small import (
 
 from modeledge.adapt import STRATEGIES, compose
 from modeledge.adapt.parts import parts_of
+from modeledge.errors import ModeledgeError
+from modeledge.recipes.recipe import StrategyRecipe
+from modeledge.recipes.tuning.strategy import make_strategy
 from modeledge.seed import Noise
 
 ROWS = [pytest.param(kind, fields, id=f"{kind}-{fields}") for kind, many in FIELDS.items() for fields in many]
@@ -111,6 +116,23 @@ def test_what_is_attached_is_a_function_of_seed_and_name(shape: str, kind: str, 
     draws = not strategy.starts_equal or bool(strategy.added(one.model))
     assert bool(matrices) == (draws and kind not in ("ia3", "vera")), "these two train vectors alone"
     assert all(not torch.equal(first[n], third[n]) for n in matrices), "the seed is not used"
+
+
+ODD = (3, -1, 1.5, float("nan"), True, None, "", "a", "a.b", "keys", "2x", "re:(", [], [3], [[1, "a"]], {3: 1})
+
+
+@pytest.mark.parametrize("kind", STRATEGIES)
+def test_odd_values_are_refused_and_raise_nothing_else(kind: str) -> None:
+    """Each field of a row, as a recipe may give it; what is refused is the value, not the name of the option."""
+    whole, found = step_of("encoder").model, []
+    for named in (f for f in fields_of(STRATEGIES[kind]) if f.init):
+        for odd in ODD:
+            asked = StrategyRecipe(kind=kind, options={**FIELDS[kind][0], named.name: odd})
+            try:
+                make_strategy(asked).attach(copy.deepcopy(whole), Noise(0))
+            except ModeledgeError as error:
+                found.append(error)
+    assert [str(error) for error in found if error.code == "E-CONFIG-KEY"] == []
 
 
 @BOTH

@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from modeledge.adapt.checks import check_choice, check_count, check_rate
+from modeledge.adapt.checks import check_choice, check_count, check_name, check_rate
 from modeledge.adapt.graft import PLACE, Added, graft, names_of
 from modeledge.adapt.parts import head_names
 from modeledge.adapt.strategy import Clock, Group, Neutral
@@ -64,6 +64,7 @@ class BottleneckAdapter(Neutral):
     mergeable: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_name(self.name, "strategies.adapter.name")
         check_choice("adapter.placement", self.placement, tuple(PLACEMENTS))
         check_choice("adapter.activation", self.activation, tuple(ACTIVATIONS))
         check_count("adapter.reduction", self.reduction, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from modeledge.errors import ModeledgeError
@@ -31,6 +32,19 @@ def check_text(where: str, value: Any) -> None:
     """A text, or `E-CONFIG-VALUE`."""
     if type(value) is not str:
         raise _wrong(where, value, "a text")
+
+
+def check_mapping(where: str, value: Any) -> None:
+    """A table of patterns and values, or `E-CONFIG-VALUE`."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise _wrong(where, value, "a table of patterns and values")
+
+
+def check_name(name: Any, where: str = "") -> None:
+    """A name that an adapter can have on a model: letters, digits, _ and -, no digit first; else `E-CONFIG-VALUE`."""
+    if not (isinstance(name, str) and name.replace("-", "_").isidentifier()):
+        what, remedy = f"{name!r} is no name of an adapter", "use letters, digits, _ and -, no digit first"
+        raise ModeledgeError("E-CONFIG-VALUE", what, where=where, remedy=remedy)
 
 
 def check_choice(where: str, value: Any, choices: tuple[Any, ...]) -> None:

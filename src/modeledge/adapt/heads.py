@@ -77,7 +77,7 @@ class ReplacedHead(Neutral):
 
 def find_head(model: Backbone, name: str) -> nn.Module:
     """The head of this name; an unknown one is `E-SITE`."""
-    if name not in model.heads:
+    if not isinstance(name, str) or name not in model.heads:
         remedy = nearest(str(name), model.heads) if len(model.heads) else "the model has no head yet"
         raise ModeledgeError("E-SITE", f"there is no head {name!r}", where="strategies.head", remedy=remedy)
     return model.heads[name]

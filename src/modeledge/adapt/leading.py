@@ -69,9 +69,13 @@ class Leading(Neutral):
 
 
 def check_free(model: Transformer, name: str, length: int, where: str) -> None:
-    """`E-CONFIG` where the model has a lead of this name, `E-POSITION` where `length` leaves no room for a token."""
+    """`E-CONFIG` where the model has a lead of this name, or another use for it (`keys`), `E-POSITION` where `length`
+    leaves no room for a token."""
     if name in model.leads:
         what = f"there is an adapter {name!r} before the examples already"
+        raise ModeledgeError("E-CONFIG", what, where=f"{where}.name", remedy="give it another name")
+    if hasattr(model.leads, name):
+        what = f"{name!r} is a word of the model's own"
         raise ModeledgeError("E-CONFIG", what, where=f"{where}.name", remedy="give it another name")
     room = model.room
     if room is not None and length >= room:

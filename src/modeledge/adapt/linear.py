@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from modeledge.adapt.checks import check_name
 from modeledge.adapt.graft import PLACE, Added, all_grafts, graft, names_of, prune
 from modeledge.adapt.parts import head_names
 from modeledge.adapt.quantize import form_of
@@ -54,11 +55,7 @@ class LinearMethod(Neutral):
         words = words_of(self.sites, self.where("sites"))
         check_words(words, self.where("sites"))
         object.__setattr__(self, "sites", words)
-        if not (isinstance(self.name, str) and self.name.replace("-", "_").isidentifier()):
-            what = f"{self.name!r} is no name of an adapter"
-            raise ModeledgeError(
-                "E-CONFIG-VALUE", what, where=self.where("name"), remedy="use letters, digits, _ and -"
-            )
+        check_name(self.name, self.where("name"))
 
     @classmethod
     def where(cls, option: str) -> str:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from modeledge.adapt.beside import Thin
-from modeledge.adapt.checks import check_choice, check_count, check_rate
+from modeledge.adapt.checks import check_choice, check_count, check_mapping, check_rate
 from modeledge.adapt.graft import Added, draw_normal, draw_uniform
 from modeledge.adapt.linear import LinearMethod
 from modeledge.adapt.targets import valued
@@ -99,6 +99,8 @@ class Lora(LinearMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_mapping(f"{self.kind}.rank_pattern", self.rank_pattern)
+        check_mapping(f"{self.kind}.alpha_pattern", self.alpha_pattern)
         for rank in (self.rank, *self.rank_pattern.values()):
             check_count(f"{self.kind}.rank", rank, 1)
         for alpha in (self.alpha, *self.alpha_pattern.values()):

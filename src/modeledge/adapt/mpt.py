@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from modeledge.adapt.checks import check_choice, check_count
+from modeledge.adapt.checks import check_choice, check_count, check_text
 from modeledge.adapt.leading import generator_of
 from modeledge.adapt.prompt import PromptTuning, begin_table
 from modeledge.errors import ModeledgeError
@@ -92,6 +92,7 @@ class MultitaskPromptTuning(PromptTuning):
         super().__post_init__()
         check_count("mpt.tasks", self.tasks, 1)
         check_count("mpt.ranks", self.ranks, 1)
+        check_text("mpt.source", self.source)
         check_choice("mpt.transfer", self.transfer, TRANSFERS)
         if self.task is not None:
             check_count("mpt.task", self.task, 0)

@@ -15,7 +15,7 @@ from typing import ClassVar, get_args
 
 from torch import Tensor, nn
 
-from modeledge.adapt.checks import check_choice, check_count
+from modeledge.adapt.checks import check_choice, check_count, check_name
 from modeledge.adapt.leading import Leading
 from modeledge.model.config import Stack
 from modeledge.model.lead import Lead, Place
@@ -82,6 +82,7 @@ class PrefixTuning(Leading):
     kind: ClassVar[str] = "prefix"
 
     def __post_init__(self) -> None:
+        check_name(self.name, "strategies.prefix.name")
         check_count("prefix.length", self.length, 1)
         check_choice("prefix.projection", self.projection, (True, False))
         if self.hidden is not None:

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from modeledge.adapt.checks import check_choice, check_count
+from modeledge.adapt.checks import check_choice, check_count, check_name, check_text
 from modeledge.adapt.leading import Leading, generator_of, table_of
 from modeledge.errors import ModeledgeError
 from modeledge.model.lead import Lead
@@ -59,10 +59,12 @@ class PromptTuning(Leading):
     kind: ClassVar[str] = "prompt"
 
     def __post_init__(self) -> None:
+        check_name(self.name, f"strategies.{self.kind}.name")
         check_count(f"{self.kind}.length", self.length, 1)
         check_choice(f"{self.kind}.start", self.start, STARTS)
         check_choice(f"{self.kind}.pooled", self.pooled, POOLED)
-        object.__setattr__(self, "ids", tuple(tuple(group) for group in self.ids))
+        check_text(f"{self.kind}.text", self.text)
+        object.__setattr__(self, "ids", grouped(self.ids, f"strategies.{self.kind}.ids"))
         if self.text and self.start != "text":
             what = f"a text is given, but the start is {self.start!r}"
             raise ModeledgeError("E-CONFIG", what, where=f"strategies.{self.kind}.text", remedy='set start = "text"')
@@ -95,6 +97,14 @@ def begin_table(weight: Tensor, asked: PromptTuning, model: Transformer, noise: 
         groups = [*told, *groups[len(told) :]]
     for row, ids in enumerate(groups):
         weight[row] = table[torch.tensor(ids, device=table.device)].mean(0)
+
+
+def grouped(ids: Any, where: str) -> tuple[tuple[int, ...], ...]:
+    """The ids of each position as tuples; anything but a list of lists is `E-CONFIG-VALUE`."""
+    if not (isinstance(ids, list | tuple) and all(isinstance(group, list | tuple) for group in ids)):
+        remedy = "give a list of the ids of each position: [[3], [4, 5]]"
+        raise ModeledgeError("E-CONFIG-VALUE", f"{ids!r} are no ids of positions", where=where, remedy=remedy)
+    return tuple(tuple(group) for group in ids)
 
 
 def check_ids(asked: PromptTuning, vocab: int) -> None:

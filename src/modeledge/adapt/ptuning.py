@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from modeledge.adapt.checks import check_choice, check_count
+from modeledge.adapt.checks import check_choice, check_count, check_name
 from modeledge.adapt.leading import Leading
 from modeledge.adapt.prompt import POOLED
 from modeledge.model.lead import Lead
@@ -56,6 +56,7 @@ class PTuning(Leading):
     kind: ClassVar[str] = "p-tuning"
 
     def __post_init__(self) -> None:
+        check_name(self.name, "strategies.p-tuning.name")
         check_count("p-tuning.length", self.length, 1)
         check_count("p-tuning.layers", self.layers, 1)
         check_choice("p-tuning.encoder", self.encoder, ("lstm", "mlp"))

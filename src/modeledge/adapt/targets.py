@@ -22,7 +22,7 @@ ALL = ",".join(KINDS)
 
 def words_of(sites: str | Sequence[str], where: str) -> tuple[str, ...]:
     """`"query,value"` or `["query", "value"]` → the words; none, or something else, is `E-CONFIG-VALUE`."""
-    parts = sites.split(",") if isinstance(sites, str) else list(sites)
+    parts = sites.split(",") if isinstance(sites, str) else list(sites) if isinstance(sites, Sequence) else []
     words = tuple(part.strip() for part in parts if isinstance(part, str) and part.strip())
     if not words or len(words) != len(parts):
         what = f"{sites!r} names no sites"

@@ -42,7 +42,7 @@ class Shared(Added):
         super().__init__()
         self._beside = () if beside is None else (beside,)  # a tuple: no module of this one, so its d has one name
         if beside is None:
-            self.vera_lambda_d = nn.Parameter(torch.full((rank,), first))
+            self.vera_lambda_d = nn.Parameter(torch.full((rank,), float(first)))
         self.vera_lambda_b = nn.Parameter(torch.zeros(site.weight.shape[0]))
         self.dropout = dropout
 

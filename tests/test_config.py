@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -249,6 +250,23 @@ def test_a_union_without_kinds_loses_no_key() -> None:
     for words, code in ((["part={a=1, b=2}"], "VALUE"), (["part={a='x'}"], "VALUE"), (["part={b=2, c=1}"], "KEY")):
         with pytest.raises(ModeledgeError, match=f"E-CONFIG-{code}.*part"):
             load_config(Either, None, words)
+
+
+@pytest.mark.parametrize("prefix", ["", "parts.a.objective.", "parts.a.objective.parts.b.objective."])
+def test_a_rule_of_a_table_names_the_table_as_the_recipe_has_it(prefix: str) -> None:
+    """Without the kind that pydantic puts behind it, nor the whole table as its wrong value."""
+    one = {"kind": "masked", "as_mask": 0.9, "as_random": 0.5}
+    told: dict[str, Any] = {"objective": one}
+    for part in re.findall(r"parts\.(.)", prefix)[::-1]:
+        told = {"objective": {"kind": "blend", "parts": {part: told}}}
+    with pytest.raises(ModeledgeError) as caught:
+        load_config(PretrainRecipe, None, values={"corpus": {"paths": ["a"]}, **told})
+    path = f"objective.{prefix}".rstrip(".")
+    assert (caught.value.where, caught.value.what) == (path, "as_mask and as_random sum to more than 1")
+    one["rate"] = 2.0
+    with pytest.raises(ModeledgeError) as caught:
+        load_config(PretrainRecipe, None, values={"corpus": {"paths": ["a"]}, **told})
+    assert (caught.value.where, caught.value.what) == (f"{path}.rate", "2.0: Input should be less than 1")
 
 
 @pytest.mark.parametrize("optimizer", [{}, {"momentum": 0.5}])

@@ -162,8 +162,10 @@ def value_error(error: ValidationError, tree: Mapping[str, Any], name: str) -> M
     rules: dict[str, list[str]] = {}
     values: dict[str, str] = {}
     for row in error.errors(include_url=False):
-        path, context, rule = _path(row["loc"], tree), row.get("ctx", {}), str(row["msg"]).removeprefix("Value error, ")
-        value = printable(repr(row.get("input")), 80) + ": " if row["loc"] else ""  # not the whole file
+        path, context = _path(row["loc"], tree, row["type"]), row.get("ctx", {})
+        rule = str(row["msg"]).removeprefix("Value error, ")
+        told = not isinstance(row.get("input"), Mapping)  # of a table its path says enough
+        value = printable(repr(row.get("input")), 80) + ": " if row["loc"] and told else ""
         if row["type"].startswith("union_tag"):
             path = f"{path}.{str(context['discriminator']).strip(chr(39))}"
             value = f"{context['tag']!r}: " if "tag" in context else ""
@@ -180,14 +182,15 @@ def value_error(error: ValidationError, tree: Mapping[str, Any], name: str) -> M
     )
 
 
-def _path(location: tuple[int | str, ...], tree: Any) -> str:
-    """Where in the tree an error is: pydantic's location without the names of classes and kinds of unions."""
+def _path(location: tuple[int | str, ...], tree: Any, error: str) -> str:
+    """Where in the tree an error is: pydantic's location without the names of classes and kinds of unions. A key that
+    is missing is named, though the tree has it not."""
     path, node = "", tree
     for number, part in enumerate(location):
         inside = part in node if isinstance(node, Mapping) else isinstance(node, list) and isinstance(part, int)
         if inside:
             node = node[part]
-        elif not (isinstance(node, Mapping) and number == len(location) - 1):
+        elif not (error == "missing" and isinstance(node, Mapping) and number == len(location) - 1):
             continue
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
     return path.lstrip(".")

@@ -18,11 +18,14 @@ from modeledge.objectives import (
     Blend,
     CausalLM,
     Classify,
+    DenoisePrepare,
+    Form,
     MaskedLM,
     MaskedPrepare,
     MultiToken,
     Phases,
     Ramp,
+    RandomSpans,
     Scheduled,
     Shape,
     Shortened,
@@ -212,9 +215,20 @@ def test_a_mask_rate_follows_the_place():
     text = np.resize(IDS, 100)
     counts = [len(prepare(Example(0, text, place=place), Noise(0)).reads["lm"]) for place in (0, 50, 100, 1000, None)]
     assert counts == [90, 50, 10, 10, 10]
-    for field, code in (("rats", "E-CONFIG-KEY.*did you mean 'rate'"), ("specials", "E-CONFIG-VALUE")):
-        with pytest.raises(ModeledgeError, match=code):
-            Scheduled(masked(), ((field, 0.5),))
+    for field in ("rats", "specials", "mask", "vocab", "masks"):
+        with pytest.raises(ModeledgeError, match=r"E-CONFIG-KEY.*what can follow it here: as_mask, as_random, rate"):
+            Scheduled(masked(), ((field, 3),))
+    with pytest.raises(ModeledgeError, match=r"E-CONFIG-VALUE: rate: the mask rate is 1.5"):
+        Scheduled(masked(), (("rate", Phases((0.5, 1.5), (0, 9))),))
+
+
+def test_a_number_of_what_a_prepare_holds_follows_the_place():
+    form = Form("encoder-decoder", (1,))
+    prepare = Scheduled(DenoisePrepare(form, RandomSpans(tuple(range(40, 80)))), (("damage.rate", Ramp(0.2, 0.8, 60)),))
+    for place, rate in ((0, 0.2), (30, 0.5), (60, 0.8), (None, 0.8)):
+        example = Example(0, IDS, place=place)
+        told = DenoisePrepare(form, RandomSpans(tuple(range(40, 80)), rate))(example, Noise(0))
+        assert prepare(example, Noise(0)).labels["lm"].tolist() == told.labels["lm"].tolist()
 
 
 def test_shorter_texts_learn_every_token_once():

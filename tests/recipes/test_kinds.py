@@ -314,8 +314,8 @@ def test_a_course_that_fails_at_some_step_is_refused_before_the_first(text: Path
     parts = {"a": {"objective": {"kind": "causal"}}, "b": {"objective": {"kind": "fim"}}}
     blend = {"kind": "blend", "mode": "in turn", "parts": parts}
     for objective, course, code in (
-        (blend, {"chances": gone}, r"E-CONFIG-VALUE: the chances \[0.0, 0.0\]"),
-        (blend, {"chances": below}, r"E-CONFIG-VALUE: the chances \[-1.0, 1.0\]"),
+        (blend, {"chances": gone}, r"E-CONFIG-VALUE: curriculum\.chances: the chances \[0.0, 0.0\]"),
+        (blend, {"chances": below}, r"E-CONFIG-VALUE: curriculum\.chances: the chances \[-1.0, 1.0\]"),
         ({"kind": "causal"}, {"length": {"values": [16, 0], "steps": [0, 4]}}, r"E-CONFIG-VALUE: curriculum\.length"),
     ):
         made = recipe([str(text)], objective=objective, curriculum=course)

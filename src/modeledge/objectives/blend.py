@@ -65,19 +65,19 @@ class BlendPrepare:
         draw = noise.at("blend").generator().random() * reached[-1]
         return int(np.searchsorted(reached, draw, side="right"))
 
-    def chances_at(self, place: int | None) -> FloatArray:
+    def chances_at(self, place: int | None, where: str = "") -> FloatArray:
         """The chance of each part at a place of the run, `[parts]` (`E-CONFIG-VALUE` where they are none)."""
         chances: FloatArray = np.array([value_at(chance, place) for chance in self.chances])
         if not (np.isfinite(chances).all() and (chances >= 0).all() and chances.sum() > 0):
             what = f"the chances {chances.tolist()} at place {place} are none"
-            raise ModeledgeError("E-CONFIG-VALUE", what, remedy="they are 0 or above, and one of them is above 0")
+            raise ModeledgeError("E-CONFIG-VALUE", what, where=where, remedy="they are 0 or above, and one is above 0")
         return chances
 
-    def check_course(self) -> None:
+    def check_course(self, where: str = "") -> None:
         """Refuse chances that are none anywhere in the run: lines that are nowhere below 0 where they bend, nor all 0
         there, are so in between."""
         for place in sorted({0, *(place for chance in self.chances for place in bends(chance))}):
-            self.chances_at(place)
+            self.chances_at(place, where)
 
 
 class Blend(Objective):

@@ -15,14 +15,14 @@ stay full.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from modeledge.corpus.pack import cut_examples
-from modeledge.errors import ModeledgeError, nearest
+from modeledge.errors import ModeledgeError
 from modeledge.objectives.join import join
 from modeledge.objectives.objective import Prepare
 from modeledge.records import Example, Prepared
@@ -70,6 +70,7 @@ class Phases:
 
 
 Number: TypeAlias = float | Ramp | Phases
+FLOATS = ("float", "float | None", float, float | None)  # how a field is declared that may follow the run
 
 
 def value_at(number: Number, place: int | None) -> float:
@@ -84,12 +85,40 @@ def bends(number: Number) -> tuple[int, ...]:
     return (number.begin, number.begin + number.over) if isinstance(number, Ramp) else ()
 
 
+def ends(number: Number) -> tuple[float, ...]:
+    """The values between which all others lie."""
+    if isinstance(number, Phases):
+        return number.values
+    return (number.start, number.end) if isinstance(number, Ramp) else (number,)
+
+
+def numbers_in(value: Any, path: str = "") -> list[str]:
+    """The numbers of a `Prepare` that could follow the run, by their paths in it ("rate", "damage.mean"): the fields
+    that are declared as `float`, its own and those of the values that it holds. Ids and counts are none."""
+    found: list[str] = []
+    for field in dataclasses.fields(value):
+        inner = getattr(value, field.name)
+        if dataclasses.is_dataclass(inner):
+            found += numbers_in(inner, f"{path}{field.name}.")
+        elif field.type in FLOATS:
+            found.append(f"{path}{field.name}")
+    return found
+
+
+def unfit(name: str, known: Iterable[str], where: str) -> ModeledgeError:
+    """The error for what is no number that could follow the run, with those that are."""
+    told = ", ".join(sorted(known))
+    remedy = f"what can follow it here: {told}" if told else "leave it out: nothing of this objective can"
+    what = f"{name!r} is no number that could follow the run"
+    return ModeledgeError("E-CONFIG-KEY", what, where=where, remedy=remedy)
+
+
 @dataclass(frozen=True)
 class Scheduled:
-    """A `Prepare` whose numbers follow the run: a mask rate, a chance, a length.
+    """A `Prepare` whose numbers follow the run: a mask rate, a chance, a mean length.
 
-    `fields` names them with their schedules; a field that is a whole number stays one (rounded). Raises `E-CONFIG-KEY`
-    for a field that is not there, `E-CONFIG-VALUE` for one that is no number, or a value that `prepare` refuses.
+    `fields` names them with their schedules: its own, and by their path those of a value that it holds ("damage.rate").
+    Raises `E-CONFIG-KEY` for what is none of `numbers_in`, `E-CONFIG-VALUE` for a value that `prepare` refuses.
     """
 
     prepare: Any
@@ -97,30 +126,35 @@ class Scheduled:
     noisy: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        known = {f.name: getattr(self.prepare, f.name) for f in dataclasses.fields(self.prepare)}
-        for name, number in self.fields:
-            if name not in known:
-                what = f"this objective has no number {name!r}"
-                numbers = [n for n, value in known.items() if type(value) in (int, float)]
-                remedy = nearest(name, numbers) if numbers else "it has none that could follow the run: leave it out"
-                raise ModeledgeError("E-CONFIG-KEY", what, where=f"curriculum.numbers.{name}", remedy=remedy)
-            if isinstance(known[name], bool) or not isinstance(known[name], int | float):
-                raise ModeledgeError("E-CONFIG-VALUE", f"{name} is no number that could follow the run")
-            ends = number.values if isinstance(number, Phases) else (value_at(number, 0), value_at(number, None))
-            for value in ends:
-                self._with({name: value})
+        known = numbers_in(self.prepare)
+        for path, number in self.fields:
+            if path not in known:
+                raise unfit(path, known, "schedule")
+            for value in ends(number):
+                self._with({path: value})
 
     @property
     def channels(self) -> frozenset[str]:
-        return self.prepare.channels  # type: ignore[no-any-return]
+        """What is read at any place of the run: sentences that are permuted from some step on are needed at once."""
+        last = (None, *(place for _, number in self.fields for place in bends(number)))
+        return frozenset[str]().union(*(self._at(place).channels for place in last))
 
     def __call__(self, example: Example, noise: Noise) -> Prepared:
-        now = self._with({name: value_at(number, example.place) for name, number in self.fields})
-        return now(example, noise)
+        return self._at(example.place)(example, noise)
+
+    def _at(self, place: int | None) -> Prepare:
+        return self._with({path: value_at(number, place) for path, number in self.fields})
 
     def _with(self, values: Mapping[str, float]) -> Prepare:
-        typed = {n: round(v) if isinstance(getattr(self.prepare, n), int) else v for n, v in values.items()}
-        return replace(self.prepare, **typed)  # type: ignore[no-any-return]
+        now = self.prepare
+        for path, value in values.items():
+            now = _changed(now, path, value)
+        return now  # type: ignore[no-any-return]
+
+
+def _changed(whole: Any, path: str, value: float) -> Any:
+    name, _, below = path.partition(".")
+    return replace(whole, **{name: _changed(getattr(whole, name), below, value) if below else value})
 
 
 @dataclass(frozen=True)

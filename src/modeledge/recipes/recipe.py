@@ -16,7 +16,7 @@ from modeledge.model.reshape import Decoder
 from modeledge.recipes.corpora.mixture import MixtureRecipe
 from modeledge.recipes.corpora.texts import CorpusRecipe, ReplayRecipe, TokenizerRecipe, absolute_path, placed
 from modeledge.recipes.features.recipe import FeaturesRecipe
-from modeledge.recipes.objectives import CausalAim, ObjectiveRecipe
+from modeledge.recipes.objectives import Aim, CausalAim, ObjectiveRecipe
 from modeledge.recipes.pretraining.curriculum import CurriculumRecipe
 from modeledge.train.config import TrainConfig
 
@@ -108,10 +108,15 @@ class PretrainRecipe(Checked):
         return self
 
     @property
+    def aim(self) -> Aim:
+        """The objective, with the numbers of it that follow the run."""
+        return self.curriculum.told(self.objective, self.train.batch)
+
+    @property
     def reserved(self) -> tuple[str, ...]:
         """The special tokens without a role that a tokenizer to be trained gets: those of the objective, with as many
         sentinels as are asked for, and the tokenizer's `extra`."""
-        return self.tokenizer.reserving(self.objective.reserves(self.train.length))
+        return self.tokenizer.reserving(self.aim.reserves(self.train.length))
 
     @property
     def unused(self) -> str:

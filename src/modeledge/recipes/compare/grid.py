@@ -183,7 +183,7 @@ def corpus_recipe(study: StudyRecipe, folder: Path) -> PretrainRecipe:
         raise ModeledgeError("E-CONFIG", "cells are pre-trained, and no corpus is named", where="corpus.paths")
     asked = study.corpus or CorpusRecipe()
     bodies = [loaded_body(study, unit, {"corpus": {}}) for unit in units(study) if unit.task is None]
-    channels = {*asked.channels}.union(*(recipe.objective.channels for recipe in bodies))
+    channels = {*asked.channels}.union(*(recipe.aim.channels for recipe in bodies))
     corpus = asked.model_copy(update={"channels": tuple(sorted(channels))})
     tokenizer = study.tokenizer
     if tokenizer.path is None:

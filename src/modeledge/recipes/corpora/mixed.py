@@ -135,7 +135,7 @@ def prepare_sources(
             where.parent.mkdir(exist_ok=True)
             ledger = Ledger()
             coming = watch_specials(from_files(source, texts.get(name), ledger), tokenizer, ledger)
-            config = building(source, recipe.objective.channels)
+            config = building(source, recipe.aim.channels)
             build_corpus(coming, tokenizer, where, config=config, ledger=ledger)
             report_ledger(ledger, say, name)
         found[name] = opened(where, tokenizer)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, Self
+
+from pydantic import PrivateAttr
 
 from modeledge.config import Settings
 from modeledge.corpus.pack import How
@@ -18,6 +21,8 @@ from modeledge.model.facts import Facts
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import Objective
 from modeledge.objectives.form import Kind
+from modeledge.objectives.schedule import Number, Scheduled, ends, unfit
+from modeledge.recipes.objectives.following import check_course
 from modeledge.tokens import Tokenizer
 
 Body = Literal["encoder", "decoder", "encoder-decoder"]
@@ -39,6 +44,7 @@ class Aim(Settings, ABC):
     a body must have beside its towers.
     `shared` is how many tokens of the next part a part of a shortened example reads (`Shortened`); `None` where
     examples of this kind cannot be read in parts.
+    A curriculum lets `numbers` of an aim follow the run (`following`, `follow`).
     """
 
     bodies: ClassVar[frozenset[Body]]
@@ -48,6 +54,37 @@ class Aim(Settings, ABC):
     shared: ClassVar[int | None] = None
     blends: ClassVar[bool] = True  # may it be a part of a blend, whose parts read one batch alike?
     kind: str
+    _courses: Mapping[str, Number] = PrivateAttr(default_factory=dict)
+
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        """The keys whose numbers may follow the run, and where each stands in what prepares an example: probabilities,
+        shares and mean lengths, never ids."""
+        return {}
+
+    def following(self, courses: Mapping[str, Number], where: str = "curriculum.numbers") -> Self:
+        """The aim with numbers that follow the run, by their keys. Raises `E-CONFIG-KEY` for one that cannot,
+        `E-CONFIG-VALUE` for a value that its key cannot have."""
+        if not courses:
+            return self
+        for key in courses:
+            if key not in self.numbers:
+                raise unfit(key, self.numbers, f"{where}.{key}")
+        check_course(self, courses, where)
+        told = self.model_copy()
+        told._courses = courses
+        return told
+
+    def follow(self, objective: Objective) -> None:
+        """Let what prepares the examples of this aim's objective follow the run."""
+        if self._courses:
+            paths = self.numbers
+            fields = tuple((paths[key], number) for key, number in self._courses.items())
+            objective.prepare = Scheduled(objective.prepare, fields)
+
+    def ever(self, key: str) -> bool:
+        """Is this number above 0 anywhere in the run?"""
+        return max(ends(self._courses.get(key, getattr(self, key)))) > 0
 
     @property
     def channels(self) -> frozenset[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -19,6 +20,7 @@ from modeledge.model.facts import Facts
 from modeledge.model.transformer import Transformer
 from modeledge.objectives import Blend, Objective
 from modeledge.objectives.form import Kind
+from modeledge.objectives.schedule import Number, unfit
 from modeledge.recipes.objectives.aim import Aim, Body
 from modeledge.tokens import Tokenizer
 
@@ -56,6 +58,29 @@ class BlendAim(Aim):
         return self
 
     @property
+    def numbers(self) -> Mapping[str, str]:
+        """Those of its parts, by "part.key"."""
+        told = {name: part.objective.numbers for name, part in self.parts.items()}
+        return {f"{name}.{key}": path for name, numbers in told.items() for key, path in numbers.items()}
+
+    def following(self, courses: Mapping[str, Number], where: str = "curriculum.numbers") -> Self:
+        own: dict[str, dict[str, Number]] = {}
+        for key, number in courses.items():
+            name, _, inner = key.partition(".")
+            if key not in self.numbers:
+                raise unfit(key, self.numbers, f"{where}.{key}")
+            own.setdefault(name, {})[inner] = number
+        told = {n: self.parts[n].objective.following(numbers, f"{where}.{n}") for n, numbers in own.items()}
+        return self._with({name: told.get(name, part.objective) for name, part in self.parts.items()})
+
+    def follow(self, objective: Objective) -> None:
+        """Each part for itself."""
+        assert isinstance(objective, Blend)
+        for name, part in objective.each().items():
+            self.parts[name].objective.follow(part)
+        objective.gather()
+
+    @property
     def channels(self) -> frozenset[str]:
         return frozenset[str]().union(*(part.objective.channels for part in self.parts.values()))
 
@@ -78,9 +103,11 @@ class BlendAim(Aim):
         names = (name for part in self.parts.values() for name in part.objective.reserves(length))
         return tuple(dict.fromkeys(names))
 
-    def on(self, model: Backbone, tokenizer: Tokenizer) -> BlendAim:
+    def on(self, model: Backbone, tokenizer: Tokenizer) -> Self:
         """Each part for this model: some must know it."""
-        told = {name: part.objective.on(model, tokenizer) for name, part in self.parts.items()}
+        return self._with({name: part.objective.on(model, tokenizer) for name, part in self.parts.items()})
+
+    def _with(self, told: Mapping[str, Aim]) -> Self:
         parts = {name: part.model_copy(update={"objective": told[name]}) for name, part in self.parts.items()}
         return self.model_copy(update={"parts": parts})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -42,6 +43,10 @@ class MiddleAim(Aim):
     rate: float = Field(default=0.5, ge=0, le=1)
     spm: float = Field(default=0.5, ge=0, le=1)
     bodies: ClassVar[frozenset[Body]] = frozenset({"decoder"})
+
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        return {"rate": "rate", "spm": "spm"}
 
     @property
     def cut(self) -> How:

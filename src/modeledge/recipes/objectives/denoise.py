@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -55,6 +56,8 @@ class DenoiseAim(Mending):
     rate: float | None = Field(default=None, gt=0, lt=1)
     mean: float = Field(default=3.0, ge=1)
 
+    sized: ClassVar[str] = "rate"
+
     @model_validator(mode="after")
     def _read(self) -> DenoiseAim:
         if self.variant not in ("spans", "salient") and self.mean != 3.0:
@@ -66,6 +69,13 @@ class DenoiseAim(Mending):
     @property
     def channels(self) -> frozenset[str]:
         return frozenset({SALIENT}) if self.variant == "salient" else frozenset()
+
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        if self.variant == "deshuffle":
+            return {}
+        told = {"rate": "damage.share" if self.variant == "mass" else "damage.rate"}
+        return {**told, "mean": "damage.mean"} if self.variant in ("spans", "salient") else told
 
     def damage(self, signs: Signs) -> Damage:
         rate = self.rate if self.rate is not None else RATES.get(self.variant, 0.15)
@@ -110,19 +120,23 @@ class BartAim(Mending):
 
     @property
     def channels(self) -> frozenset[str]:
-        return frozenset({SENTENCES}) if self.permute else frozenset()
+        return frozenset({SENTENCES}) if self.ever("permute") else frozenset()
+
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        return {key: f"damage.{key}" for key in ("infill", "poisson", "permute", "masking", "delete", "rotate")}
 
     def damage(self, signs: Signs) -> Damage:
         return Bart(signs.mask, self.infill, self.poisson, self.permute, self.masking, self.delete, self.rotate)
 
     def check_corpus(self, shards: Shards) -> None:
-        if self.permute and len(sentence_begins(shards)) <= np.count_nonzero(np.diff(shards.documents)):
+        if self.ever("permute") and len(sentence_begins(shards)) <= np.count_nonzero(np.diff(shards.documents)):
             what = f"permute is {self.permute:g}, and no document has two sentences to be put in another order"
             remedy = "set objective.permute = 0, or give documents of several sentences"
             raise ModeledgeError("E-NO-TARGET", what, where="objective.permute", remedy=remedy)
 
     def signs(self, tokenizer: Tokenizer) -> Signs:
-        masks = self.infill or self.masking
+        masks = self.ever("infill") or self.ever("masking")
         return replace(super().signs(tokenizer), mask=mask_of(tokenizer) if masks else 0)
 
 
@@ -164,12 +178,17 @@ class PrefixAim(Mending):
     kind: Literal["prefix"] = "prefix"
     share: float | None = Field(default=None, gt=0, lt=1)
     forms: ClassVar[frozenset[Kind]] = frozenset({"prefix", "encoder-decoder"})
+    sized: ClassVar[str] = "share"
 
     @model_validator(mode="after")
     def _prefixed(self) -> PrefixAim:
         if self.form is not None and self.form not in self.forms:
             raise ValueError('kind "prefix" on a decoder that reads from left to right is kind = "causal"')
         return self
+
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        return {"share": "damage.share"}
 
     def damage(self, signs: Signs) -> Damage:
         return Split(self.share)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -43,6 +44,17 @@ class UniLMAim(Aim):
     rate: float = Field(default=0.15, gt=0, lt=1)
     backwards: bool = False
     bodies: ClassVar[frozenset[Body]] = frozenset({"decoder"})
+
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        return {"rate": "masking.rate"}
+
+    def follow(self, objective: Objective) -> None:
+        """In each of its patterns."""
+        assert isinstance(objective, UniLM)
+        for pattern in objective.each().values():
+            super().follow(pattern)
+        objective.gather()
 
     def writes(self, config: Facts) -> Way | None:
         return "sequence"

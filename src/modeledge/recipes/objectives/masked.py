@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -46,6 +46,10 @@ class Masking(Aim):
         if self.as_mask + self.as_random > 1 + 1e-9:
             raise ValueError("as_mask and as_random sum to more than 1")
         return self
+
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        return {"rate": "rate", "as_mask": "as_mask", "as_random": "as_random"}
 
     @property
     def hidden(self) -> Unit:
@@ -110,6 +114,10 @@ class SpanAim(Masking):
     p: float = Field(default=0.2, gt=0, lt=1)
     longest: int = Field(default=10, ge=1, le=100)
     sbo: bool = True
+
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        return {key: f"masked.{path}" if self.sbo else path for key, path in super().numbers.items()}
 
     @property
     def hidden(self) -> Unit:

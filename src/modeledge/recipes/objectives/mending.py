@@ -15,8 +15,10 @@ from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
 from modeledge.model.facts import Facts
 from modeledge.objectives import Damage, Denoise, DenoisePrepare, Form, Objective, most_tokens
-from modeledge.objectives.form import Kind
+from modeledge.objectives.form import Kind, Sizes
+from modeledge.objectives.schedule import ends
 from modeledge.recipes.objectives.aim import Aim, Body, body_of
+from modeledge.recipes.objectives.following import grid
 from modeledge.tasks.writing import around, end_of, starting
 from modeledge.tokens import Tokenizer, sentinel_names
 from modeledge.tokens.sentinels import USUAL
@@ -39,7 +41,8 @@ class Mending(Aim):
     An encoder–decoder reads the inputs and writes the targets. A decoder reads both in one piece: by default as a
     prefix LM, with `form = "causal"` from left to right, which may learn the inputs too (`whole`). `start` is the id
     that the decoder of two begins with, where neither the model's file nor the tokenizer should say. Special tokens
-    stand where fine-tuning puts them.
+    stand where fine-tuning puts them. `sized` is the key of the share by which inputs and targets have their lengths;
+    where it follows the run, an example fits its row at every value.
     """
 
     form: Kind | None = None
@@ -47,6 +50,7 @@ class Mending(Aim):
     start: int | None = Field(default=None, ge=0)
     bodies: ClassVar[frozenset[Body]] = frozenset({"decoder", "encoder-decoder"})
     forms: ClassVar[frozenset[Kind]] = frozenset({"causal", "prefix", "encoder-decoder"})
+    sized: ClassVar[str] = ""
     _form: Form | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
@@ -92,18 +96,37 @@ class Mending(Aim):
 
     def tokens(self, length: int) -> int:
         assert self._form is not None, "how much of a text fits depends on the model and the tokenizer: ask on() first"
-        return most_tokens(self.damage(Signs()).sizes, self._form, length)
+        return self._most(self._form, length)
 
     def reserves(self, length: int) -> tuple[str, ...]:
         """Sentinels, T5's hundred or what the longest example may need."""
-        damage = self.damage(Signs())
-        needed = damage.needs(most_tokens(damage.sizes, Form("encoder-decoder", (0,)), length))
+        needed = self._needs(self._most(Form("encoder-decoder", (0,)), length), length)
         return sentinel_names(max(needed, USUAL)) if needed else ()
+
+    def _damages(self, length: int) -> list[Damage]:
+        """The noise as it is in the course of a run with rows of `length`, by the room it takes: at every share (a text
+        has no more than twice the tokens of its row), and with the shortest spans, which are the most."""
+        least = {"mean": min(ends(self._courses["mean"]))} if "mean" in self._courses else {}
+        moving = self._courses.get(self.sized)
+        shares = [{}] if moving is None else [{self.sized: value} for value in grid(moving, 2 * length)]
+        return [self.model_copy(update={**least, **share}).damage(Signs()) for share in shares]
+
+    def _most(self, form: Form, length: int) -> int:
+        damages = self._damages(length)
+
+        def sizes(tokens: int) -> Sizes:
+            return [size for damage in damages for size in damage.sizes(tokens)]
+
+        return most_tokens(sizes, form, length)
+
+    def _needs(self, tokens: int, length: int) -> int:
+        """The most sentinels that a text of so many tokens asks for."""
+        return max(damage.needs(tokens) for damage in self._damages(length))
 
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
         assert self._form is not None, "the form depends on the model: ask on() first"
         damage = self.damage(self.signs(tokenizer))
-        self._enough(damage.needs(self.tokens(length)), len(tokenizer.sentinels))
+        self._enough(self._needs(self.tokens(length), length), len(tokenizer.sentinels))
         return Denoise(DenoisePrepare(self._form, damage))
 
     def _enough(self, needed: int, there: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -31,6 +32,10 @@ class ElectraAim(UnitMasking):
     as_random: float = Field(default=0.0, ge=0, le=0)
     generator: float = Field(default=0.25, gt=0, le=1)
     weight: float = Field(default=50.0, gt=0, lt=1e6)
+
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        return {"rate": "masking.rate"}
 
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
         prepare = ReplacedPrepare(self.masking(tokenizer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -29,6 +30,10 @@ class Pairs(UnitMasking):
     ask: ClassVar[Ask]
     needs: ClassVar[str] = "token types"
     short: float = Field(default=SHORT, ge=0, lt=1)
+
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        return {key: f"masking.{path}" for key, path in super().numbers.items()}
 
     @property
     def channels(self) -> frozenset[str]:

@@ -78,7 +78,7 @@ def replay_shards(
     if not where.exists():
         ledger = Ledger()
         source = watch_specials(read(recipe.replay, ledger), tokenizer, ledger)
-        build_corpus(source, tokenizer, where, config=building(recipe.replay, recipe.objective.channels), ledger=ledger)
+        build_corpus(source, tokenizer, where, config=building(recipe.replay, recipe.aim.channels), ledger=ledger)
         report_ledger(ledger, say, REPLAY)
     if (folder / LEDGER).exists():
         own = files.read_json(folder / LEDGER)

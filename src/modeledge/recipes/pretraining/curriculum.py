@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 
 from modeledge.config import Settings
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.objectives import Blend, Objective, Phases, Ramp, Scheduled, Shortened
+from modeledge.objectives import Blend, Objective, Phases, Ramp, Shortened
 from modeledge.objectives.blend import BlendPrepare
 from modeledge.objectives.schedule import Number
+from modeledge.recipes.objectives.aim import Aim
 
 
 class Course(Settings):
@@ -43,60 +44,46 @@ class Course(Settings):
 
 
 class CurriculumRecipe(Settings):
-    """`length`: how many tokens of a text are read at a time, in rows as full as ever. `numbers`: fields of what
-    prepares examples ("rate"; in a blend "masked.rate"). `chances`: of the parts of a blend that are drawn in turn."""
+    """`length`: how many tokens of a text are read at a time, in rows as full as ever. `numbers`: keys of the objective
+    ("rate"; in a blend "masked.rate"). `chances`: of the parts of a blend that are drawn in turn."""
 
     length: Course | None = None
     numbers: dict[str, Course] = Field(default_factory=dict)
     chances: dict[str, Course] = Field(default_factory=dict)
 
-    def apply(self, objective: Objective, batch: int, shared: int | None) -> None:
-        """Let the objective's `prepare` follow the run; `shared` is that of the aim (see `Aim`).
+    def told(self, aim: Aim, batch: int) -> Aim:
+        """The aim with the numbers that follow the run: `E-CONFIG-KEY` for one that cannot, `E-CONFIG-VALUE` for values
+        that some step could not use."""
+        return aim.following({key: course.number(batch) for key, course in self.numbers.items()})
 
-        Raises `E-CONFIG` for what this objective has not, `E-CONFIG-KEY` for a field or part that is not there,
-        `E-CONFIG-VALUE` for values that some step could not use.
+    def apply(self, objective: Objective, aim: Aim, batch: int) -> None:
+        """Let the `prepare` of the aim's objective follow the run.
+
+        Raises `E-CONFIG` for what this objective has not, `E-CONFIG-KEY` for a part that is not there, `E-CONFIG-VALUE`
+        for values that some step could not use.
         """
-        for path, course in self.numbers.items():
-            owner = objective
-            *names, field = path.split(".")
-            for name in names:
-                owner = _part(owner, name, f"curriculum.numbers.{path}")
-            owner.prepare = Scheduled(owner.prepare, ((field, course.number(batch)),))
-        _gather(objective)
+        aim.follow(objective)
         if self.chances:
             _draw(objective, {name: course.number(batch) for name, course in self.chances.items()})
         if self.length is not None:
-            if shared is None:
+            if aim.shared is None:
                 what = "examples of this objective cannot be read in parts"
                 raise ModeledgeError("E-CONFIG", what, where="curriculum.length", remedy="leave it out")
             if round(min(self.length.values)) < 1:
                 what = f"a length of {min(self.length.values):g} holds no token"
                 raise ModeledgeError("E-CONFIG-VALUE", what, where="curriculum.length", remedy="give lengths from 1")
-            objective.prepare = Shortened(objective.prepare, self.length.number(batch), shared)
-
-
-def _part(owner: Objective, name: str, where: str) -> Objective:
-    parts = owner.each() if isinstance(owner, Blend) else {}
-    if name not in parts:
-        raise ModeledgeError("E-CONFIG-KEY", f"there is no part {name!r}", where=where, remedy=nearest(name, parts))
-    return parts[name]
-
-
-def _gather(objective: Objective) -> None:
-    """Let a blend prepare by what its parts prepare by now."""
-    if isinstance(objective, Blend):
-        for part in objective.each().values():
-            _gather(part)
-        objective.gather()
+            objective.prepare = Shortened(objective.prepare, self.length.number(batch), aim.shared)
 
 
 def _draw(objective: Objective, chances: dict[str, Number]) -> None:
-    prepare = objective.prepare
+    prepare, where = objective.prepare, "curriculum.chances"
     if not (isinstance(objective, Blend) and isinstance(prepare, BlendPrepare) and prepare.chances):
         what = "chances are those of a blend whose parts are drawn in turn"
-        raise ModeledgeError("E-CONFIG", what, where="curriculum.chances", remedy='set mode = "in turn"')
+        raise ModeledgeError("E-CONFIG", what, where=where, remedy='set mode = "in turn"')
     for name in chances:
-        _part(objective, name, f"curriculum.chances.{name}")
+        if name not in (parts := objective.each()):
+            remedy = nearest(name, parts)
+            raise ModeledgeError("E-CONFIG-KEY", f"there is no part {name!r}", where=f"{where}.{name}", remedy=remedy)
     objective.gather(chances)
     assert isinstance(objective.prepare, BlendPrepare)
-    objective.prepare.check_course()
+    objective.prepare.check_course(where)

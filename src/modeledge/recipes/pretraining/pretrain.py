@@ -146,7 +146,7 @@ def prepare_corpus(
             watch_specials(source, tokenizer, ledger),
             tokenizer,
             where,
-            config=building(recipe.corpus, recipe.objective.channels),
+            config=building(recipe.corpus, recipe.aim.channels),
             ledger=ledger,
         )
         report_ledger(ledger, say)
@@ -179,17 +179,17 @@ def ready(
     """The trainer of `build_trainer`, and the corpora as its objective cuts them, before any is held out."""
     model = build_model(recipe, tokenizer)
     recipe.objective.check(model.config)
-    aim = recipe.objective.on(model, tokenizer)
+    aim = recipe.aim.on(model, tokenizer)
     aim.check_length(recipe.train.length)
     objective = aim.build(tokenizer, model.config, recipe.train.length)
     check_rule(recipe, objective)
+    recipe.curriculum.apply(objective, aim, recipe.train.batch)
     corpora = {"": texts} if isinstance(texts, Shards) else {f"{name}.": shards for name, shards in texts.items()}
     corpora |= {} if replay is None else {"replay.": replay}
     for shards in corpora.values():
         shards.need(objective.prepare.channels)
     for shards in list(corpora.values())[: 1 if replay is not None else None]:
         aim.check_corpus(shards)
-    recipe.curriculum.apply(objective, recipe.train.batch, recipe.objective.shared)
     streams = {name: stream_of(recipe, model, tokenizer, shards) for name, shards in corpora.items()}
     wholes = [stream for name, stream in streams.items() if name != "replay."]
     step, judge = Step(model, objective, noise=Noise(recipe.seed)), None
@@ -232,7 +232,7 @@ def check_rule(recipe: PretrainRecipe, objective: Objective) -> None:
 
 def stream_of(recipe: PretrainRecipe, model: Backbone, tokenizer: Tokenizer, shards: Shards) -> ShardStream:
     """The examples of a corpus, cut as the objective wants them, before any is held out."""
-    return cut_stream(recipe, recipe.objective.on(model, tokenizer), shards)
+    return cut_stream(recipe, recipe.aim.on(model, tokenizer), shards)
 
 
 def pinned(recipe: PretrainRecipe) -> PretrainRecipe:

@@ -42,15 +42,16 @@ def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
 
 
 def check_body(recipe: PretrainRecipe) -> None:
-    """Refuse a body that the objective cannot train, before a corpus and a tokenizer are made for it; no size of a
-    vocabulary changes the answer. Of a model to start from its configuration is read, not its weights."""
+    """Refuse a body that the objective cannot train, and a course that it cannot follow, before a corpus and a
+    tokenizer are made for it; no size of a vocabulary changes the answer. Of a model to start from its configuration is
+    read, not its weights."""
     asked = recipe.model
     if asked.start is None:
         body = shape(asked.preset, asked.shape, vocab=1000)
     else:
         stated = read_shape(find_model(asked.start, asked.revision, asked.endpoint).folder)
         body = shape_reshaped(stated, bidirectional=asked.bidirectional, decoder=asked.decoder)
-    recipe.objective.check(body)
+    recipe.aim.check(body)
 
 
 def shape(preset: str | None, fields: dict[str, Any], vocab: int) -> TransformerConfig:

@@ -15,6 +15,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from modeledge.cli import app
+from modeledge.config import load_config
 from modeledge.corpus.stream import ListStream
 from modeledge.errors import CATALOGUE, ModeledgeError
 from modeledge.families import save_model
@@ -22,6 +23,7 @@ from modeledge.preflight import CHECKS, Finding, Reads, Room, Token, preflight, 
 from modeledge.preflight.leaks import NEAR, Told, jaccard, near_pairs, trigrams
 from modeledge.preflight.trial import MOST, laid_out
 from modeledge.recipes.corpora.texts import CorpusRecipe, TokenizerRecipe
+from modeledge.recipes.pretraining.curriculum import CurriculumRecipe
 from modeledge.recipes.pretraining.pretrain import pretrain
 from modeledge.recipes.recipe import FinetuneRecipe, FinetuneTrain, ModelRecipe, PretrainRecipe
 from modeledge.recipes.tuning.finetune import finetune
@@ -214,6 +216,22 @@ def test_static_masks_that_never_come_again_are_told() -> None:
         objective.repeats, view.reads = masks, (Reads("corpus", epochs),)
         found = [finding.code for finding in CHECKS["epochs"](view)]
         assert found == ["W-EPOCHS"] * told, (masks, epochs)
+
+
+def test_a_course_that_the_run_does_not_reach_the_end_of_is_told() -> None:
+    """A line may end with the run; what jumps must have a step to be learned from."""
+    view = small.masked()
+    steps = view.config.steps
+    for line, told in [(steps - 1, 0), (steps, 0), (steps + 1, 1), (5000, 1)]:
+        numbers = {"rate": {"values": [0.3, 0.1], "steps": [0, line]}}
+        for course in ({"numbers": numbers}, {"chances": numbers}, {"length": numbers["rate"]}):
+            view.courses = load_config(CurriculumRecipe, None, values=course).ends()
+            found = list(CHECKS["courses"](view))
+            assert [(f.code, f.where) for f in found] == [("W-SCHEDULE", next(iter(view.courses)))] * told
+    for jump, told in [(steps - 1, 0), (steps, 1)]:
+        course = {"numbers": {"a.rate": {"values": [0.3, 0.1], "steps": [0, jump], "jumps": True}}}
+        view.courses = load_config(CurriculumRecipe, None, values=course).ends()
+        assert [f.where for f in CHECKS["courses"](view)] == ["curriculum.numbers.a.rate"] * told
 
 
 def test_every_error_of_a_check_is_in_the_catalogue() -> None:

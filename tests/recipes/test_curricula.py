@@ -330,3 +330,16 @@ def test_whoever_prepares_an_example_makes_the_same_of_it(name: str, tokenizer: 
     shown = [example(aim, place, 20 + place) for place in range(20)]
     told = {e.place: there(e, Noise(e.index)) for e in reversed(shown)}
     assert all(same(told[e.place], here(e, Noise(e.index))) for e in shown)
+
+
+def test_the_pre_flight_says_where_the_run_ends_before_a_course(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(text(60))
+    courses = {"rate": {"values": [0.3, 0.1], "steps": [0, 5000]}}
+    said: list[str] = []
+    shown: dict[str, Any] = {"model": {"shape": BODIES["encoder"]}, "objective": {"kind": "masked"}}
+    asked = recipe("both", (str(tmp_path / "a.txt"),), curriculum={"numbers": courses}, **shown)
+    pretrain(asked, tmp_path / "run", say=said.append)
+    told = [line for line in said if "W-SCHEDULE" in line]
+    assert len(told) == 1
+    assert "curriculum.numbers.rate" in told[0]
+    assert "ends at step 4, and this course at step 5,000" in told[0]

@@ -57,6 +57,7 @@ CHECKS: dict[str, Check] = {
     "schedule": schedule.schedule,
     "batch": schedule.batch_size,
     "epochs": schedule.epochs,
+    "courses": schedule.courses,
     "two-steps": schedule.two_steps,
     "moving": weights.moving,
     "memory": resources.memory,

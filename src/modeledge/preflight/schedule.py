@@ -74,6 +74,18 @@ def epochs(view: View) -> Iterator[Finding]:
             yield Finding("W-EPOCHS", what, f"mixture.sources.{read.name}", remedy)
 
 
+def courses(view: View) -> Iterator[Finding]:
+    """The run is long enough for its curriculum: each course comes to its last value, with which held-out examples are
+    prepared from the first."""
+    end = view.config.steps
+    for name, last in view.courses.items():
+        if last > end:
+            what = (
+                f"the run ends at step {end:,}, and this course at step {last:,}: its last value is never learned from"
+            )
+            yield Finding("W-SCHEDULE", what, name, "train longer, or let it end sooner")
+
+
 def two_steps(view: View) -> Iterator[Finding]:
     """Two steps run, and their losses and gradients are finite."""
     error = None if view.trial is None else view.trial.error

@@ -74,7 +74,8 @@ class View:
     `names` the classes. `before` are the heads that the model came with, `beside` the fingerprint of the tokenizer that
     lies beside its weights; `fresh` says that its weights are random, `framed` that
     each example is a whole text with its special tokens, though there are no rows. Of pre-training `reads` says how
-    often each corpus is read, and `fill` how full the rows of the first batches are.
+    often each corpus is read, `courses` at which step each course of its curriculum ends, and `fill` how full the rows
+    of the first batches are.
     """
 
     trainer: Trainer
@@ -91,6 +92,7 @@ class View:
     framed: bool = False
     room: Room = Room()
     reads: Sequence[Reads] = ()
+    courses: Mapping[str, int] = field(default_factory=dict)
     fill: float | None = None
 
     @property

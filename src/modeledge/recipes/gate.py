@@ -117,6 +117,7 @@ def view_of_training(
         fresh=not start,
         room=Room.here(folder),
         reads=reads_of(recipe, trainer),
+        courses=recipe.curriculum.ends(),
         fill=fill_share(trainer),
     )
 

@@ -56,6 +56,14 @@ class CurriculumRecipe(Settings):
         that some step could not use."""
         return aim.following({key: course.number(batch) for key, course in self.numbers.items()})
 
+    def ends(self) -> dict[str, int]:
+        """How many steps a run needs to come to the end of each course, by its key in a recipe: a line may end with the
+        run, and behind a jump there is a step."""
+        told = {f"numbers.{name}": course for name, course in self.numbers.items()}
+        told |= {f"chances.{name}": course for name, course in self.chances.items()}
+        told |= {} if self.length is None else {"length": self.length}
+        return {f"curriculum.{name}": course.steps[-1] + course.jumps for name, course in told.items()}
+
     def apply(self, objective: Objective, aim: Aim, batch: int) -> None:
         """Let the `prepare` of the aim's objective follow the run.
 

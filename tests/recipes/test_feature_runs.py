@@ -288,6 +288,7 @@ def test_one_class_is_refused_before_the_body_is_run(
         {"strategies": [{"kind": "probe"}]},
         {"train": {"learning_rate": 0.1}},
         {"dropout": 0.2},
+        {"merge": True},
         {"features": {"head": ["knn", "svm"]}},
         {"features": {"heads": "knn"}},
     ],

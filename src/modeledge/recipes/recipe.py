@@ -231,7 +231,7 @@ class FinetuneRecipe(Checked, RowsRecipe):
     def _check_features(self) -> None:
         """Where nothing is trained, what says how is not read."""
         used = self.train.model_copy(update={key: getattr(FinetuneTrain(), key) for key in UNTRAINED})
-        keys = {"strategies": (), "epochs": 3.0, "dropout": 0.1, "train": FinetuneTrain()}
+        keys = {"strategies": (), "epochs": 3.0, "dropout": 0.1, "merge": False, "train": FinetuneTrain()}
         for key, default in keys.items():
             if (used if key == "train" else getattr(self, key)) != default:
                 more = f" but for {', '.join(UNTRAINED)}" if key == "train" else ""

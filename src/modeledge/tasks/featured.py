@@ -7,18 +7,21 @@ head would answer all the same. So the head knows the digest of its body, and an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import numpy as np
 import torch
 
+from modeledge.adapt.graft import Added, Grafts
 from modeledge.classical import Fit
 from modeledge.errors import ModeledgeError
 from modeledge.metrics import tempered
 from modeledge.metrics.calibrate import SMALLEST
 from modeledge.model.backbone import Backbone
+from modeledge.model.lead import Lead, Leads
 from modeledge.records import Example, FloatArray
 from modeledge.tasks.label import LabelTask
 from modeledge.tasks.states import Look, Reads, reads_of, states_of
@@ -26,18 +29,34 @@ from modeledge.tasks.tag import TagTask
 from modeledge.tasks.tagged import Scored
 from modeledge.tasks.task import Answer, Task
 
+PLAIN = (int, float, str, tuple, NoneType)  # fields that are values; functions stand there by their names
+STILL = ("training", "site", "dropout", "gaussian")  # fields of an adapter that change no state
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def body_digest(model: Backbone) -> str:
-    """The digest of a body's weights, buffers among them, heads left out: equal weights under equal names."""
+    """The digest of all that a body computes by, heads left out: its weights, buffers among them, by their names, and
+    what adapters compute by beside their weights."""
     digest = hashlib.blake2b(digest_size=20)
     for name, tensor in sorted(model.state_dict().items()):
         if not name.startswith("heads."):
             digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
             flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
             digest.update(flat.numpy().data)
+    digest.update("".join(beside(model)).encode())
     return digest.hexdigest()
+
+
+def beside(model: Backbone) -> Iterator[str]:
+    """What adapters compute by beside their weights, a line each: what acts, its kind and its plain fields (scale,
+    activation, how many positions). Nothing for a model without one."""
+    for path, module in model.named_modules():
+        if isinstance(module, Grafts | Leads) and len(module):
+            yield f"{path} {module.active}\n"
+        if isinstance(module, Added | Lead):
+            said = {name: getattr(value, "__name__", value) for name, value in sorted(vars(module).items())}
+            plain = {n: v for n, v in said.items() if isinstance(v, PLAIN) and n[0] != "_" and n not in STILL}
+            yield f"{path} {type(module).__name__} {plain}\n"
 
 
 @dataclass

@@ -117,11 +117,12 @@ def check_writable(model: Backbone, strategies: Sequence[Strategy]) -> None:
 
 
 def finish_adapter(model: Backbone, tokenizer: Tokenizer, folder: Path, beside: Beside) -> Path:
-    """Write an adapter's folder with tokenizer, card and what the task says; it appears whole or not at all."""
+    """Write an adapter's folder with tokenizer, card and what the task says (`notes`, JSON or bytes as they are); it
+    appears whole or not at all."""
     with files.committed_folder(folder, {"schema": 1}) as temporary:
         write_folder(model, temporary, beside.base, family=beside.family)
         tokenizer.save(temporary)
         write_card(temporary, beside.card, model)
         for name, value in beside.notes.items():
-            files.write_json(temporary / name, value)
+            (files.write_bytes if isinstance(value, bytes) else files.write_json)(temporary / name, value)
     return folder

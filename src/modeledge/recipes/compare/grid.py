@@ -259,7 +259,8 @@ def chosen(study: StudyRecipe, unit: Unit, folder: Path) -> Mapping[str, Any]:
 
 def untrained(given: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """The tables without what says how to train, but where a cell of features says it itself, and is refused for it."""
-    kept = {key: value for key, value in given.items() if key not in ("strategies", "epochs", "dropout") or key in own}
+    trained = ("strategies", "epochs", "dropout", "merge")
+    kept = {key: value for key, value in given.items() if key not in trained or key in own}
     asked, left = {*UNTRAINED, *own.get("train", {})}, set(HEAD_OPTIONS) - own.get("options", {}).keys()
     options = {key: value for key, value in given.get("options", {}).items() if key not in left}
     train = {key: value for key, value in given.get("train", {}).items() if key in asked}

@@ -19,6 +19,7 @@ from modeledge.adapt.mix import learn_mix
 from modeledge.classical import Candidate, Fit, Fitting, Learning, Verdict, check_pca, combined, fit_files, search
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.evaluate import analyse
+from modeledge.recipes.adapters.run import Beside, finish_adapter
 from modeledge.recipes.features.body import Body, facts, told_of
 from modeledge.recipes.features.cache import StateCache
 from modeledge.recipes.features.recipe import FeaturesRecipe
@@ -48,6 +49,8 @@ def run_features(recipe: FinetuneRecipe, parts: Parts, opened: Opened, folder: P
     """
     task = opened.task
     metric = check_asked(recipe, task)
+    if opened.adapts is not None:
+        say(f"the body is {opened.adapts.source} with the adapter of {recipe.model}, which acts and stays as it is")
     guard(recipe, view_of_rows(recipe, opened, parts), say, rows_alone=True)
     body = body_of(recipe, opened, folder, say)
     space = space_for(recipe, opened, body)
@@ -139,7 +142,8 @@ def write_run(
     recipe: FinetuneRecipe, parts: Parts, opened: Opened, folder: Path, fit: Fit, told: Sequence[Answer],
     said: dict[str, Any], say: Say,
 ) -> None:  # fmt: skip
-    """Marks, answers, and the model's folder, last and whole: the body with the head beside it."""
+    """Marks, answers, and the model's folder, last and whole: the body, or the adapter that acts on it, with the
+    head beside it."""
     task, model, seed = opened.task, opened.model, recipe.seed
     counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)}
     counts["cut"] = task.truncated(opened.examples)
@@ -154,4 +158,7 @@ def write_run(
     files.write_json(folder / ANSWERS, answered(task, told, opened.held))
     beside = {TASK_FILE: {**described(task), "features": True}, **fit_files(fit)}
     card = card_of(recipe, opened.base, results, task.card)
-    finish(model, opened.tokenizer, folder / "model", recipe.family, beside, card)
+    if opened.adapts is None:
+        finish(model, opened.tokenizer, folder / "model", recipe.family, beside, card)
+    else:
+        finish_adapter(model, opened.tokenizer, folder / "model", Beside(opened.adapts, recipe.family, beside, card))

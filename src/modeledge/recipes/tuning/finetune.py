@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from modeledge import files
+from modeledge.adapt.graft import adapters_on
 from modeledge.adapt.strategy import Strategy
 from modeledge.config import to_toml
 from modeledge.corpus.stream import ListStream
@@ -24,7 +25,7 @@ from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
 from modeledge.objectives import Step
 from modeledge.recipes.adapters.digest import Base
-from modeledge.recipes.adapters.go_on import going_on, heads_going_on
+from modeledge.recipes.adapters.go_on import base_below, going_on, heads_going_on
 from modeledge.recipes.adapters.run import Beside, base_for, check_foldable, check_writable, finish_adapter, lightened
 from modeledge.recipes.folder import run_folder
 from modeledge.recipes.gate import guard, said_beside, view_of_tuning
@@ -162,7 +163,8 @@ def opened(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[st
         model = reshaped(model, bidirectional=recipe.bidirectional, decoder=recipe.decoder, seed=recipe.seed)
         tell(model, recipe.family, say)
     before = dict(model.heads)
-    adapts = base_for(recipe, model, found)
+    frozen = recipe.features is not None and adapters_on(model)  # it acts as it is, and no method goes on with it
+    adapts = base_below(found.folder, lambda line: None) if frozen else base_for(recipe, model, found)
     if (light := lightened(recipe, model, adapts)) is not None:
         say(light.told())
     task = make_task(recipe, parts.train, tokenizer, model, way_of(speaking(found.folder)), say)

@@ -134,6 +134,59 @@ def test_a_shelf_swaps_adapters_with_their_heads(tmp_path: Path) -> None:
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "weights", "rank"),
+    [
+        ("E-CONFIG", "p", {"a": 0.5, "b": 0.5}, None),
+        ("E-CONFIG", "a", {"b": 1.0}, None),
+        ("E-CONFIG", "b", {"a": 0.5, "b": 0.5}, None),
+        ("E-CONFIG-VALUE", "z.q", {"a": 1.0}, None),
+        ("E-CONFIG-VALUE", "", {"a": 1.0}, None),
+        ("E-CONFIG-VALUE", "z", {}, None),
+        ("E-CONFIG-VALUE", "z", {"a": 1.0}, 0),
+        ("E-CONFIG-VALUE", "z", {"a": 1.0}, -1),
+        ("E-CONFIG-VALUE", "z", {"a": 1.0}, 1.5),
+        ("E-CONFIG-VALUE", "z", {"a": NAN}, None),
+        ("E-CONFIG-VALUE", "z", {"a": "1"}, None),
+        ("E-SITE", "z", {"a": 1.0, "none": 1.0}, None),
+    ],
+)
+def test_a_sum_is_made_whole_or_nothing_changes(
+    tmp_path: Path, code: str, name: str, weights: dict[str, Any], rank: Any
+) -> None:
+    """Names that are taken (by a prompt, by a LoRA at other sites, by a part), that are none, numbers without sense."""
+    base = written("bert", tmp_path / "base")
+    shelf = Adapters(open_model(base))
+    for one, kind, fields in (
+        ("a", "lora", {"rank": 2, "sites": "query"}),
+        ("b", "lora", {"rank": 2, "sites": "query,up"}),
+        ("p", "prompt", {"length": 2}),
+    ):
+        save_adapter(adapted(open_model(base), kind, **fields), tmp_path / one, base=base)
+        shelf.load(tmp_path / one, one, say=quiet)
+    shelf.use("a")
+    told, before = our_scores("bert", shelf.model), dict(shelf.model.named_parameters())
+    refusal(code, shelf.blend, name, weights, rank=rank)
+    refusal("E-CONFIG-VALUE", shelf.load, tmp_path / "a", "x.y", say=quiet)
+    after = dict(shelf.model.named_parameters())
+    assert after.keys() == before.keys()
+    assert all(after[n] is before[n] for n in before)
+    assert torch.equal(our_scores("bert", shelf.model), told)
+
+
+def test_a_name_of_an_adapter_that_is_not_on_the_shelf_is_taken_too(tmp_path: Path) -> None:
+    base = written("bert", tmp_path / "base")
+    model = adapted(open_model(base), "lora", rank=2)
+    save_adapter(model, tmp_path / "a", base=base)
+    before = dict(model.named_parameters())
+    shelf = Adapters(model)
+    refusal("E-CONFIG", shelf.load, tmp_path / "a", "default", say=quiet)
+    assert dict(model.named_parameters()).keys() == before.keys()
+
+
 def test_a_hundred_adapters_cost_their_own_bytes_and_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     from modeledge.adapt.lora import LowRank
 

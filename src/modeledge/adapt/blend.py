@@ -7,12 +7,14 @@ of the thin factors alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
 
-from modeledge.adapt.graft import Added, activate, added_by, graft, leads_of
+from modeledge.adapt.graft import activate, added_by, check_unused, graft, leads_of
 from modeledge.adapt.lora import LowRank
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
@@ -22,8 +24,34 @@ def blend(model: Backbone, name: str, weights: Mapping[str, float], *, rank: int
     """Add the LoRAs that are on a model, each times its weight, up into a new one, `name`, which then acts alone.
 
     Without `rank` the sum is exact; with it each map's is the nearest of that rank. Sites that one of them lacks get
-    what the others say. An adapter that is not there is `E-SITE`, one that is no LoRA `E-ADAPTER`.
+    what the others say. An adapter that is not there is `E-SITE`, one that is no LoRA `E-ADAPTER`, a name that is taken
+    `E-CONFIG`, a weight or a rank that makes no sense `E-CONFIG-VALUE`; the model is then as it was.
     """
+    check_unused(model, name)
+    check_numbers(weights, rank)
+    made = [summed(parts, rank) for parts in parts_by_site(model, weights).values()]
+    for low in made:
+        graft(low.site, name, low)
+    activate(model, [name])
+
+
+def check_numbers(weights: Mapping[str, float], rank: int | None) -> None:
+    """Weights are finite, there is one at least, and a rank is a whole number of at least 1 (`E-CONFIG-VALUE`)."""
+    if not weights:
+        raise ModeledgeError(
+            "E-CONFIG-VALUE", "nothing is to be added up", remedy='name adapters: {"a": 0.5, "b": 0.5}'
+        )
+    for adapter, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not math.isfinite(weight):
+            what = f"the weight of {adapter!r} is {weight!r}"
+            raise ModeledgeError("E-CONFIG-VALUE", what, remedy="give a finite number")
+    if rank is not None and (type(rank) is not int or rank < 1):
+        remedy = "give a whole number of at least 1, or none for the exact sum"
+        raise ModeledgeError("E-CONFIG-VALUE", f"there is no rank {rank!r}", remedy=remedy)
+
+
+def parts_by_site(model: Backbone, weights: Mapping[str, float]) -> dict[str, list[tuple[LowRank, float]]]:
+    """What each adapter adds to a site, with its weight, by the site's name."""
     held: dict[str, list[tuple[LowRank, float]]] = {}
     for adapter, weight in weights.items():
         found = list(added_by(model, adapter))
@@ -37,21 +65,21 @@ def blend(model: Backbone, name: str, weights: Mapping[str, float], *, rank: int
                 what = f"{adapter!r} is a {type(added).__name__}: only LoRAs add up"
                 raise ModeledgeError("E-ADAPTER", what, remedy="merge each into the weights in its turn")
             held.setdefault(added.site.name, []).append((added, weight))
-    made: list[Added] = []
-    for parts in held.values():
-        a = torch.cat([low.lora_A.detach() for low, _ in parts])
-        b = torch.cat([weight * low.scale * low.lora_B.detach() for low, weight in parts], 1)
-        a, b = (a, b) if rank is None else cut(a, b, rank)
-        site = parts[0][0].site
-        low = LowRank(site, len(a), 1.0)
-        low.site = site
-        with torch.no_grad():
-            low.lora_A.copy_(a)
-            low.lora_B.copy_(b)
-        made.append(low)
-    for low_ in made:
-        graft(low_.site, name, low_)
-    activate(model, [name])
+    return held
+
+
+def summed(parts: Sequence[tuple[LowRank, float]], rank: int | None) -> LowRank:
+    """The sum of what acts at one site, exact or of a rank."""
+    a = torch.cat([low.lora_A.detach() for low, _ in parts])
+    b = torch.cat([weight * low.scale * low.lora_B.detach() for low, weight in parts], 1)
+    a, b = (a, b) if rank is None else cut(a, b, rank)
+    site = parts[0][0].site
+    made = LowRank(site, len(a), 1.0)
+    made.site = site
+    with torch.no_grad():
+        made.lora_A.copy_(a)
+        made.lora_B.copy_(b)
+    return made
 
 
 def cut(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor]:

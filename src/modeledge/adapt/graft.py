@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from modeledge.adapt.beside import Thin, add_thin, with_thin
+from modeledge.adapt.checks import check_name
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.model.lead import Leads
@@ -182,6 +183,13 @@ def adapters_on(model: Backbone) -> list[str]:
     """The names of the adapters that a model has: those at its maps in their order, then those before its examples."""
     at_maps = (name.partition(":")[0] for _, grafts in all_grafts(model) for name in grafts)
     return list(dict.fromkeys([*at_maps, *leads_of(model)]))
+
+
+def check_unused(model: Backbone, adapter: Any) -> None:
+    """Refuse what is no name of an adapter (`E-CONFIG-VALUE`), and a name that one of the model has (`E-CONFIG`)."""
+    check_name(adapter)
+    if adapter in adapters_on(model):
+        raise ModeledgeError("E-CONFIG", f"there is an adapter {adapter!r} already", remedy="give it another name")
 
 
 def activate(model: Backbone, adapters: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from modeledge.adapt.blend import blend
-from modeledge.adapt.graft import activate, prune
+from modeledge.adapt.graft import activate, check_unused, prune
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.model.backbone import Backbone
 from modeledge.recipes.adapters.digest import Base, base_from, changed
@@ -36,9 +36,9 @@ class Adapters:
 
     def load(self, folder: str | Path, name: str, *, say: Callable[[str], None] = print) -> None:
         """Read an adapter's folder, or the run around it, and let it act. Raises what opening it raises, `E-CONFIG` for
-        a name that is taken, `E-ADAPTER` for one that changes weights of the base, which the others need."""
-        if name in self.heads:
-            raise ModeledgeError("E-CONFIG", f"there is an adapter {name!r} already", remedy="give it another name")
+        a name that is taken, `E-CONFIG-VALUE` for what is none, `E-ADAPTER` for one that changes weights of the base,
+        which the others need."""
+        check_unused(self.model, name)
         path = model_folder(folder)
         pair = read_pair(path)
         training = self.model.training
@@ -72,7 +72,8 @@ class Adapters:
         self.use()
 
     def blend(self, name: str, weights: Mapping[str, float], *, rank: int | None = None) -> None:
-        """Add LoRAs up into a new one (see `modeledge.adapt.blend`); it has the heads of the first."""
+        """Add LoRAs up into a new one (see `modeledge.adapt.blend`); it has the heads of the first. Raises what that
+        raises: `E-CONFIG` for a name that is taken."""
         for one in weights:
             self._known(one)
         blend(self.model, name, weights, rank=rank)

@@ -304,6 +304,21 @@ def test_what_stands_still_is_not_pulled() -> None:
     assert all(p.grad is None for n, p in step.model.named_parameters() if not n.startswith("heads."))
 
 
+@pytest.mark.parametrize(("kind", "fields"), [("ia3", {}), ("lora", {"rank": 2}), ("prompt", {"length": 2})])
+def test_an_adapter_is_not_pulled_whichever_is_named_first(kind: str, fields: dict[str, Any]) -> None:
+    """The factors of (IA)³ begin at 1: a pull to 0 would take the weights below them away."""
+    told = []
+    for first in (True, False):
+        pull, adapter = build("l2-sp"), build(kind, fields)
+        step, _ = attached("encoder", *((pull, adapter) if first else (adapter, pull)))
+        found = pull.penalty(step.model, NOW)
+        assert found is not None
+        found.backward()
+        assert all(dict(step.model.named_parameters())[n].grad is None for n in adapter.added(step.model))
+        told.append((found.item(), pull.state_dict()))
+    assert told[0] == told[1]
+
+
 def test_another_start_is_not_resumed() -> None:
     one, two = build("l2-sp"), build("l2-sp")
     attached("encoder", one)

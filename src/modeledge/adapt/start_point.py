@@ -5,9 +5,10 @@ so that is what a regulariser should pull towards (Li, Grandvalet and Davoine 20
 
     Ω(w) = α/2 · ‖w_S − w⁰_S‖² + β/2 · ‖w_S̄‖²
 
-w_S are the weights that came with the body, w_S̄ those that were not there: the heads, and what other strategies added.
-It is added to the loss once a step, so it acts through Adam like any gradient, which decoupled weight decay does not;
-set `train.weight_decay = 0` beside it, or the weights are pulled to two places.
+w_S are the weights that came with the body, w_S̄ those that were not there: heads, fresh layers. What an adapter puts
+beside the body is neither: it is a change of the body with a start of its own (the factors of (IA)³ begin at 1), and
+is left alone. Ω is added to the loss once a step, so it acts through Adam like any gradient, which decoupled weight
+decay does not; set `train.weight_decay = 0` beside it, or the weights are pulled to two places.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from modeledge.adapt.checks import check_least
+from modeledge.adapt.graft import all_grafts, leads_of
 from modeledge.adapt.held import Held
 from modeledge.adapt.parts import parts_of
 from modeledge.adapt.strategy import Clock, Neutral
@@ -31,7 +33,7 @@ from modeledge.seed import Noise
 
 @dataclass(frozen=True)
 class StartPoint(Neutral):
-    """α/2 ‖w − w⁰‖² on the body, β/2 ‖w‖² on what is new; everything moves.
+    """α/2 ‖w − w⁰‖² on the body, β/2 ‖w‖² on what is new, nothing on adapters; everything moves.
 
     w⁰ is the body as it is when the strategy is attached: name it behind those that draw weights anew. The copy takes
     as many bytes as the body. A resumed run starts from the same model again, so w⁰ is not saved; its digest is, and
@@ -50,14 +52,15 @@ class StartPoint(Neutral):
 
     def attach(self, model: Backbone, noise: Noise) -> None:
         """Remember the body as it is."""
-        body = set(parts_of(model).body)
-        self._start[model] = {n: p.detach().clone() for n, p in model.named_parameters() if n in body}
+        body, adapters = set(parts_of(model).body), beside(model)
+        held = ((n, p) for n, p in model.named_parameters() if n in body and p not in adapters)
+        self._start[model] = {name: parameter.detach().clone() for name, parameter in held}
 
     def penalty(self, model: Backbone, clock: Clock) -> Tensor | None:
         """Ω over what moves now: what stands still has no gradient, and adds a constant that would only be shown."""
-        start, terms = self._start.get(model, {}), list[Tensor]()
+        start, adapters, terms = self._start.get(model, {}), beside(model), list[Tensor]()
         for name, parameter in model.named_parameters():
-            if not parameter.requires_grad:
+            if not parameter.requires_grad or parameter in adapters:
                 continue
             old = start.get(name)
             if old is None:
@@ -77,6 +80,12 @@ class StartPoint(Neutral):
             what = "the weights that this run is pulled to are not those of the checkpoint"
             remedy = "resume with the recipe, and the model, of the run"
             raise ModeledgeError("E-RESUME", what, where="strategies.l2-sp", remedy=remedy)
+
+
+def beside(model: Backbone) -> set[nn.Parameter]:
+    """What adapters have put at the model's maps and before its examples."""
+    held = (leads_of(model), *(grafts for _, grafts in all_grafts(model)))
+    return {parameter for module in held for parameter in module.parameters()}
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:

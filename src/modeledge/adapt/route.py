@@ -239,7 +239,7 @@ def asked_of(model: Transformer, batch: Batch | Sequence[IntArray], codes: Seque
 def texts_of(side: Side) -> dict[tuple[int, int], Tensor]:
     """The tokens of each text of a side, by its row and segment, in their order."""
     ids, segments = side.ids.cpu(), side.segments.cpu()
-    each = [row.unique().tolist() for row in segments]  # type: ignore[no-untyped-call]
+    each = [row.unique().tolist() for row in segments]
     places = [(row, segment) for row, there in enumerate(each) for segment in there if segment]
     return {(row, segment): ids[row][segments[row] == segment] for row, segment in places}
 

@@ -7,7 +7,7 @@ ones. A file of the same size that nothing has touched since is not read again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from modeledge.recipes.store.hub import WANTED, find_model
 BASES = "bases.json"
 READ = (*WANTED, "adapter_config.json")  # what is read of a model's folder; safetensors are among `WANTED`
 FREE = ("minutes", "title", "note", "against")  # keys that change no number (more seeds are welcome too)
-Say = Any
+Say = Callable[[str], None]
 Digests = dict[str, dict[str, Any]]
 
 

@@ -128,12 +128,12 @@ def check_order(stages: Sequence[Stage]) -> None:
             except ModeledgeError as error:
                 where = f"stages.{stage.name}: {error.where}"
                 raise ModeledgeError(error.code, error.what, where=where, why=error.why, remedy=error.remedy) from error
-        alone = isinstance(stage, StageRecipe)
-        if held and not (alone and (goes_on(stage, held) or stage.fresh or stage.features is not None)):
+        alone = stage if isinstance(stage, StageRecipe) else None
+        if held and not (alone and (goes_on(alone, held) or alone.fresh or alone.features is not None)):
             raise not_followed(stage, held, before)
-        held = [] if alone and stage.fresh else held
-        if not held and alone and not stage.merge:
-            held, before = adding(stage.strategies), stage.name
+        held = [] if alone and alone.fresh else held
+        if not held and alone and not alone.merge:
+            held, before = adding(alone.strategies), alone.name
 
 
 def goes_on(stage: StageRecipe, held: Sequence[Any]) -> bool:

@@ -7,6 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer as Core
+from tokenizers import models
 
 from modeledge.errors import ModeledgeError
 from modeledge.tokens import Tokenizer, train_tokenizer
@@ -88,3 +90,11 @@ def test_texts_without_anything_new_are_refused() -> None:
 
 def test_fewer_pieces_than_asked_for_are_said() -> None:
     assert "of the 500 new pieces" in extended(general("wordpiece"), DOMAIN, 500).notes[-1]
+
+
+def test_letters_that_a_unigram_does_not_know_are_in_no_new_piece() -> None:
+    """T5's vocabulary has no `<`: a text with one has words that cannot be put together from its pieces."""
+    pieces = [("<unk>", 0.0), ("a", -1.0), ("b", -1.5), ("▁", -2.0)]
+    old = Tokenizer(Core(models.Unigram(pieces, unk_id=0)), {"unk": "<unk>"})
+    new = extended(old, ["▁ab▁a<b▁ab▁a<b▁ab"], 5)
+    assert [new.token(id) for id in range(old.vocab_size, new.vocab_size)] == ["▁ab"]

@@ -43,15 +43,14 @@ def extended(tokenizer: Tokenizer, texts: Iterable[str], count: int, *, least: i
     core = tokenizers.Tokenizer.from_str(tokenizer.pipeline())
     words = word_counts(core, texts)
     cut = {word: [token.value for token in core.model.tokenize(word)] for word in sorted(words)}
-    barred = {getattr(core.model, "unk_token", None)}
+    known, barred = core.get_vocab(with_added_tokens=True), {getattr(core.model, "unk_token", None)}
     cut = {
         word: pieces
-        for word, pieces in cut.items()
-        if len(pieces) > 1 and not any(p in barred or BYTE_PIECE.fullmatch(p) for p in pieces)
+        for word, pieces in cut.items()  # Unigram leaves a letter that it does not know as it is
+        if len(pieces) > 1 and not any(p in barred or p not in known or BYTE_PIECE.fullmatch(p) for p in pieces)
     }
     tree = json.loads(core.to_str())
     _settle_added(tree, tokenizer.vocab_size)
-    known = core.get_vocab(with_added_tokens=True)
     if isinstance(core.model, models.BPE):
         merges = list(learned_merges([(pieces, words[w]) for w, pieces in cut.items()], known, count, least))
         made = _with_merges(tree, merges, known, tokenizer.vocab_size)

@@ -30,7 +30,7 @@ def extend_vocabulary(model: Backbone, pieces: Sequence[Sequence[int]], first: i
     """
     if not isinstance(model, Transformer) or not isinstance(model.config.embed, Tokens):
         what = "this model has no table of tokens of its own"
-        raise ModeledgeError("E-CONFIG", what, where="tokenizer.extend", remedy="leave it out")
+        raise ModeledgeError("E-CONFIG", what, where="tokenizer", remedy="leave out what adds to it")
     assert all(len(ids) and max(ids) < first for ids in pieces), "new tokens are made of old ones"
     config, read, size = model.config, model.config.embed, first + len(pieces)
     rows = max(size, read.vocab)

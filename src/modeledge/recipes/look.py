@@ -20,6 +20,7 @@ from modeledge.preflight.plan import Plan, make_plan
 from modeledge.recipes.corpora.mixed import prepare_sources
 from modeledge.recipes.corpora.source import read
 from modeledge.recipes.corpora.texts import CorpusRecipe
+from modeledge.recipes.corpora.vocabulary import before_specials
 from modeledge.recipes.features.run import body_of, check_asked, space_for
 from modeledge.recipes.folder import check_single
 from modeledge.recipes.gate import guard, view_of_rows, view_of_training, view_of_tuning
@@ -146,10 +147,10 @@ def looked_at(recipe: PretrainRecipe | FinetuneRecipe, say: Say) -> Iterator[Vie
         else:
             recipe = absolute(recipe)
             check_judging(recipe)
+            check_continuing(recipe)
             check_body(recipe)
             recipe, tokenizer, shards = _looked_texts(recipe, folder, say)
-            check_continuing(recipe)
-            replay = replay_shards(recipe, folder, tokenizer, lambda line: None)
+            replay = replay_shards(recipe, folder, tokenizer, lambda line: None, before_specials(recipe))
             trainer, wholes = ready(recipe, tokenizer, shards, replay)
             yield view_of_training(recipe, trainer, tokenizer, wholes, folder)
 

@@ -120,9 +120,10 @@ class PretrainRecipe(Checked):
 
     @property
     def unused(self) -> str:
-        """What is said of a tokenizer to be trained where one is given, and none is trained; empty if nothing is."""
+        """What is said of a tokenizer to be trained where one is given, and none is trained; empty if nothing is. What
+        adds to a given one is used."""
         given = "tokenizer.path" if self.tokenizer.path else "model.start" if self.model.start else ""
-        used: dict[str, Any] = {"path": None, "extend": None}
+        used: dict[str, Any] = {"path": None, "extend": None, "sentinels": None, "extra": (), "specials": None}
         if self.tokenizer.extend is not None:
             used["min_frequency"] = TokenizerRecipe().min_frequency
         fresh = self.tokenizer.model_copy(update=used) != TokenizerRecipe()

@@ -66,22 +66,36 @@ def extended(tokenizer: Tokenizer, texts: Iterable[str], count: int, *, least: i
     new = tokenizer.with_pipeline(tokenizers.Tokenizer.from_str(json.dumps(tree)))
     _check(known, new, made, tokenizer.vocab_size)
     short = [f"the texts yield {len(made):,} of the {count:,} new pieces asked for"] if len(made) < count else []
+    some = "1 new piece" if len(made) == 1 else f"{len(made):,} new pieces"
     new.notes = (*tokenizer.notes, *short)
+    new.gained = (*tokenizer.gained, f"the tokenizer gains {some} of these texts")
     return new
 
 
 def replaced(old: Tokenizer, new: Tokenizer) -> list[list[int]]:
     """For each piece that `new` has behind those of `old`, the ids that it was cut into before.
 
-    Raises `E-TOKENIZER-MISMATCH` where `new` is no extension of `old`.
+    Of a special token these are the ids of its spelling as a text, or where that has none, all of them. Raises
+    `E-TOKENIZER-MISMATCH` where `new` is no extension of `old`.
     """
     before, after = (tokenizers.Tokenizer.from_str(t.pipeline()) for t in (old, new))
     known = before.get_vocab(with_added_tokens=True)
     if not known.items() <= after.get_vocab(with_added_tokens=True).items():
         raise ModeledgeError("E-TOKENIZER-MISMATCH", "the ids of the old pieces have changed")
+    special = {id for id, token in after.get_added_tokens_decoder().items() if token.special}
     return [
-        [token.id for token in before.model.tokenize(new.token(id))] for id in range(old.vocab_size, new.vocab_size)
+        _spelled(old, new.token(id)) if id in special else [token.id for token in before.model.tokenize(new.token(id))]
+        for id in range(old.vocab_size, new.vocab_size)
     ]
+
+
+def _spelled(tokenizer: Tokenizer, name: str) -> list[int]:
+    """What the spelling of a special token is as a text; every id where a tokenizer without unk cannot read it."""
+    try:
+        found: list[int] = tokenizer.encode(name).tolist()
+    except ModeledgeError:
+        found = []
+    return found or list(range(tokenizer.vocab_size))
 
 
 def word_counts(core: tokenizers.Tokenizer, texts: Iterable[str]) -> Counter[str]:

@@ -25,6 +25,7 @@ MODELS = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "spm.mod
 FILES = ("tokenizer.json", "vocab.txt", "vocab.json", *MODELS)
 ADDED = "added_tokens.json"
 CONFIGS = ("special_tokens_map.json", ADDED, "tokenizer_config.json")
+BY_ID = "added_tokens_decoder"  # of tokenizer_config.json
 TEMPLATE = "chat_template.jinja"
 MORE_TEMPLATES = "additional_chat_templates"
 PICKLES = (".pkl", ".pickle", ".bin", ".pt", ".pth")
@@ -106,6 +107,22 @@ def guess_names(core: tokenizers.Tokenizer) -> dict[str, str]:
         if present:
             found[role] = present[0]
     return found
+
+
+def with_told(kept: Mapping[str, bytes], roles: Mapping[str, str], added: Mapping[int, AddedToken]) -> dict[str, bytes]:
+    """The files of a tokenizer that has more special tokens, where these files say which there are: their roles, and
+    in `added_tokens_decoder` each by its id, where transformers believes that there are no others."""
+    out = dict(kept)
+    for file in (name for name in CONFIGS if name != ADDED and name in kept and (roles or added)):
+        tree = json.loads(kept[file]) | {f"{role}_token": token for role, token in roles.items()}
+        if isinstance(tree.get(BY_ID), dict):
+            tree[BY_ID] |= {str(id): _row(token) for id, token in added.items()}
+        out[file] = (json.dumps(tree, indent=2, ensure_ascii=False) + "\n").encode()
+    return out
+
+
+def _row(token: AddedToken) -> dict[str, Any]:
+    return {"content": token.content, **{flag: getattr(token, flag) for flag in FLAGS}, "special": token.special}
 
 
 # ---- files
@@ -197,7 +214,7 @@ def _add_tokens(core: tokenizers.Tokenizer, config: Mapping[str, Any], added: Ma
     """Add the tokens that only the side files know, under the ids that these say; make those with a role special."""
     there = core.get_added_tokens_decoder()
     known = {token.content for token in there.values()}
-    rows = config.get("added_tokens_decoder", {})
+    rows = config.get(BY_ID, {})
     told: dict[int, dict[str, Any]] = {id: {"content": token, "special": True} for token, id in added.items()}
     told |= {int(id): dict(row) for id, row in rows.items()}
     for id, row in sorted(told.items()):

@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import cached_property
 from itertools import count, groupby, takewhile
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from modeledge.errors import ModeledgeError, printable
 from modeledge.records import IntArray
 from modeledge.tokens.chat import CLOCK, Chat, ChatEncoder, Message, render
 from modeledge.tokens.frame import Frame, frame_of
-from modeledge.tokens.load import ADDED, FILES, ROLES, Reading, guess_names, read_tokenizer
+from modeledge.tokens.load import ADDED, FILES, ROLES, Reading, guess_names, read_tokenizer, with_told
 from modeledge.tokens.plain import plain_text_only, read_back
 from modeledge.tokens.sentinels import SPELLED
 
@@ -51,8 +52,9 @@ class Specials:
 class Tokenizer:
     """A trained tokenizer. Two with the same `fingerprint` give the same ids for every text.
 
-    `names` are the special tokens by role, `notes` what its training or reading had to say, `vocab_size` the highest id
-    and one, `frame` the special tokens that its family puts around a text, `templates` its chat templates by name.
+    `names` are the special tokens by role, `notes` what its training or reading had to say, `gained` what it was given
+    beyond the one that was read, `vocab_size` the highest id and one, `frame` the special tokens that its family puts
+    around a text, `templates` its chat templates by name.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Tokenizer:
         self._chat: ChatEncoder | None = None
         self.names = dict(names) if names is not None else guess_names(core)
         self.notes = tuple(notes)
+        self.gained: tuple[str, ...] = ()
         self.templates = dict(templates or {})
         self._kept = dict(kept or {})
         self.frame: Frame = frame_of(core)
@@ -115,10 +118,13 @@ class Tokenizer:
         """The whole pipeline as canonical JSON."""
         return self._json()
 
-    def with_pipeline(self, core: tokenizers.Tokenizer) -> Tokenizer:
-        """Another pipeline under the same names, templates and settings; files of the old vocabulary are let go."""
+    def with_pipeline(self, core: tokenizers.Tokenizer, roles: Mapping[str, str] = MappingProxyType({})) -> Tokenizer:
+        """Another pipeline under the same names, templates and settings, `roles` beside them; files of the old
+        vocabulary are let go."""
         kept = {name: data for name, data in self._kept.items() if name not in (*FILES, "merges.txt", ADDED)}
-        return Tokenizer(core, self.names, self.notes, templates=self.templates, kept=kept)
+        added = {id: token for id, token in core.get_added_tokens_decoder().items() if id >= self.vocab_size}
+        kept, names = with_told(kept, roles, added), {**self.names, **roles}
+        return Tokenizer(core, names, self.notes, templates=self.templates, kept=kept)
 
     def encode(self, text: str) -> IntArray:
         """The ids of a text `[n]`, without special tokens.
@@ -227,9 +233,8 @@ class Tokenizer:
         assert role in ROLES, role
         id = getattr(self.specials, role)
         if id is None:
-            raise ModeledgeError(
-                "E-SPECIAL-TOKEN", f"the tokenizer has no {role} token", remedy=f"train it with a {role} token"
-            )
+            remedy = f"train it with one, or pre-train with tokenizer.specials.{role}, which adds it"
+            raise ModeledgeError("E-SPECIAL-TOKEN", f"the tokenizer has no {role} token", remedy=remedy)
         return int(id)
 
     def count_specials_in(self, text: str) -> int:

@@ -88,7 +88,7 @@ def train_tokenizer(
     method = KINDS[kind]
     roles = _roles(specials, method, kind)
     for number, name in enumerate(extra):
-        _check_name(name, f"extra[{number}]")
+        check_name(name, f"extra[{number}]")
     names = list(dict.fromkeys((*roles.values(), *extra)))
     _check_numbers(kind, vocab_size, min_frequency, method.alphabet, len(names))
     counted, notes = _Counted(texts), list[str]()
@@ -138,20 +138,26 @@ def _learned(
 # ---- what is asked for
 
 
+def usual_specials(kind: Kind) -> dict[str, str]:
+    """The special tokens by role that a tokenizer of this kind has where nothing else is said."""
+    return {role: name for role, name in SPECIALS.items() if KINDS[kind].unknown or role != "unk"}
+
+
 def _roles(asked: Mapping[str, str] | None, method: Method, kind: Kind) -> dict[str, str]:
     """The special tokens by role, in the fixed order."""
-    given = {r: n for r, n in SPECIALS.items() if method.unknown or r != "unk"} if asked is None else dict(asked)
+    given = usual_specials(kind) if asked is None else dict(asked)
     for role, name in given.items():
         if role not in ROLES:
             what = f"unknown role {role!r}"
             raise ModeledgeError("E-VOCAB-CONFIG", what, where="specials", remedy=nearest(role, ROLES))
-        _check_name(name, f"specials.{role}")
+        check_name(name, f"specials.{role}")
     if method.unknown and "unk" not in given:
         raise ModeledgeError("E-SPECIAL-TOKEN", f"{kind} needs an unk token", where="specials", remedy="name one")
     return {role: given[role] for role in ROLES if role in given}
 
 
-def _check_name(name: str, where: str) -> None:
+def check_name(name: str, where: str) -> None:
+    """Refuse what cannot be a special token (`E-VOCAB-CONFIG`)."""
     if len(name) < 2 or any(c.isspace() for c in name):
         what, remedy = f"{name!r} cannot be a special token", "use two or more characters and no white space"
         raise ModeledgeError("E-VOCAB-CONFIG", what, where=where, remedy=remedy)

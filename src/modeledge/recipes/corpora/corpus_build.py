@@ -125,7 +125,7 @@ def _finished(task: Task) -> Built:
     if task.asked.tokenizer is None:
         return {}
     path = task.recipe.tokenizer.path
-    given = path is not None and task.recipe.tokenizer.extend is None
+    given = path is not None and not task.recipe.tokenizer.grows
     tokenizer = Tokenizer.load(str(path) if given else task.out / TOKENIZER)
     if task.recipe.mixture is None:
         return {"": opened(task.out, tokenizer)}
@@ -166,7 +166,7 @@ def _under_way(task: Task) -> Iterator[None]:
 def _tokenizer(task: Task) -> Tokenizer:
     """The tokenizer that the recipe names, or one that is trained on what the corpus keeps, and waits for the rest."""
     recipe, place = task.recipe, task.aside / TOKENIZER
-    if recipe.tokenizer.path is not None and recipe.tokenizer.extend is None:
+    if recipe.tokenizer.path is not None and not recipe.tokenizer.grows:
         if recipe.unused:
             task.say(f"note: {recipe.unused}")
         return Tokenizer.load(recipe.tokenizer.path)

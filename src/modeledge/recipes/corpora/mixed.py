@@ -24,12 +24,11 @@ from modeledge.corpus.stream import ShardStream
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.corpora.mixture import MixtureRecipe, SourceRecipe
 from modeledge.recipes.corpora.source import read, report_ledger, report_notes, watch_specials
-from modeledge.recipes.corpora.vocabulary import given_tokenizer, trained
+from modeledge.recipes.corpora.vocabulary import before_specials, given_tokenizer, grown, trained
 from modeledge.recipes.pretraining.continued import building, opened
 from modeledge.recipes.recipe import PretrainRecipe
 from modeledge.records import Document, Ledger, Line
 from modeledge.tokens import Tokenizer
-from modeledge.tokens.extend import extended
 from modeledge.train import Trainer
 
 Say = Callable[[str], None]
@@ -127,7 +126,7 @@ def prepare_sources(
             made = tokenizer_of(recipe, texts)
             report_notes(made, say)
             made.save(temporary)
-    tokenizer = Tokenizer.load(folder / "tokenizer")
+    tokenizer, given = Tokenizer.load(folder / "tokenizer"), before_specials(recipe)
     found, ledgers = dict[str, Shards](), dict[str, Any]()
     for name, source in asked.items():
         where = folder / SOURCES / name if source.shards is None else Path(source.shards)
@@ -138,7 +137,7 @@ def prepare_sources(
             config = building(source, recipe.aim.channels)
             build_corpus(coming, tokenizer, where, config=config, ledger=ledger)
             report_ledger(ledger, say, name)
-        found[name] = opened(where, tokenizer)
+        found[name] = opened(where, tokenizer, given)
         if (where / LEDGER).exists():
             ledgers[name] = files.read_json(where / LEDGER)
     files.write_json(folder / LEDGER, ledgers)
@@ -151,7 +150,7 @@ def tokenizer_of(recipe: PretrainRecipe, documents: Mapping[str, Sequence[Docume
     assert recipe.mixture is not None
     given, wanted = given_tokenizer(recipe), recipe.tokenizer
     if given is not None and wanted.extend is None:
-        return given
+        return grown(given, wanted)
 
     def kept() -> Iterator[str]:
         for name, source in recipe.mixture.sources.items() if recipe.mixture is not None else ():
@@ -162,9 +161,7 @@ def tokenizer_of(recipe: PretrainRecipe, documents: Mapping[str, Sequence[Docume
             coming = from_files(source, documents.get(name), ledger)
             yield from (document.text for document in kept_documents(coming, building(source), ledger=ledger))
 
-    if given is not None and wanted.extend is not None:
-        return extended(given, kept(), wanted.extend, least=wanted.min_frequency)
-    return trained(wanted, kept(), recipe.reserved)
+    return trained(wanted, kept(), recipe.reserved) if given is None else grown(given, wanted, kept())
 
 
 def from_files(source: SourceRecipe, given: Sequence[Document] | None, ledger: Ledger) -> Iterator[Document]:

@@ -133,9 +133,11 @@ def watch_specials(
 
 
 def report_notes(tokenizer: Tokenizer, say: Say) -> None:
-    """What the training of a tokenizer had to say."""
+    """What the training of a tokenizer had to say, and what a given one has gained."""
     for note in tokenizer.notes:
         say(f"W-VOCAB-SHORT: {note}")
+    for note in tokenizer.gained:
+        say(f"note: {note}")
 
 
 def report_ledger(ledger: Ledger, say: Say, name: str = "") -> None:

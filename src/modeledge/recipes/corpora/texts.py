@@ -15,6 +15,7 @@ from modeledge.recipes.corpora.cleaning import AgainstRecipe, CleaningRecipe
 from modeledge.tokens.coders import Backend
 from modeledge.tokens.sentinels import sentinel_names
 
+Role = Literal["pad", "unk", "cls", "sep", "mask", "bos", "eos"]
 Kind = Literal["web pages", "books", "conversation", "multilingual", "scientific", "code", "other"]
 PACKAGE = "package:"  # how a path begins that is no file but the text of an installed package
 FILTER_FILES = ("model", "bad_words_file")  # the fields of filters that name a file or a folder
@@ -111,10 +112,11 @@ class TokenizerRecipe(Settings):
     """A tokenizer to be trained, or a `path` to one.
 
     `sentinels` is how many tokens like `<extra_id_0>` it reserves; left out, as many as the objective asks for. `extra`
-    are special tokens beside those that the objective asks for: what later runs with this tokenizer will need. `extend`
-    adds so many pieces of the corpus to a given one, each seen `min_frequency` times: see `tokens/extend.py`.
-    `memory`, in MB, bounds what training
-    holds of the corpus: its words are counted, on disk where they are many.
+    are special tokens beside those that the objective asks for: what later runs with this tokenizer will need.
+    `specials` are special tokens by role (`mask = "[MASK]"`), over the usual ones. A given tokenizer gains what it
+    lacks of these three behind its vocabulary, and nothing that is not said: see `tokens/reserve.py`. `extend` adds so
+    many pieces of the corpus to a given one, each seen `min_frequency` times: see `tokens/extend.py`. `memory`, in MB,
+    bounds what training holds of the corpus: its words are counted, on disk where they are many.
     """
 
     path: str | None = None
@@ -125,10 +127,21 @@ class TokenizerRecipe(Settings):
     lowercase: bool = False
     sentinels: int | None = Field(default=None, ge=0, le=10_000)
     extra: tuple[str, ...] = ()
+    specials: dict[Role, str] | None = None
     memory: int | None = Field(default=None, ge=1)
 
+    @property
+    def grows(self) -> bool:
+        """Does it say what a given tokenizer shall have beyond itself?"""
+        return self.extend is not None or self.names_specials
+
+    @property
+    def names_specials(self) -> bool:
+        """Does it name special tokens?"""
+        return bool(self.sentinels or self.extra or self.specials)
+
     def reserving(self, names: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """The special tokens without a role of a tokenizer to be trained: `names`, with as many sentinels among them as
+        """The special tokens without a role that a tokenizer gets: `names`, with as many sentinels among them as
         are asked for, and `extra`."""
         if self.sentinels is not None:
             every = sentinel_names(max(self.sentinels, len(names)))

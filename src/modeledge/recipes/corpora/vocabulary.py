@@ -14,18 +14,32 @@ from modeledge.recipes.store.hub import find_model
 from modeledge.records import Document, Ledger
 from modeledge.tokens import Tokenizer, train_tokenizer
 from modeledge.tokens.extend import extended
+from modeledge.tokens.reserve import with_specials
+from modeledge.tokens.train import usual_specials
 
 
 def make_tokenizer(recipe: PretrainRecipe, documents: Sequence[Document] | None) -> Tokenizer:
     """The tokenizer that the recipe names or its model brings, or one trained on what the corpus will keep."""
     given, wanted, ledger = given_tokenizer(recipe), recipe.tokenizer, Ledger()
     if given is not None and wanted.extend is None:
-        return given
+        return grown(given, wanted)
     source = documents if documents is not None else read(recipe.corpus, ledger)
     texts = (document.text for document in kept_documents(source, building(recipe.corpus), ledger=ledger))
-    if given is not None and wanted.extend is not None:
-        return extended(given, texts, wanted.extend, least=wanted.min_frequency)
-    return trained(wanted, texts, recipe.reserved)
+    return trained(wanted, texts, recipe.reserved) if given is None else grown(given, wanted, texts)
+
+
+def grown(given: Tokenizer, wanted: TokenizerRecipe, texts: Iterable[str] = ()) -> Tokenizer:
+    """A given tokenizer with what a recipe says that it shall have: special tokens, and behind them pieces of texts."""
+    reserved = with_specials(given, wanted.reserving(), wanted.specials or {})
+    if wanted.extend is None:
+        return reserved
+    return extended(reserved, texts, wanted.extend, least=wanted.min_frequency)
+
+
+def before_specials(recipe: PretrainRecipe) -> Tokenizer | None:
+    """The given tokenizer where the run's own has gained special tokens alone: shards of either are shards of both."""
+    wanted = recipe.tokenizer
+    return given_tokenizer(recipe) if wanted.names_specials and wanted.extend is None else None
 
 
 def trained(wanted: TokenizerRecipe, texts: Iterable[str], extra: Sequence[str] = ()) -> Tokenizer:
@@ -36,6 +50,7 @@ def trained(wanted: TokenizerRecipe, texts: Iterable[str], extra: Sequence[str] 
         vocab_size=wanted.vocab_size,
         min_frequency=wanted.min_frequency,
         lowercase=wanted.lowercase,
+        specials=None if wanted.specials is None else {**usual_specials(wanted.kind), **wanted.specials},
         extra=extra,
         memory=None if wanted.memory is None else wanted.memory << 20,
     )

@@ -24,6 +24,7 @@ from modeledge.objectives.form import Kind
 from modeledge.objectives.schedule import Number, Scheduled, ends, unfit
 from modeledge.recipes.objectives.following import check_course
 from modeledge.tokens import Tokenizer
+from modeledge.tokens.train import SPECIALS
 
 Body = Literal["encoder", "decoder", "encoder-decoder"]
 
@@ -143,6 +144,20 @@ class Aim(Settings, ABC):
             what = f"objective {self.kind!r} does not fit this model: it has the towers of {_a(body)}"
             remedy = f"choose {' or '.join(_a(b) for b in sorted(self.bodies))}, or another objective"
             raise ModeledgeError("E-CONFIG", what, where="objective.kind", remedy=remedy)
+
+
+def needed(tokenizer: Tokenizer, *roles: str) -> tuple[int, ...]:
+    """The ids of special tokens by role; all that are missing are named, and the key that adds them
+    (`E-SPECIAL-TOKEN`)."""
+    names = tokenizer.names
+    missing = [role for role in roles if getattr(tokenizer.specials, role) is None]
+    if missing:
+        ends = {} if names.get("bos") == names.get("eos") else {"cls": names.get("bos"), "sep": names.get("eos")}
+        spelled = ", ".join(f'{role} = "{ends.get(role) or SPECIALS[role]}"' for role in missing)
+        what = f"the tokenizer has no {' token and no '.join(missing)} token"
+        remedy = f"set tokenizer.specials = {{{spelled}}}: what is missing is added"
+        raise ModeledgeError("E-SPECIAL-TOKEN", what, where="objective.kind", remedy=remedy)
+    return tuple(tokenizer.need(role) for role in roles)
 
 
 def _a(body: str) -> str:

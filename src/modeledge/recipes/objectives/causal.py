@@ -12,7 +12,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.model.config import TransformerConfig
 from modeledge.objectives import CausalLM, FillMiddle, MiddlePrepare, MultiToken, Objective
 from modeledge.objectives.middle import ADDED, NAMES
-from modeledge.recipes.objectives.aim import Aim, Body
+from modeledge.recipes.objectives.aim import Aim, Body, needed
 from modeledge.tokens import Tokenizer
 
 
@@ -29,7 +29,7 @@ class CausalAim(Aim):
     shared: ClassVar[int | None] = 1
 
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
-        return CausalLM(isolate=tokenizer.need("eos") if self.documents == "isolated" else None)
+        return CausalLM(isolate=needed(tokenizer, "eos")[0] if self.documents == "isolated" else None)
 
     def tokens(self, length: int) -> int:
         return length + 1
@@ -59,10 +59,11 @@ class MiddleAim(Aim):
         missing = [name for name in NAMES if tokenizer.id(name) is None]
         if missing:
             what = f"the tokenizer has no {', '.join(missing)}"
-            remedy = f"train one with tokenizer.extra = {list(NAMES)}"
-            raise ModeledgeError("E-SPECIAL-TOKEN", what, where="objective.kind", remedy=remedy.replace("'", '"'))
+            remedy = f"set tokenizer.extra = {list(NAMES)}: what is missing is added".replace("'", '"')
+            raise ModeledgeError("E-SPECIAL-TOKEN", what, where="objective.kind", remedy=remedy)
         prefix, middle, suffix = (tokenizer.id(name) or 0 for name in NAMES)
-        return FillMiddle(MiddlePrepare(prefix, middle, suffix, tokenizer.need("eos"), self.rate, self.spm))
+        (eos,) = needed(tokenizer, "eos")
+        return FillMiddle(MiddlePrepare(prefix, middle, suffix, eos, self.rate, self.spm))
 
     def tokens(self, length: int) -> int:
         return length + 1 - ADDED

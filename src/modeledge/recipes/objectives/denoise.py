@@ -162,7 +162,8 @@ class UL2Aim(Mending):
         missing = [name for name, id in ids.items() if id is None]
         if missing:
             what = f"the tokenizer has no {' '.join(missing)}"
-            remedy = "train one for this objective, name others with objective.modes, or set objective.modes = []"
+            extra = str(missing).replace("'", '"')
+            remedy = f"set tokenizer.extra = {extra}, name others with objective.modes, or set objective.modes = []"
             raise ModeledgeError("E-SPECIAL-TOKEN", what, where="objective.modes", remedy=remedy)
         found = super().signs(tokenizer)
         return replace(found, modes=tuple(ids.values()) or (None,) * 3)

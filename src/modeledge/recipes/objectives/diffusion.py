@@ -12,7 +12,7 @@ from modeledge.model.config import TransformerConfig
 from modeledge.model.facts import Facts
 from modeledge.objectives import DiffusionPrepare, MaskedDiffusion, MaskedPrepare, Objective, UniLM
 from modeledge.objectives.unilm import ADDED
-from modeledge.recipes.objectives.aim import Aim, Body
+from modeledge.recipes.objectives.aim import Aim, Body, needed
 from modeledge.tokens import Tokenizer
 
 
@@ -29,8 +29,8 @@ class DiffusionAim(Aim):
         return "uncover"
 
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
-        cls, sep = tokenizer.need("cls"), tokenizer.need("sep")
-        return MaskedDiffusion(DiffusionPrepare(tokenizer.need("mask"), cls=cls, sep=sep, even=self.even))
+        mask, cls, sep = needed(tokenizer, "mask", "cls", "sep")
+        return MaskedDiffusion(DiffusionPrepare(mask, cls=cls, sep=sep, even=self.even))
 
     def tokens(self, length: int) -> int:
         return length - 2
@@ -60,10 +60,10 @@ class UniLMAim(Aim):
         return "sequence"
 
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
-        cls, sep = tokenizer.need("cls"), tokenizer.need("sep")
+        mask, cls, sep = needed(tokenizer, "mask", "cls", "sep")
         masking = MaskedPrepare(
             vocab=tokenizer.vocab_size,
-            mask=tokenizer.need("mask"),
+            mask=mask,
             specials=tokenizer.specials.ids(),
             rate=self.rate,
             cls=cls,

@@ -21,7 +21,7 @@ from modeledge.objectives import (
     spans,
     whole_words,
 )
-from modeledge.recipes.objectives.aim import Aim, Body
+from modeledge.recipes.objectives.aim import Aim, Body, needed
 from modeledge.tokens import Tokenizer
 
 UNITS: dict[str, Callable[[], Unit]] = {"token": Single, "word": whole_words, "ngram": ngrams, "salient": Salient}
@@ -65,15 +65,16 @@ class Masking(Aim):
 
     def masking(self, tokenizer: Tokenizer) -> MaskedPrepare:
         """The mask with this tokenizer's special tokens around each example."""
+        mask, cls, sep = needed(tokenizer, "mask", "cls", "sep")
         return MaskedPrepare(
             vocab=tokenizer.vocab_size,
-            mask=tokenizer.need("mask"),
+            mask=mask,
             specials=tokenizer.specials.ids(),
             rate=self.rate,
             as_mask=self.as_mask,
             as_random=self.as_random,
-            cls=tokenizer.need("cls"),
-            sep=tokenizer.need("sep"),
+            cls=cls,
+            sep=sep,
             unit=self.hidden,
             masks=self.static or None,
         )

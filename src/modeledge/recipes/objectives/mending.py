@@ -17,7 +17,7 @@ from modeledge.model.facts import Facts
 from modeledge.objectives import Damage, Denoise, DenoisePrepare, Form, Objective, most_tokens
 from modeledge.objectives.form import Kind, Sizes
 from modeledge.objectives.schedule import ends
-from modeledge.recipes.objectives.aim import Aim, Body, body_of
+from modeledge.recipes.objectives.aim import Aim, Body, body_of, needed
 from modeledge.recipes.objectives.following import grid
 from modeledge.tasks.writing import around, end_of, starting
 from modeledge.tokens import Tokenizer, sentinel_names
@@ -129,13 +129,13 @@ class Mending(Aim):
         self._enough(self._needs(self.tokens(length), length), len(tokenizer.sentinels))
         return Denoise(DenoisePrepare(self._form, damage))
 
-    def _enough(self, needed: int, there: int) -> None:
+    def _enough(self, number: int, there: int) -> None:
         """Refuse a tokenizer with too few sentinels (`E-SPECIAL-TOKEN`)."""
-        if needed > there:
-            what = f"objective {self.kind!r} may need {needed} sentinels <extra_id_0> …, the tokenizer has {there}"
-            remedy = f"train one with tokenizer.sentinels = {needed}"
+        if number > there:
+            what = f"objective {self.kind!r} may need {number} sentinels <extra_id_0> …, the tokenizer has {there}"
+            remedy = f"set tokenizer.sentinels = {number}: a tokenizer that is given gains those that it lacks"
             if there:
-                remedy += ", shorten train.length, or hide fewer spans"
+                remedy += "; or shorten train.length, or hide fewer spans"
             raise ModeledgeError("E-SPECIAL-TOKEN", what, where="tokenizer", remedy=remedy)
 
 
@@ -143,4 +143,4 @@ def mask_of(tokenizer: Tokenizer) -> int:
     """The mask, or where there is none the first sentinel, as T5 has it (`E-SPECIAL-TOKEN`)."""
     if tokenizer.specials.mask is None and tokenizer.sentinels:
         return tokenizer.sentinels[0]
-    return tokenizer.need("mask")
+    return needed(tokenizer, "mask")[0]

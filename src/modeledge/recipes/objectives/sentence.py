@@ -16,7 +16,7 @@ from modeledge.model.config import Tokens, TransformerConfig
 from modeledge.model.heads import Pool
 from modeledge.objectives import Contrast, ContrastPrepare, LabelPrepare, Objective, PairPrepare, SentencePairs
 from modeledge.objectives.contrast import need_dropout
-from modeledge.recipes.objectives.aim import Aim, Body
+from modeledge.recipes.objectives.aim import Aim, Body, needed
 from modeledge.recipes.objectives.masked import UnitMasking
 from modeledge.tokens import Tokenizer
 
@@ -90,7 +90,7 @@ class SimcseAim(Aim):
 
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
         types = isinstance(config.embed, Tokens) and config.embed.types > 1
-        cls, sep = tokenizer.need("cls"), tokenizer.need("sep")
+        cls, sep = needed(tokenizer, "cls", "sep")
         reading = LabelPrepare("source", length // 2, "class", cls, sep, sep, types)
         width = config.width if self.mlp else None
         prepare = ContrastPrepare(reading, end=tokenizer.specials.eos, channels=self.channels)

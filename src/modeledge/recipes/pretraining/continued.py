@@ -2,7 +2,8 @@
 
 `model.start` names the model. **Domain-adaptive**: the corpus is large and of the domain; **task-adaptive**: it is the
 unlabelled text of the task's own rows, read many times. Two things beside: `tokenizer.extend` gives the domain's words
-pieces and rows of their own, and `[replay]` shows general text between the domain's, so that less is forgotten.
+pieces and rows of their own, and `[replay]` shows general text between the domain's, so that less is forgotten. Special
+tokens that an objective needs and the tokenizer lacks are gained in the same way.
 """
 
 from __future__ import annotations
@@ -57,23 +58,31 @@ def building(corpus: CorpusRecipe, channels: Iterable[str] = ()) -> Build:
     )
 
 
-def opened(where: Path, tokenizer: Tokenizer) -> Shards:
-    """The shards in a folder; those that another tokenizer wrote are `E-TOKENIZER-MISMATCH`."""
+def opened(where: Path, tokenizer: Tokenizer, given: Tokenizer | None = None) -> Shards:
+    """The shards in a folder; those that another tokenizer wrote are `E-TOKENIZER-MISMATCH`, but for one that is
+    `given` because it differs in special tokens alone."""
     shards = Shards.open(where)
-    if shards.tokenizer != tokenizer.fingerprint:
+    if shards.tokenizer not in (tokenizer.fingerprint, None if given is None else given.fingerprint):
         what = f"the shards were written with tokenizer {shards.tokenizer[:12]}, this is {tokenizer.fingerprint[:12]}"
         raise ModeledgeError("E-TOKENIZER-MISMATCH", what, where=str(where))
     return shards
 
 
 def replay_shards(
-    recipe: PretrainRecipe, folder: Path, tokenizer: Tokenizer, say: Callable[[str], None]
+    recipe: PretrainRecipe,
+    folder: Path,
+    tokenizer: Tokenizer,
+    say: Callable[[str], None],
+    given: Tokenizer | None = None,
 ) -> Shards | None:
-    """The general text of a recipe as shards, built once in the run folder; its ledger joins that of the run."""
+    """The general text of a recipe as shards, built once in the run folder; its ledger joins that of the run.
+
+    `given` is as in `opened`.
+    """
     if recipe.replay is None:
         return None
     if recipe.replay.shards is not None:
-        return opened(Path(recipe.replay.shards), tokenizer)
+        return opened(Path(recipe.replay.shards), tokenizer, given)
     where = folder / REPLAY
     if not where.exists():
         ledger = Ledger()
@@ -88,6 +97,16 @@ def replay_shards(
 
 
 def extend_model(model: Transformer, old: Tokenizer | None, new: Tokenizer) -> None:
-    """Give the model rows for the pieces that its tokenizer has learned."""
+    """Give the model rows for the pieces and special tokens that its tokenizer has gained (`E-VOCAB-SIZE` where it has
+    not enough for the old ones)."""
     assert old is not None, "a model to start from has a tokenizer"
-    extend_vocabulary(model, replaced(old, new), old.vocab_size)
+    check_rows(model, old)
+    if pieces := replaced(old, new):
+        extend_vocabulary(model, pieces, old.vocab_size)
+
+
+def check_rows(model: Transformer, tokenizer: Tokenizer) -> None:
+    """Refuse a tokenizer with more ids than the model has rows (`E-VOCAB-SIZE`)."""
+    if tokenizer.vocab_size > model.config.table.vocab:
+        what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.table.vocab} rows"
+        raise ModeledgeError("E-VOCAB-SIZE", what)

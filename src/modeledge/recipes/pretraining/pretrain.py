@@ -24,7 +24,7 @@ from modeledge.objectives import Objective, Step, prepared
 from modeledge.recipes.corpora.mixed import mixed, mixture_of, prepare_sources, say_mixture, watched
 from modeledge.recipes.corpora.packing import cut_stream, packed_config, packing_note
 from modeledge.recipes.corpora.source import read, report_ledger, report_notes, watch_specials
-from modeledge.recipes.corpora.vocabulary import given_tokenizer, make_tokenizer
+from modeledge.recipes.corpora.vocabulary import before_specials, given_tokenizer, grown, make_tokenizer
 from modeledge.recipes.folder import finished, run_folder
 from modeledge.recipes.gate import guard, view_of_training
 from modeledge.recipes.pretraining.continued import building, check_continuing, opened, replay_shards
@@ -72,7 +72,8 @@ def pretrain(
             say("the run is finished")
             return folder / "model"
         tokenizer, shards = prepare_texts(recipe, folder, documents, say)
-        trainer, wholes = ready(recipe, tokenizer, shards, replay_shards(recipe, folder, tokenizer, say))
+        replay = replay_shards(recipe, folder, tokenizer, say, before_specials(recipe))
+        trainer, wholes = ready(recipe, tokenizer, shards, replay)
         reading = mixture_of(recipe, trainer)
         if recipe.model.bidirectional or recipe.model.decoder is not None:
             tell(trainer.model, recipe.family, say)
@@ -128,10 +129,13 @@ def prepare_corpus(
     if recipe.corpus.shards is not None:
         if documents is not None:
             raise ModeledgeError("E-CONFIG", "texts are given, and shards are named too", where="corpus.shards")
-        tokenizer = given_tokenizer(recipe)
-        if tokenizer is None:
+        given = given_tokenizer(recipe)
+        if given is None:
             raise ModeledgeError("E-CONFIG", "shards need the tokenizer they were made with", where="tokenizer.path")
-        return tokenizer, opened(Path(recipe.corpus.shards), tokenizer)
+        tokenizer = grown(given, recipe.tokenizer)
+        for note in tokenizer.gained:
+            say(f"note: {note}")
+        return tokenizer, opened(Path(recipe.corpus.shards), tokenizer, given)
     where = folder / "corpus"
     kept = None if documents is None else same_texts(list(documents), folder)
     if not where.exists():

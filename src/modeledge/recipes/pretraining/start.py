@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from modeledge.errors import ModeledgeError
 from modeledge.families import load_model, read_shape
 from modeledge.model.config import TransformerConfig
 from modeledge.model.plain import changed, from_plain
 from modeledge.model.transformer import Transformer
 from modeledge.recipes.corpora.vocabulary import given_tokenizer
 from modeledge.recipes.presets import drawn, shape_named
-from modeledge.recipes.pretraining.continued import extend_model
+from modeledge.recipes.pretraining.continued import check_rows, extend_model
 from modeledge.recipes.pretraining.reshaped import reshaped, shape_reshaped
 from modeledge.recipes.recipe import PretrainRecipe
 from modeledge.recipes.store.hub import find_model, remember_source
@@ -26,11 +25,9 @@ def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
         found = find_model(recipe.model.start, recipe.model.revision, recipe.model.endpoint)
         model = load_model(found.folder)
         remember_source(model, found.source)
-        if recipe.tokenizer.extend is not None:
+        if recipe.tokenizer.grows:
             extend_model(model, given_tokenizer(recipe), tokenizer)
-        if tokenizer.vocab_size > model.config.table.vocab:
-            what = f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.table.vocab} rows"
-            raise ModeledgeError("E-VOCAB-SIZE", what)
+        check_rows(model, tokenizer)
         asked = recipe.model
         turned = reshaped(model, bidirectional=asked.bidirectional, decoder=asked.decoder, seed=recipe.seed)
         assert isinstance(turned, Transformer)

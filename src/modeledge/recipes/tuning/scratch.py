@@ -12,7 +12,7 @@ from pathlib import Path
 from modeledge import files
 from modeledge.errors import ModeledgeError
 from modeledge.families import save_model
-from modeledge.recipes.corpora.vocabulary import trained
+from modeledge.recipes.corpora.vocabulary import grown, trained
 from modeledge.recipes.presets import drawn, shape_named
 from modeledge.recipes.recipe import FinetuneRecipe
 from modeledge.recipes.store.hub import Found, find_model
@@ -56,7 +56,7 @@ def tokenizer_for(recipe: FinetuneRecipe, rows: Rows) -> Tokenizer:
     """The tokenizer that the recipe names, or one trained on all texts that the task reads and writes."""
     wanted = recipe.tokenizer
     if wanted.path is not None:
-        return Tokenizer.load(wanted.path)
+        return grown(Tokenizer.load(wanted.path), wanted)
     return trained(wanted, texts_of(recipe, rows), wanted.reserving())
 
 

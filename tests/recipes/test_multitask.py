@@ -433,6 +433,13 @@ def test_what_cannot_be_folded_in_is_refused_before_the_first_step(ground: Path,
     assert not (tmp_path / "run" / "run.toml").exists()
 
 
+@pytest.mark.parametrize("kind", ["new-head", "replaced-head"])
+def test_a_strategy_of_one_head_is_refused_with_its_reason(ground: Path, kind: str) -> None:
+    """There is no one head: each task has its own, and a name of one task's is unknown to the others."""
+    with pytest.raises(ModeledgeError, match=f"E-CONFIG-VALUE.*{kind} is of a model with one head.*leave it out"):
+        several(ground, strategies=[{"kind": kind, "options": {"outputs": 2} if kind == "replaced-head" else {}}])
+
+
 def test_two_adapters_are_folded_in_on_several_tasks(ground: Path, tmp_path: Path) -> None:
     """Those that were added last come first, as in a run of one task."""
     two = [{"kind": "lora", "options": {"rank": 2}}, {"kind": "lora", "options": {"rank": 2, "name": "second"}}]

@@ -15,7 +15,7 @@ from modeledge.recipes.compare.unfold import unfolded
 from modeledge.recipes.corpora.texts import absolute_path
 from modeledge.recipes.recipe import PRESET, FinetuneRecipe, is_name
 from modeledge.recipes.tuning.benchmark import stated
-from modeledge.recipes.tuning.rows import split_rows, task_named
+from modeledge.recipes.tuning.rows import split_rows, task_named, told_where
 from modeledge.tasks import infer
 
 TASK = "task"  # what the one task is called
@@ -82,7 +82,8 @@ def first_metric(recipe: FinetuneRecipe) -> str:
         known = getattr(kind, "metrics", ())
         return str(known[0]) if isinstance(known, tuple) and known else "accuracy"
     train = split_rows(recipe, say=lambda line: None).train
-    labels = infer([row[roles[kind.target]] for row in train], [str(row["__where__"]) for row in train])
+    with told_where(recipe, roles[kind.target], None):
+        labels = infer([row[roles[kind.target]] for row in train], [str(row["__where__"]) for row in train])
     return "accuracy" if labels.kind == "class" else "pearson"
 
 

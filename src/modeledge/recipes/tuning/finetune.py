@@ -39,7 +39,7 @@ from modeledge.recipes.store.open import open_model, renewed, speaking, tokenize
 from modeledge.recipes.tuning.benchmark import stated
 from modeledge.recipes.tuning.cost import watch, write_costs
 from modeledge.recipes.tuning.heads import announce, check_outputs, settle, words_of
-from modeledge.recipes.tuning.rows import Parts, Rows, split_rows, task_named
+from modeledge.recipes.tuning.rows import Parts, Rows, split_rows, task_named, told_where
 from modeledge.recipes.tuning.scratch import check_preset, starting_model
 from modeledge.recipes.tuning.strategy import make_strategy, worded
 from modeledge.recipes.tuning.task_file import TASK_FILE, described
@@ -232,7 +232,8 @@ def make_task(
     kind, roles = task_named(recipe)
     own, start = partial(own_head, model), start_of(model)
     asked = Asked(roles, recipe.train.length, recipe.dropout, recipe.options, own, start, writes)
-    task = kind.made(train, tokenizer, model.config, asked, say)
+    with told_where(recipe, roles[kind.target], model.config.positions):
+        task = kind.made(train, tokenizer, model.config, asked, say)
     task.check_model(model)
     if writes in READ_BOTH_WAYS and model.config.encoder is None and not isinstance(task, WriteTask):
         say(f"texts are read from left to right, though {READ_BOTH_WAYS[writes]} (bidirectional = true reads them so)")

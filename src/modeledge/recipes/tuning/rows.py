@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,25 @@ def split_rows(
     if not test or (chosen and not validation):
         raise ModeledgeError("E-EMPTY-SPLIT", "the evaluation split has no row")
     return Parts(train, validation, test)
+
+
+@contextmanager
+def told_where(recipe: FinetuneRecipe, column: str, positions: int | None) -> Iterator[None]:
+    """Errors of making a task say what of the recipe they are about, where they name no place themselves: labels that
+    are all one, of which file and column; rows that are too long, by which key."""
+    try:
+        yield
+    except ModeledgeError as error:
+        what, why, remedy = error.what, error.why, error.remedy
+        if error.where:
+            raise
+        if error.code == "E-ONE-CLASS":
+            where = f"{recipe.data}: column {column!r}"
+            raise ModeledgeError(error.code, what, where=where, why=why, remedy=remedy) from error
+        if error.code == "E-POSITION" and positions is not None and recipe.train.length > positions:
+            remedy = f"train.length={positions}, or less"
+            raise ModeledgeError(error.code, what, where="train.length", why=why, remedy=remedy) from error
+        raise
 
 
 def located(source: Any, columns: Sequence[str]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from modeledge.corpus.sampled import Sampling
 from modeledge.recipes.recipe import Checked, FinetuneRecipe, FinetuneTrain, RowsRecipe, StrategyRecipe
 
+ONE_HEAD = ("new-head", "replaced-head")  # strategies that name the head of a model
 SHARED = ("model", "seed", "dropout", "train", "epochs", "strategies", "check", "strict", "allow", "allow_leak")
 
 
@@ -42,6 +43,9 @@ class MultitaskRecipe(Checked):
     def _consistent(self) -> MultitaskRecipe:
         if len(self.tasks) < 2:
             raise ValueError("several tasks are needed; one is `modeledge finetune MODEL DATA`")
+        if named := [strategy.kind for strategy in self.strategies if strategy.kind in ONE_HEAD]:
+            why = "each task has a head of its own, drawn anew unless the checkpoint brings it"
+            raise ValueError(f"{named[0]} is of a model with one head, and here {why}: leave it out")
         return self
 
     def alone(self, name: str) -> FinetuneRecipe:

@@ -30,7 +30,7 @@ def make_tokenizer(recipe: PretrainRecipe, documents: Sequence[Document] | None)
 
 def grown(given: Tokenizer, wanted: TokenizerRecipe, texts: Iterable[str] = ()) -> Tokenizer:
     """A given tokenizer with what a recipe says that it shall have: special tokens, and behind them pieces of texts."""
-    reserved = with_specials(given, wanted.reserving(), wanted.specials or {})
+    reserved = with_specials(given, wanted.reserving(), roles_of(wanted))
     if wanted.extend is None:
         return reserved
     return extended(reserved, texts, wanted.extend, least=wanted.min_frequency)
@@ -50,10 +50,15 @@ def trained(wanted: TokenizerRecipe, texts: Iterable[str], extra: Sequence[str] 
         vocab_size=wanted.vocab_size,
         min_frequency=wanted.min_frequency,
         lowercase=wanted.lowercase,
-        specials=None if wanted.specials is None else {**usual_specials(wanted.kind), **wanted.specials},
+        specials=None if wanted.specials is None else {**usual_specials(wanted.kind), **roles_of(wanted)},
         extra=extra,
         memory=None if wanted.memory is None else wanted.memory << 20,
     )
+
+
+def roles_of(wanted: TokenizerRecipe) -> dict[str, str]:
+    """The spellings that a recipe names for roles of special tokens."""
+    return {str(role): name for role, name in (wanted.specials or {}).items()}
 
 
 def given_tokenizer(recipe: PretrainRecipe) -> Tokenizer | None:

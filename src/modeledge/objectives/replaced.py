@@ -143,6 +143,20 @@ class Replaced(Objective):
         whole.load_state_dict({name: own[name] if name in own else theirs[name] for name in whole.state_dict()})
         return whole.to(model.device)
 
+    def take_generator(self, whole: Transformer, model: Transformer) -> str:
+        """Go on from a generator as `whole_generator` gave it, where it is that of this model; else say why not.
+
+        It has the shape that is asked for, and every table that it shares is the model's, bit for bit.
+        """
+        theirs, mine, tables = whole.state_dict(), self.generator.state_dict(), model.state_dict()
+        if whole.config != self.generator.config or not mine.keys() <= theirs.keys():
+            return "has another shape than is asked for"
+        own = {name: theirs.pop(name) for name in mine}
+        if any(name not in tables or not torch.equal(table, tables[name]) for name, table in theirs.items()):
+            return "reads the tables of another model"
+        self.generator.load_state_dict(own)
+        return ""
+
 
 @torch.no_grad()
 def drawn(states: Tensor, table: Tensor, bias: Tensor | None, draws: Tensor) -> Tensor:

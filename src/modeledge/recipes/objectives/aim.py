@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -133,6 +133,15 @@ class Aim(Settings, ABC):
     def stream(self, shards: Shards, length: int, seed: int) -> ShardStream:
         """The examples of a corpus in their order."""
         return TokenStream(shards, self.tokens(length), seed, self.cut, shortest=self.shortest)
+
+    def take_up(
+        self, objective: Objective, model: Transformer, folder: Path, grow: Callable[[Transformer], None]
+    ) -> str:
+        """Go on from what `beside` wrote into the folder of the run whose model this one was; a note says whether.
+
+        `grow` gives a model of that run the rows that the vocabulary has gained since.
+        """
+        return ""
 
     def beside(self, model: Transformer, objective: Objective, tokenizer: Tokenizer, folder: Path) -> None:
         """Write into the run's folder what was trained beside the model; with most objectives that is nothing."""

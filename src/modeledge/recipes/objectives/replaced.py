@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from modeledge.families import save_model
+from modeledge.families import load_model, save_model
 from modeledge.files import committed_folder
 from modeledge.model.config import TransformerConfig
 from modeledge.model.transformer import Transformer
@@ -17,13 +17,15 @@ from modeledge.recipes.objectives.masked import UnitMasking
 from modeledge.tokens import Tokenizer
 
 GENERATOR = "generator"
+CONFIG = "config.json"
 
 
 class ElectraAim(UnitMasking):
     """Replaced token detection: a generator of `generator` times the model's width fills masked places, the model tells
     which tokens are not the original ones, and its loss counts `weight` times. All chosen tokens are masked.
 
-    The finished run writes the model, which is the discriminator, and the generator in `generator/` beside it.
+    The finished run writes the model, which is the discriminator, and the generator in `generator/` beside it; a run
+    that starts from there goes on with both.
     """
 
     kind: Literal["electra"] = "electra"
@@ -40,6 +42,18 @@ class ElectraAim(UnitMasking):
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
         prepare = ReplacedPrepare(self.masking(tokenizer))
         return Replaced(prepare, generator_of(config, self.generator), share=self.weight)
+
+    def take_up(
+        self, objective: Objective, model: Transformer, folder: Path, grow: Callable[[Transformer], None]
+    ) -> str:
+        assert isinstance(objective, Replaced)
+        place = folder / GENERATOR
+        if not (place / CONFIG).is_file():
+            return "no generator lies beside the model to start from: a fresh one begins"
+        found = load_model(place)
+        grow(found)
+        why = objective.take_generator(found, model)
+        return f"a fresh generator begins: that in {place} {why}" if why else f"the generator goes on from {place}"
 
     def beside(self, model: Transformer, objective: Objective, tokenizer: Tokenizer, folder: Path) -> None:
         assert isinstance(objective, Replaced)

@@ -31,7 +31,7 @@ from modeledge.recipes.pretraining.continued import building, check_continuing, 
 from modeledge.recipes.pretraining.held import check_judging, every, marks_on, metric_of, split_stream
 from modeledge.recipes.pretraining.reshaped import tell
 from modeledge.recipes.pretraining.samples import sampling
-from modeledge.recipes.pretraining.start import build_model, check_body
+from modeledge.recipes.pretraining.start import build_model, check_body, take_up
 from modeledge.recipes.pretraining.writing import note_of
 from modeledge.recipes.recipe import PretrainRecipe, absolute, is_name
 from modeledge.recipes.store.card import Card, base_of, write_card
@@ -73,7 +73,7 @@ def pretrain(
             return folder / "model"
         tokenizer, shards = prepare_texts(recipe, folder, documents, say)
         replay = replay_shards(recipe, folder, tokenizer, say, before_specials(recipe))
-        trainer, wholes = ready(recipe, tokenizer, shards, replay)
+        trainer, wholes, notes = ready(recipe, tokenizer, shards, replay)
         reading = mixture_of(recipe, trainer)
         if recipe.model.bidirectional or recipe.model.decoder is not None:
             tell(trainer.model, recipe.family, say)
@@ -82,9 +82,8 @@ def pretrain(
         if resume:
             say(f"resumed after step {session.resume()}")
         else:
-            for whole in wholes:
-                if whole.note:
-                    say(f"note: {whole.note}")
+            for note in [*notes, *(whole.note for whole in wholes if whole.note)]:
+                say(f"note: {note}")
             say(packing_note(recipe, trainer))
             say_mixture(reading, say)
             guard(recipe, view_of_training(recipe, trainer, tokenizer, wholes, folder), say)
@@ -179,8 +178,9 @@ def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, texts: Texts, re
 
 def ready(
     recipe: PretrainRecipe, tokenizer: Tokenizer, texts: Texts, replay: Shards | None = None
-) -> tuple[Trainer, list[ShardStream]]:
-    """The trainer of `build_trainer`, and the corpora as its objective cuts them, before any is held out."""
+) -> tuple[Trainer, list[ShardStream], list[str]]:
+    """The trainer of `build_trainer`, the corpora as its objective cuts them, before any is held out, and what there is
+    to say of it."""
     model = build_model(recipe, tokenizer)
     recipe.objective.check(model.config)
     aim = recipe.aim.on(model, tokenizer)
@@ -197,6 +197,7 @@ def ready(
     streams = {name: stream_of(recipe, model, tokenizer, shards) for name, shards in corpora.items()}
     wholes = [stream for name, stream in streams.items() if name != "replay."]
     step, judge = Step(model, objective, noise=Noise(recipe.seed)), None
+    notes = take_up(recipe, aim, objective, model, tokenizer)
     if recipe.held_out:
         parts = {name: split_stream(stream, recipe.held_out, recipe.seed) for name, stream in streams.items()}
         streams = {name: kept for name, (kept, _) in parts.items()}
@@ -206,7 +207,8 @@ def ready(
         evaluate = marks_on(step, held, recipe.train, tokenizer)
         judge = Judge(evaluate, metric_of(objective), every(recipe), False, recipe.train.patience)
     config = packed_config(recipe)
-    return Trainer(step, joined(recipe, streams), rules(recipe), config=config, seed=recipe.seed, judge=judge), wholes
+    trainer = Trainer(step, joined(recipe, streams), rules(recipe), config=config, seed=recipe.seed, judge=judge)
+    return trainer, wholes, notes
 
 
 def joined(recipe: PretrainRecipe, streams: Mapping[str, ShardStream]) -> Stream:

@@ -8,7 +8,9 @@ from modeledge.families import load_model, read_shape
 from modeledge.model.config import TransformerConfig
 from modeledge.model.plain import changed, from_plain
 from modeledge.model.transformer import Transformer
+from modeledge.objectives import Objective
 from modeledge.recipes.corpora.vocabulary import given_tokenizer
+from modeledge.recipes.objectives import Aim
 from modeledge.recipes.presets import drawn, shape_named
 from modeledge.recipes.pretraining.continued import check_rows, extend_model
 from modeledge.recipes.pretraining.reshaped import reshaped, shape_reshaped
@@ -36,6 +38,23 @@ def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
     if fields:
         return Transformer(shape(preset, fields, vocab), seed=recipe.seed)
     return drawn(preset, vocab, recipe.seed, PRESET)
+
+
+def take_up(
+    recipe: PretrainRecipe, aim: Aim, objective: Objective, model: Transformer, tokenizer: Tokenizer
+) -> list[str]:
+    """Let an objective that has a step made go on from what lies beside the model to start from; notes say of what."""
+    asked = recipe.model
+    if asked.start is None:
+        return []
+
+    def grow(other: Transformer) -> None:
+        if recipe.tokenizer.grows:
+            extend_model(other, given_tokenizer(recipe), tokenizer)
+
+    folder = find_model(asked.start, asked.revision, asked.endpoint).folder
+    note = aim.take_up(objective, model, folder.parent, grow)
+    return [note] if note else []
 
 
 def check_body(recipe: PretrainRecipe) -> None:

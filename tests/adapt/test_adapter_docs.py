@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from modeledge.adapt import STRATEGIES
 from modeledge.cli import app
-from modeledge.recipes.adapters.run import ADDING
+from modeledge.recipes.adapters.go_on import ADDING
 
 PAGE = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text(encoding="utf-8")
 

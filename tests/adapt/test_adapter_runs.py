@@ -215,6 +215,45 @@ def test_an_adapter_goes_on_from_its_numbers(base: Path, tmp_path: Path, kind: s
     Model.load(tmp_path / "three", say=quiet).predict(ROWS[:4], say=quiet)
 
 
+@pytest.mark.parametrize("names", [("a", "b"), ("default", "default")])
+def test_two_adapters_in_one_run_are_refused_with_what_works(
+    base: Path, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    lora, prefix = (
+        StrategyRecipe(kind=kind, options={**options, "name": name})
+        for (kind, options), name in zip((("lora", {"rank": 2}), ("prefix", {"length": 2})), names, strict=True)
+    )
+    asked = recipe(base)
+    told = refusal("E-CONFIG", run, asked.model_copy(update={"strategies": (lora, prefix)}), tmp_path / "both")
+    assert "lora first, with merge = true" in told
+    run(recipe(base, merge=True).model_copy(update={"strategies": (lora,)}), tmp_path / "one")
+    again = recipe(tmp_path / "one", allow=("fresh-heads",))
+    run(again.model_copy(update={"strategies": (prefix,)}), tmp_path / "two")
+
+
+@pytest.mark.parametrize("beside", ["lp-ft", "rates", "l2-sp", "unfreeze", "new-head"])
+def test_an_adapter_goes_on_under_a_schedule(base: Path, tmp_path: Path, beside: str) -> None:
+    run(recipe(base), tmp_path / "one")
+    before = load_file(tmp_path / "one" / "model" / "adapter_model.safetensors")
+    both = (StrategyRecipe(kind="lora"), StrategyRecipe(kind=beside))
+    for name, strategies in (("two", both), ("three", both[::-1])):
+        run(recipe(tmp_path / "one").model_copy(update={"strategies": strategies}), tmp_path / name)
+        after = load_file(tmp_path / name / "model" / "adapter_model.safetensors")
+        assert after.keys() == before.keys()
+        assert any(not torch.equal(after[n], before[n]) for n in before if "lora_" in n)
+    Model.load(tmp_path / "two", say=quiet).predict(ROWS[:4], say=quiet)
+
+
+def test_an_adapter_that_goes_on_is_not_held_nor_joined(base: Path, tmp_path: Path) -> None:
+    run(recipe(base), tmp_path / "one")
+    again = recipe(tmp_path / "one")
+    for code, kind in (("E-FROZEN", "probe"), ("E-ADAPTER", "reinit"), ("E-USAGE", "ia3")):
+        both = (StrategyRecipe(kind="lora"), StrategyRecipe(kind=kind))
+        refusal(code, run, again.model_copy(update={"strategies": both}), tmp_path / "two")
+    odd = (StrategyRecipe(kind="lp-ft"), StrategyRecipe(kind="lora", options={"rank": 2}))
+    refusal("E-USAGE", run, again.model_copy(update={"strategies": odd}), tmp_path / "two")
+
+
 def test_a_checkpoint_holds_what_moves_and_names_the_rest(base: Path, tmp_path: Path) -> None:
     """No weight of the base is in it; resumed on other weights the run is refused, and left as it was."""
     there = shutil.copytree(base, tmp_path / "model")

@@ -6,19 +6,21 @@ A strategy attaches something fresh; here what it would attach has been read fro
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from modeledge.adapt.adapter import Bottleneck
+from modeledge.adapt import STRATEGIES, LinearMethod
+from modeledge.adapt.adapter import Bottleneck, BottleneckAdapter
 from modeledge.adapt.dora import Turned
 from modeledge.adapt.graft import adapters_on, added_by, leads_of
 from modeledge.adapt.hadamard import Hadamard
 from modeledge.adapt.ia3 import ScaledInput, ScaledOutput
 from modeledge.adapt.kronecker import Kronecker
+from modeledge.adapt.leading import Leading
 from modeledge.adapt.lora import LowRank
 from modeledge.adapt.mpt import TaskPrompt
 from modeledge.adapt.prefix import Prefix
@@ -33,7 +35,7 @@ from modeledge.objectives import Objective
 from modeledge.recipes.adapters.digest import Base, base_from, find_base
 from modeledge.recipes.adapters.open import DEFAULT
 from modeledge.recipes.adapters.pair import read_said
-from modeledge.recipes.recipe import FinetuneRecipe, is_name
+from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe, is_name
 from modeledge.recipes.store.open import open_plain
 from modeledge.seed import Noise
 
@@ -49,6 +51,9 @@ GOES_ON: dict[str, tuple[type[nn.Module], ...]] = {  # AdaLoRA's schedule is ove
     "prefix": (Prefix,),
     "mpt": (TaskPrompt,),
 }
+
+
+ADDING = (LinearMethod, BottleneckAdapter, Leading)  # strategies that leave the body as it is, and put more beside it
 
 
 class GoesOn:
@@ -74,19 +79,27 @@ def kind_on(model: Backbone) -> str | None:
     return next((kind for kind, types in GOES_ON.items() if found and found <= set(types)), None)
 
 
+def adding(strategies: Sequence[StrategyRecipe]) -> list[Any]:
+    """The classes of those strategies that put an adapter beside the body."""
+    kinds = [STRATEGIES.get(strategy.kind) for strategy in strategies]
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, ADDING)]
+
+
 def check_going_on(recipe: FinetuneRecipe, model: Backbone) -> None:
-    """Refuse to go on with an adapter by another method, or by options that its file settles (`E-USAGE`)."""
+    """Refuse to go on with an adapter by another method, or by options that its file settles (`E-USAGE`). What adds
+    nothing (a schedule, rates) may stand beside its method."""
     kind = kind_on(model)
     if kind is None:
         what = "the adapter of this model cannot be trained on: its schedule is over, or it mixes methods"
         remedy = f"fold it in first: modeledge merge {recipe.model} --out FOLDER"
         raise ModeledgeError("E-USAGE", what, where="model", remedy=remedy)
-    if [strategy.kind for strategy in recipe.strategies] != [kind] or recipe.merge:
+    if [added.kind for added in adding(recipe.strategies)] != [kind] or recipe.merge:
         what = f"the model has an adapter already, which {kind} goes on with"
-        remedy = f"--strategy {kind}, without merge; or fold it in: modeledge merge {recipe.model} --out FOLDER"
+        remedy = f"--strategy {kind} alone of its kind; or fold it in: modeledge merge {recipe.model} --out FOLDER"
         raise ModeledgeError("E-USAGE", what, where="strategies", remedy=remedy)
-    if recipe.strategies[0].options:
-        what = f"{', '.join(recipe.strategies[0].options)}: an adapter that goes on is as its file says"
+    options = next(strategy.options for strategy in recipe.strategies if strategy.kind == kind)
+    if options:
+        what = f"{', '.join(options)}: an adapter that goes on is as its file says"
         raise ModeledgeError("E-USAGE", what, where=f"strategies.{kind}", remedy="leave the options out")
 
 
@@ -99,8 +112,8 @@ def base_below(folder: Path, say: Callable[[str], None]) -> Base:
 
 
 def going_on(strategy: Strategy, model: Backbone) -> Strategy:
-    """The strategy as it is, or, on a model whose adapter it is to train, one that finds it there."""
-    return GoesOn(strategy) if adapters_on(model) and DEFAULT in adapters_on(model) else strategy
+    """The strategy as it is, or, where it would add an adapter that the model brings, one that finds it there."""
+    return GoesOn(strategy) if isinstance(strategy, ADDING) and DEFAULT in adapters_on(model) else strategy
 
 
 def heads_going_on(model: Backbone, objective: Objective, same: bool) -> frozenset[str]:

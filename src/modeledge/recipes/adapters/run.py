@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modeledge import files
-from modeledge.adapt import STRATEGIES, BottleneckAdapter, LinearMethod
 from modeledge.adapt.graft import adapters_on, all_grafts
-from modeledge.adapt.leading import Leading
 from modeledge.adapt.peft import write_adapter
 from modeledge.adapt.quantize import Quantized, form_of, quantize
 from modeledge.adapt.strategy import Strategy
@@ -18,14 +16,12 @@ from modeledge.errors import ModeledgeError
 from modeledge.families.fill import listing
 from modeledge.model.backbone import Backbone
 from modeledge.recipes.adapters.digest import Base, base_from
-from modeledge.recipes.adapters.go_on import base_below, check_going_on
+from modeledge.recipes.adapters.go_on import adding, base_below, check_going_on
 from modeledge.recipes.adapters.write import only_one, task_type, write_folder
 from modeledge.recipes.recipe import FinetuneRecipe, StrategyRecipe
 from modeledge.recipes.store.card import Card, write_card
 from modeledge.recipes.store.hub import Found
 from modeledge.tokens import Tokenizer
-
-ADDING = (LinearMethod, BottleneckAdapter, Leading)  # strategies that leave the body as it is, and put more beside it
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ def base_for(recipe: FinetuneRecipe, model: Backbone, found: Found) -> Base | No
     """The model as it is before training, where an adapter alone is to be written; `None` where the whole model is.
 
     A model that comes with an adapter goes on with it. One that is fresh or reshaped lies in no folder that an adapter
-    could be opened on: `E-CONFIG`.
+    could be opened on, and no folder holds two adapters: `E-CONFIG`.
     """
     if adapters_on(model):
         check_going_on(recipe, model)
@@ -53,6 +49,7 @@ def base_for(recipe: FinetuneRecipe, model: Backbone, found: Found) -> Base | No
         raise ModeledgeError("E-MERGE", what, where="merge", remedy="leave merge out: the adapter is written")
     if not adds or recipe.merge:
         return None
+    check_one(adds)
     odd = [name for name in ("fresh", "bidirectional", "decoder", "preset") if getattr(recipe, name)]
     if odd:
         what = f"the base of this adapter would be in no folder ({odd[0]} makes another model of it)"
@@ -60,10 +57,15 @@ def base_for(recipe: FinetuneRecipe, model: Backbone, found: Found) -> Base | No
     return base_from(model, recipe.model, found.source.get("revision"))
 
 
-def adding(strategies: Sequence[StrategyRecipe]) -> list[Any]:
-    """The classes of those strategies that put an adapter beside the body."""
-    kinds = [STRATEGIES.get(strategy.kind) for strategy in strategies]
-    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, ADDING)]
+def check_one(adds: Sequence[Any]) -> None:
+    """Refuse a run that would leave several adapters: a folder holds one (`E-CONFIG`)."""
+    if len(adds) > 1:
+        folds = next((kind for kind in adds if kind.mergeable), None)
+        what = f"{' and '.join(kind.kind for kind in adds)} are {len(adds)} adapters, and a folder holds one"
+        remedy = "name one of them"
+        if folds is not None:
+            remedy = f"train {folds.kind} first, with merge = true, and the next on the model that it leaves"
+        raise ModeledgeError("E-CONFIG", what, where="strategies", remedy=remedy)
 
 
 def check_whole(strategies: Sequence[StrategyRecipe], model: Backbone) -> None:

@@ -16,6 +16,7 @@ from modeledge import files
 from modeledge.errors import CATALOGUE, CONFIG, DATA, ModeledgeError
 from modeledge.metrics import METRICS
 from modeledge.recipes.compare.grid import BEST, Unit, finetune_recipe, rows_named, search_of
+from modeledge.recipes.compare.pruning import PrunedError, Rungs, import_optuna, rungs_of
 from modeledge.recipes.compare.study import Range, SearchRecipe, StudyRecipe
 from modeledge.recipes.compare.unfold import as_tables
 from modeledge.recipes.folder import RECIPE, finished
@@ -38,40 +39,53 @@ def run_search(study: StudyRecipe, unit: Unit, folder: Path, say: Say) -> None:
     assert asked is not None
     metric = study.rows_of(rows_named(study, unit)).metrics[0]
     tried = list[dict[str, Any]]()
+    greater = METRICS[metric].greater_is_better
     for number in range(asked.trials):
-        values = drawn_values(asked, unit.name, tried, METRICS[metric].greater_is_better)
+        values = drawn_values(asked, unit.name, tried, greater)
         trial = here / f"trial-{number}"
-        tried.append({"values": values, "mark": mark_of(study, unit, folder, trial, values, metric)})
+        rungs = None if asked.pruner == "none" else Rungs(trial, metric, greater, rungs_of(tried))
+        row = {"values": values, "mark": mark_of(study, unit, folder, trial, values, metric, rungs)}
+        tried.append(row if rungs is None else {**row, "rungs": rungs.marks, "pruned": rungs.behind})
     found = [row for row in tried if row["mark"] is not None]
     if not found:
         raise ModeledgeError("E-STUDY", "no trial came to its end", where=unit.name, remedy="narrow the search")
-    choose = max if METRICS[metric].greater_is_better else min
+    choose = max if greater else min
     best = choose(found, key=lambda row: row["mark"])
     told = ", ".join(
         f"{key} = {value:.3g}" if isinstance(value, float) else f"{key} = {value}"
         for key, value in best["values"].items()
     )
-    say(f"{unit.name}: {metric} {best['mark']:.4f} with {told or 'the values of the cell'}")
+    ended = sum(row.get("pruned", False) for row in tried)
+    say(
+        f"{unit.name}: {metric} {best['mark']:.4f} with {told or 'the values of the cell'}"
+        + (f" ({ended} of {len(tried)} trials were behind, and stopped)" if ended else "")
+    )
     for number in range(asked.trials):
         shutil.rmtree(here / f"trial-{number}")
     files.write_json(here / BEST, {"metric": metric, "values": as_tables(best["values"]), "trials": tried})
 
 
 def mark_of(
-    study: StudyRecipe, unit: Unit, folder: Path, trial: Path, values: Mapping[str, Any], metric: str
-) -> float | None:
-    """What one trial brings; nothing where its values fail.
+    study: StudyRecipe, unit: Unit, folder: Path, trial: Path, values: Mapping[str, Any], metric: str,
+    rungs: Rungs | None = None,
+) -> float | None:  # fmt: skip
+    """What one trial brings; nothing where its values fail, or where it is behind at one of its `rungs`.
 
     A model that is not there, a full disk, a missing extra are no fault of the values: that error is raised, and the
     trial is tried again at the next resume.
     """
     failure = trial / "failed.json"
-    if failure.exists():
+    if failure.exists() or (rungs is not None and rungs.behind):
         return None
+    looks = () if rungs is None else (rungs.look,)
     recipe = finetune_recipe(study, unit, folder, as_tables(values))
     try:
         if not finished(trial):
-            finetune(absolute(recipe), trial, say=lambda line: None, resume=(trial / RECIPE).exists())
+            going_on = (trial / RECIPE).exists()
+            finetune(absolute(recipe), trial, looks=looks, say=lambda line: None, resume=going_on)
+    except PrunedError:
+        shutil.rmtree(trial / "checkpoints", ignore_errors=True)
+        return None
     except ModeledgeError as error:
         if CATALOGUE[error.code].exit_status not in (CONFIG, DATA):
             raise
@@ -87,12 +101,7 @@ def drawn_values(asked: SearchRecipe, name: str, tried: Sequence[Mapping[str, An
     """What the next trial tries; the first tries what the cell has."""
     if not tried:
         return {}
-    try:
-        import optuna
-    except ImportError as error:
-        what = "a search needs optuna"
-        raise ModeledgeError("E-EXTRA", what, remedy="pip install 'modeledge[search]'") from error
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    optuna: Any = import_optuna()
     seed = Noise(0).at("search", name, str(len(tried))).integer() % 2**31
     sampler: Any = optuna.samplers.RandomSampler(seed) if asked.sampler == "random" else _tpe(seed)
     study = optuna.create_study(sampler=sampler, direction="maximize" if greater else "minimize")

@@ -69,12 +69,14 @@ class SearchRecipe(Settings):
 
     `keys` are those of a `FinetuneRecipe`: a list is chosen from, `{low, high, log}` is a range. `trials` of them are
     drawn (the first is the cell's own values), each learns from the first seed's training rows without `share` of them,
-    and the one with the best first metric on these is taken: the test rows are never looked at.
+    and the one with the best first metric on these is taken: the test rows are never looked at. With the `pruner`
+    "asha" a trial that is behind ends early (`compare/pruning.py`).
     """
 
     trials: int = Field(default=6, ge=1, le=100)
     share: float = Field(default=0.25, gt=0, lt=1)
     sampler: Literal["random", "tpe"] = "random"
+    pruner: Literal["none", "asha"] = "none"
     keys: dict[str, tuple[Any, ...] | Range] = Field(min_length=1)
 
 

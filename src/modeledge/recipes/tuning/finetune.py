@@ -89,12 +89,14 @@ def finetune(
     rows: Any = None,
     test_rows: Any = None,
     listeners: Sequence[Listener] = (),
+    looks: Sequence[Callable[[Ready], Listener]] = (),
     say: Callable[[str], None] = print,
     resume: bool = False,
 ) -> dict[str, Any]:
     """Run the recipe in `folder`; returns the marks.
 
-    `rows` and `test_rows` take the place of the recipe's files: anything that `read_table` reads.
+    `rows` and `test_rows` take the place of the recipe's files: anything that `read_table` reads. `looks` make
+    listeners that look at the model.
     """
     recipe = stated(absolute(recipe), say) if rows is None else absolute(recipe)
     parts = split_rows(recipe, rows, test_rows, say=say)
@@ -117,7 +119,7 @@ def finetune(
             say(f"resumed after step {session.resume()}")
         else:
             guard(recipe, view_of_tuning(recipe, ready, parts, folder), say)
-        session.run(listeners)
+        session.run([*listeners, *(look(ready) for look in looks)])
         session.conclude()
         write_costs(trainer, folder, len(ready.examples))
         return concluded(recipe, ready, parts, folder, say)

@@ -30,6 +30,9 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             writer = csv.DictWriter(file, ["text", "label"])
             writer.writeheader()
             writer.writerows(rows)
+    recipe = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    assert recipe is not None
+    (tmp_path / "tasks.toml").write_text(recipe[1], encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     commands = [
         line.partition("#")[0].strip()
@@ -37,7 +40,7 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         for line in block.splitlines()
         if line.startswith("modeledge")
     ]
-    assert len(commands) >= 7
+    assert len(commands) >= 11
     for command in commands:
         words = shlex.split(command)[1:]
         if "/where/the/base/lies/now" in words:  # said of a folder that only a reader knows

@@ -25,19 +25,22 @@ from modeledge.adapt.prompt import PromptTuning, begin_table
 from modeledge.errors import ModeledgeError
 from modeledge.model.batch import Batch, Side
 from modeledge.model.heads import members
-from modeledge.model.lead import Lead
+from modeledge.model.lead import TASK, Lead
 from modeledge.model.transformer import Transformer
 from modeledge.seed import Noise
 
-TASK = "task"  # the label that says which task an example is of
 SPREAD = 0.02
 TRANSFERS = ("average", "exact", "shared")
 SHARED, COLUMNS, ROWS = "prompt_embeddings", "prefix_task_cols", "prefix_task_rows"  # as the PEFT library names them
+FILE = "adapter_model.safetensors"  # where a run, or the PEFT library, leaves them
 
 
 class TaskPrompt(Lead):
     """`embedding.weight [length, width]`, `prefix_task_cols [tasks, length, ranks]`, `prefix_task_rows [tasks, ranks,
-    width]`. `task` is that of a batch that does not say of which its examples are."""
+    width]`. `task` is that of a batch that does not say of which its examples are; `names` are the tasks', where they
+    have any."""
+
+    names: tuple[str, ...] = ()
 
     def __init__(self, asked: MultitaskPromptTuning, width: int) -> None:
         super().__init__()
@@ -49,6 +52,12 @@ class TaskPrompt(Lead):
     def vectors(self) -> Tensor:
         return self.embedding.weight * (self.prefix_task_cols @ self.prefix_task_rows)
 
+    def keep(self, task: int) -> None:
+        """Leave the factors of one task alone."""
+        for name in (COLUMNS, ROWS):
+            setattr(self, name, nn.Parameter(getattr(self, name).detach()[task : task + 1].clone()))
+        self.task, self.names = None, ()
+
     def kinds(self, batch: Batch, side: Side) -> Tensor | None:
         """The task of each token's example, from the batch's labels `task` `[examples]`."""
         count = len(self.prefix_task_cols)
@@ -56,7 +65,8 @@ class TaskPrompt(Lead):
             return None
         if TASK not in batch.labels:
             if self.task is None:
-                what, remedy = f"there are {count} tasks, and the batch names none", "set mpt.task, or label examples"
+                what = f"the prompt is of {count} tasks, and the batch says none of them"
+                remedy = "train them from one recipe of several tasks, a new one with mpt:source=RUN; or set mpt.task"
                 raise ModeledgeError("E-USAGE", what, where="strategies.mpt", remedy=remedy)
             return torch.full_like(side.segments, self.task)
         asked = batch.labels[TASK]
@@ -77,8 +87,9 @@ class MultitaskPromptTuning(PromptTuning):
     """`length` vectors before each example, of `tasks` tasks with factors of `ranks` each.
 
     In a source stage each example has a label `task` from 0; `task` is the one of texts without. A target stage names
-    a `source`, a safetensors file of a source stage (`prompt_embeddings`, `prefix_task_cols`, `prefix_task_rows`), and
-    how its factors are taken over: their `average`, those of the `exact` task `task`, or `shared`: none.
+    a `source`, the run or the safetensors file of a source stage (`prompt_embeddings`, `prefix_task_cols`,
+    `prefix_task_rows`), and how its factors are taken over: their `average`, those of the `exact` task `task`, or
+    `shared`: none.
     """
 
     tasks: int = 1
@@ -102,6 +113,9 @@ class MultitaskPromptTuning(PromptTuning):
         if self.source and self.transfer == "exact" and self.task is None:
             what = "which task's factors are taken over?"
             raise ModeledgeError("E-CONFIG", what, where="strategies.mpt.task", remedy="give its number")
+        if self.source and self.transfer != "exact" and self.task is not None:
+            what = f"a task is named, and the transfer is {self.transfer!r}, which takes no single one's factors"
+            raise ModeledgeError("E-CONFIG", what, where="strategies.mpt.transfer", remedy='set transfer = "exact"')
         if not self.source and self.task is not None and self.task >= self.tasks:
             what = f"task {self.task} is none of {self.tasks}, counted from 0"
             raise ModeledgeError("E-CONFIG-VALUE", what, where="strategies.mpt.task")
@@ -138,28 +152,31 @@ class MultitaskPromptTuning(PromptTuning):
         for name, (ours, theirs) in taken.items():
             if ours.shape != theirs.shape:
                 what = f"{name} is {tuple(theirs.shape)} there, {tuple(ours.shape)} here"
-                raise ModeledgeError("E-KEYS", what, where=self.source, remedy="give the length and ranks of its run")
+                raise ModeledgeError(
+                    "E-KEYS", what, where=self.source, remedy="leave length and ranks out, or give its own"
+                )
             ours.copy_(theirs)
 
 
-def stage_of(lead: TaskPrompt) -> dict[str, Tensor]:
-    """What a source stage leaves to a target stage, by the names that `source` is read with."""
-    return {
-        SHARED: lead.embedding.weight.detach().contiguous(),
-        COLUMNS: lead.prefix_task_cols.detach().contiguous(),
-        ROWS: lead.prefix_task_rows.detach().contiguous(),
-    }
+def stage_file(source: Path) -> Path:
+    """The file of a source stage: itself, or that in the folder of its run."""
+    found = (folder / FILE for folder in (source / "model", source))
+    return next((file for file in found if file.is_file()), source)
 
 
-def read_stage(path: Path) -> dict[str, Tensor]:
-    """The tensors of a source stage; `E-NO-FILE`, `E-SAFETENSORS`, `E-KEYS`."""
+def read_stage(source: Path) -> dict[str, Tensor]:
+    """The three tensors of a source stage, out of a file in which others (heads) may lie beside them; `E-NO-FILE`,
+    `E-SAFETENSORS`, `E-KEYS`."""
+    path = stage_file(source)
     if not path.is_file():
-        raise ModeledgeError("E-NO-FILE", "there is no such file", where=str(path))
+        remedy = "name the folder of its run, or the file of its adapter"
+        raise ModeledgeError("E-NO-FILE", "there is no source stage", where=str(source), remedy=remedy)
     try:
         held = load_file(path)
     except SafetensorError as error:
         raise ModeledgeError("E-SAFETENSORS", str(error), where=str(path)) from error
-    if held.keys() != {SHARED, COLUMNS, ROWS}:
-        what = f"it holds {', '.join(sorted(held)[:5])}, not {SHARED}, {COLUMNS} and {ROWS}"
-        raise ModeledgeError("E-KEYS", what, where=str(path))
-    return held
+    wanted = {SHARED: 2, COLUMNS: 3, ROWS: 3}
+    if any(name not in held or held[name].ndim != dims for name, dims in wanted.items()):
+        what = f"it holds {', '.join(sorted(held)[:5])}, not {SHARED}, {COLUMNS} and {ROWS} of a source stage"
+        raise ModeledgeError("E-KEYS", what, where=str(path), remedy="train one: a recipe of several tasks with mpt")
+    return {name: held[name] for name in wanted}

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from modeledge.model.batch import Batch, Side
 
 Place: TypeAlias = Literal["encoder", "decoder", "cross"]  # over itself, or a decoder's over its source
+TASK = "task"  # the label that says which of several tasks an example is of, by which leads may tell them apart
 
 
 class Lead(nn.Module):

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch
+from modeledge.model.lead import TASK
 from modeledge.objectives.blend import PART
 from modeledge.objectives.join import merged, renamed
 from modeledge.objectives.objective import Loss, Objective, Prepare, Term
@@ -97,7 +98,7 @@ class Shared(Objective):
         return Loss(terms, logs)
 
     def present(self, batch: Batch) -> Iterator[tuple[str, Objective, Batch]]:
-        """Each task that has examples in the batch, and the batch as it knows it."""
+        """Each task that has examples in the batch, and the batch as it knows it; the label `task` is its number."""
         drawn = batch.labels[PART]
         for number in sorted(set(drawn.tolist())):
             name, mine = self.prepare.names[number], drawn == number  # type: ignore[attr-defined]
@@ -105,6 +106,7 @@ class Shared(Objective):
             for kind in ("reads", "labels", "weights"):
                 values = getattr(batch, kind).items()
                 fields[kind] = {n.removeprefix(f"{name}."): v for n, v in values if n.startswith(f"{name}.")}
+            fields["labels"][TASK] = drawn[mine]
             yield name, cast(Objective, self.parts[name]), replace(batch, **fields)
 
 

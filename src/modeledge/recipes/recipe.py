@@ -136,6 +136,13 @@ class StrategyRecipe(Settings):
     kind: str
     options: dict[str, Any] = Field(default_factory=dict)
 
+    def absolute(self) -> StrategyRecipe:
+        """The same from any folder: a `source` is a path."""
+        source = self.options.get("source")
+        if not isinstance(source, str) or not source:
+            return self
+        return self.model_copy(update={"options": {**self.options, "source": absolute_path(source)}})
+
 
 class FinetuneTrain(TrainConfig):
     """The numbers of a fine-tuning run: the rate by the width of the model, and a longer warm-up."""
@@ -266,6 +273,7 @@ def absolute(recipe: R) -> R:
                 "data": data,
                 "test": recipe.test if recipe.test == MEMORY else absolute_path(recipe.test),
                 "validation": absolute_path(recipe.validation),
+                "strategies": tuple(strategy.absolute() for strategy in recipe.strategies),
                 "features": recipe.features and recipe.features.absolute(),
             }
         )

@@ -173,7 +173,9 @@ def write_lead(model: Transformer, adapter: str, task: str | None) -> Filed:
         heads = attention.kv_heads or attention.heads
         said |= {"num_attention_heads": heads, "token_dim": table.shape[1] // (2 * config.stack.layers)}
     kind = page.peft_type if as_peft(lead, model, task, pools_of(model)) else OWN + page.peft_type
-    notes = {"pooled": lead.leads, "task": lead.task if isinstance(lead, TaskPrompt) else None}
+    notes: dict[str, Any] = {"pooled": lead.leads, "task": lead.task if isinstance(lead, TaskPrompt) else None}
+    if isinstance(lead, TaskPrompt) and lead.names:
+        notes["tasks"] = list(lead.names)
     return Filed(kind, said | own, tensors, BODY, (), {"lead": notes})
 
 
@@ -204,12 +206,12 @@ def read_lead(
     lead = page.read(said, model, tensors)
     told = notes.get("lead", {})
     if told:
-        pooled, task = told.get("pooled"), told.get("task")
-        if type(pooled) is not bool or not (task is None or type(task) is int):
+        pooled, task, names = told.get("pooled"), told.get("task"), told.get("tasks", [])
+        if type(pooled) is not bool or not (task is None or type(task) is int) or not isinstance(names, list):
             raise ModeledgeError("E-CONFIG-VALUE", f"its notes say {told!r}", remedy="read it with what wrote it")
         lead.leads = pooled
         if isinstance(lead, TaskPrompt):
-            lead.task = task
+            lead.task, lead.names = task, tuple(map(str, names))
     elif not isinstance(lead, Prefix):
         pools = pools_of(model)
         lead.leads = model.config.decoder is None and bool(pools)

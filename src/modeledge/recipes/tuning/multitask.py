@@ -10,7 +10,8 @@
 
 Each table says what a recipe of `finetune` says of its rows; the body, the strategies and the numbers of the run are
 shared. Every task has its own head and its own marks; `tasks/NAME/` is a plain model of each, `model/` all heads on one
-body in our own form.
+body in our own form. With the strategy `mpt` the run is the source stage of multitask prompt tuning, and leaves
+adapters (`recipes/tuning/source_stage.py`).
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from torch import nn
 
 from modeledge import files
 from modeledge.config import to_toml
@@ -35,11 +34,10 @@ from modeledge.model.backbone import Backbone
 from modeledge.objectives import Step
 from modeledge.objectives.shared import BETWEEN, Shared, seen
 from modeledge.preflight import Verdict
-from modeledge.recipes.adapters.run import check_foldable, check_whole
+from modeledge.recipes.adapters.run import check_foldable
 from modeledge.recipes.folder import run_folder
 from modeledge.recipes.gate import guard, said_beside, view_of_tuning
-from modeledge.recipes.pretraining.pretrain import finish
-from modeledge.recipes.pretraining.writing import note_of, way_of
+from modeledge.recipes.pretraining.writing import way_of
 from modeledge.recipes.recipe import FinetuneRecipe, absolute
 from modeledge.recipes.store.card import Card, base_of
 from modeledge.recipes.store.hub import Found, find_model, remember_source
@@ -49,40 +47,18 @@ from modeledge.recipes.tuning.conflicts import Conflicts
 from modeledge.recipes.tuning.cost import watch, write_costs
 from modeledge.recipes.tuning.finetune import Opened, Ready, make_task, marks, merge_all
 from modeledge.recipes.tuning.finetune import build_trainer as alone_trainer
-from modeledge.recipes.tuning.heads import check_outputs, settle, words_of
+from modeledge.recipes.tuning.heads import check_outputs
 from modeledge.recipes.tuning.rows import Parts, split_rows
 from modeledge.recipes.tuning.several import MultitaskRecipe
-from modeledge.recipes.tuning.strategy import make_strategy
+from modeledge.recipes.tuning.source_stage import bare, base_of_stage, check_stage, for_all, for_one, one_task
+from modeledge.recipes.tuning.strategy import make_strategy, worded
 from modeledge.recipes.tuning.task_file import TASK_FILE, TASKS_FILE, described
-from modeledge.records import Example
+from modeledge.recipes.tuning.written import Member, Shelf, named, write_alone
 from modeledge.seed import Noise
-from modeledge.tasks import Task, answers
+from modeledge.tasks import answers
 from modeledge.tokens import Tokenizer
 from modeledge.train import Judge, Session, Trainer
 from modeledge.train.session import Listener, write_environment
-
-
-@dataclass(frozen=True)
-class Member:
-    """One task of the run, ready."""
-
-    recipe: FinetuneRecipe
-    parts: Parts
-    task: Task
-    train: Sequence[Example]
-    chosen: Sequence[Example]
-    held: Sequence[Example]
-
-
-@dataclass(frozen=True)
-class Shelf:
-    """What is written, and where."""
-
-    recipe: MultitaskRecipe
-    model: Backbone
-    tokenizer: Tokenizer
-    folder: Path
-    base: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -107,12 +83,13 @@ def multitask(
     with run_folder(folder, to_toml(recipe), resume=resume):
         tokenizer, model = tokenizer_of(found.folder), open_model(found.folder, say)
         remember_source(model, found.source)
-        check_whole(recipe.strategies, model)
+        below = base_of_stage(recipe.strategies, model, recipe.model, found)
         base, begun = base_of(recipe.model, model), Begun(tokenizer, model, found)
         members = {n: member(alone[n], rows[n], begun, named(say, n)) for n in rows}
         if not resume:
             guard_each(members, begun, folder, say)
         trainer = build_trainer(recipe, model, members)
+        check_stage(below, model)
         check_foldable(model)
         say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")
         write_environment(folder, recipe.seed, found.source)
@@ -126,11 +103,11 @@ def multitask(
         session.conclude()
         write_costs(trainer, folder, sum(len(own.train) for own in members.values()))
         merge_all(trainer.strategies, model)
-        results = {"tasks": {n: marked(own, seen(model, n), recipe.seed, say) for n, own in members.items()}}
+        results: dict[str, Any] = {"tasks": mark_each(members, model, recipe.seed, say)}
         scores = {f"{n}.{k}": v for n, told in results["tasks"].items() for k, v in told["scores"].items()}
         results |= {"scores": scores, "conflicts": looks[0].summary() if looks else {}}
         files.write_json(folder / "results.json", results)
-        shelf = Shelf(recipe, model, tokenizer, folder, base)
+        shelf = Shelf(recipe, model, tokenizer, folder, base, below)
         for name, own in members.items():
             write_alone(shelf, name, own, results["tasks"][name], say)
         card = Card(
@@ -142,7 +119,7 @@ def multitask(
             scores=scores,
         )
         notes = {TASKS_FILE: {n: described(own.task) for n, own in members.items()}}
-        finish(model, tokenizer, folder / "model", OURS, notes, card)
+        shelf.write(model if below is None else bare(model, list(members)), "model", OURS, notes, card)
         return results
 
 
@@ -150,12 +127,14 @@ def settled(
     recipe: MultitaskRecipe, say: Callable[[str], None]
 ) -> tuple[MultitaskRecipe, dict[str, FinetuneRecipe], dict[str, Parts], Found]:
     """The recipe with what its data and its model settle, each task's by itself, its rows, and the model."""
-    alone = {name: stated(absolute(recipe.alone(name)), say) for name in recipe.tasks}
+    one = recipe.model_copy(update={"strategies": for_one(recipe.strategies)})
+    alone = {name: stated(absolute(one.alone(name)), say) for name in recipe.tasks}
     rows = {name: split_rows(own, say=say) for name, own in alone.items()}
     found = find_model(recipe.model, recipe.revision, recipe.endpoint)
     model = found.pins(recipe.endpoint) if found.source else {"model": next(iter(alone.values())).model}
     tasks = {name: own.rows() for name, own in alone.items()}
-    return recipe.model_copy(update={**model, "tasks": tasks}), alone, rows, found
+    strategies = for_all(recipe.strategies, len(tasks))
+    return recipe.model_copy(update={**model, "tasks": tasks, "strategies": strategies}), alone, rows, found
 
 
 def check_tasks(recipe: MultitaskRecipe, folder: Path, say: Callable[[str], None]) -> dict[str, Verdict | None]:
@@ -188,11 +167,6 @@ def guard_each(
     return told
 
 
-def named(say: Callable[[str], None], name: str) -> Callable[[str], None]:
-    """Says whose line it is."""
-    return lambda line: say(f"{name}: {line}")
-
-
 def member(recipe: FinetuneRecipe, parts: Parts, begun: Begun, say: Callable[[str], None]) -> Member:
     """A task with its examples; what was inferred and what is cut is said."""
     way = way_of(begun.found.folder)
@@ -220,7 +194,8 @@ def build_trainer(recipe: MultitaskRecipe, model: Backbone, members: Mapping[str
     for name in [name for name in model.heads if name not in objective.heads]:
         del model.heads[name]  # the heads of other tasks: each of these has its own
     model.load_state_dict({**model.state_dict(), **kept})
-    strategies = [make_strategy(s) for s in recipe.strategies]
+    tokenizer = next(iter(members.values())).task.tokenizer
+    strategies = [worded(make_strategy(s), tokenizer) for s in recipe.strategies]
     judge = None
     if config.judge_every is not None:
         data = json.dumps([[ListStream(own.chosen, 0).fingerprint, described(own.task)] for own in members.values()])
@@ -248,14 +223,26 @@ def _mean_of(members: Mapping[str, Member]) -> Callable[[Backbone], Mapping[str,
     def evaluate(model: Backbone) -> dict[str, float]:
         out: dict[str, float] = {}
         first: list[float] = []
-        for name, own in members.items():
-            told = own.task.mark(answers(own.task, seen(model, name), own.chosen), own.chosen)
+        for number, (name, own) in enumerate(members.items()):
+            with one_task(model, number):
+                told = own.task.mark(answers(own.task, seen(model, name), own.chosen), own.chosen)
             out |= {f"{name}.{metric}": value for metric, value in told.items()}
             metric = own.task.metrics[0]
             first.append(told[metric] if METRICS[metric].greater_is_better else -told[metric])
         return {**out, "mean": sum(first) / len(first)}
 
     return evaluate
+
+
+def mark_each(
+    members: Mapping[str, Member], model: Backbone, seed: int, say: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """The scores of each task on its test rows."""
+    told = dict[str, dict[str, Any]]()
+    for number, (name, own) in enumerate(members.items()):
+        with one_task(model, number):
+            told[name] = marked(own, seen(model, name), seed, say)
+    return told
 
 
 def marked(own: Member, model: Backbone, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
@@ -265,30 +252,6 @@ def marked(own: Member, model: Backbone, seed: int, say: Callable[[str], None]) 
         say(line)
     counts = {"train": len(own.parts.train), "validation": len(own.chosen), "test": len(own.held)}
     return {**marks(own.task, answers(own.task, model, own.held), own.held, seed), "rows": counts}
-
-
-def write_alone(shelf: Shelf, name: str, own: Member, results: Mapping[str, Any], say: Callable[[str], None]) -> None:
-    """The body with one task's heads, under their own names, as a plain model of its family."""
-    model, recipe = shelf.model, shelf.recipe
-    heads = seen(model, name).heads
-    others, model.heads = model.heads, nn.ModuleDict(dict(heads))
-    try:
-        single = copy.deepcopy(model)
-    finally:
-        model.heads = others
-    form = settle(single, own.task.objective.heads, recipe.family, named(say, name))
-    card = Card(
-        verb="finetune",
-        license=recipe.license,
-        base=shelf.base,
-        data=[Path(own.recipe.data).name],
-        recipe=recipe.model_dump(mode="json"),
-        scores=results["scores"],
-        task=own.task.card,
-        form=form,
-    )
-    notes, words = {TASK_FILE: described(own.task), **note_of(own.task.writes)}, words_of(own.task, single)
-    finish(single, shelf.tokenizer, shelf.folder / "tasks" / name, recipe.family, notes, card, words)
 
 
 __all__ = ["MultitaskRecipe", "check_tasks", "multitask"]

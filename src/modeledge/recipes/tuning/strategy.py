@@ -10,11 +10,12 @@ from modeledge.adapt import STRATEGIES, PromptTuning
 from modeledge.adapt.strategy import Strategy
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.recipes.recipe import StrategyRecipe
+from modeledge.recipes.tuning.source_stage import staged
 from modeledge.tokens import Tokenizer
 
 
 def make_strategy(recipe: StrategyRecipe) -> Strategy:
-    """A row of `STRATEGIES` with the recipe's fields."""
+    """A row of `STRATEGIES` with the recipe's fields, and with those that a source stage settles."""
     if recipe.kind not in STRATEGIES:
         remedy = nearest(recipe.kind, STRATEGIES)
         raise ModeledgeError(
@@ -25,7 +26,7 @@ def make_strategy(recipe: StrategyRecipe) -> Strategy:
         where, remedy = f"strategies.{recipe.kind}", nearest(unknown[0], known)
         raise ModeledgeError("E-CONFIG-KEY", f"there is no option {unknown[0]!r}", where=where, remedy=remedy)
     try:
-        strategy: Strategy = STRATEGIES[recipe.kind](**recipe.options)
+        strategy: Strategy = STRATEGIES[recipe.kind](**staged(recipe).options)
     except TypeError as error:
         raise ModeledgeError(
             "E-CONFIG-KEY", str(error).split("__init__() ")[-1], where=f"strategies.{recipe.kind}"

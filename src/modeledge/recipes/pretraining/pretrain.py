@@ -94,8 +94,8 @@ def pretrain(
         recipe.objective.beside(trainer.model, trainer.module.objective, tokenizer, folder)
         card = card_of(recipe, trainer, folder)
         words = beginning(trainer, wholes[0])
-        notes = note_of(recipe.objective.writes(trainer.model.config))
-        return finish(trainer.model, tokenizer, folder / "model", recipe.family, notes, card=card, words=words)
+        beside = note_of(recipe.objective.writes(trainer.model.config))
+        return finish(trainer.model, tokenizer, folder / "model", recipe.family, beside, card=card, words=words)
 
 
 def beginning(trainer: Trainer, stream: ShardStream) -> dict[str, Any]:

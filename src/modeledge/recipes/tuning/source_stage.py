@@ -21,8 +21,9 @@ from modeledge.errors import ModeledgeError, nearest
 from modeledge.families.fill import listing
 from modeledge.model.backbone import Backbone
 from modeledge.recipes.adapters.digest import Base, base_from, changed
+from modeledge.recipes.adapters.go_on import adding
 from modeledge.recipes.adapters.pair import is_adapter, read_pair
-from modeledge.recipes.adapters.run import adding, check_whole
+from modeledge.recipes.adapters.run import check_whole
 from modeledge.recipes.recipe import StrategyRecipe
 from modeledge.recipes.store.hub import Found
 

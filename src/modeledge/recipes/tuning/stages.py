@@ -27,8 +27,7 @@ from pydantic import Discriminator, Tag, model_validator
 from modeledge import files
 from modeledge.config import Settings, to_toml
 from modeledge.errors import ModeledgeError
-from modeledge.recipes.adapters.go_on import GOES_ON
-from modeledge.recipes.adapters.run import adding
+from modeledge.recipes.adapters.go_on import GOES_ON, adding
 from modeledge.recipes.folder import RECIPE, finished, run_folder
 from modeledge.recipes.recipe import FinetuneRecipe, absolute
 from modeledge.recipes.store.hub import find_model

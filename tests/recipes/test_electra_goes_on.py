@@ -43,8 +43,9 @@ def asked(ground: Path, start: Path | None, **changes: Any) -> PretrainRecipe:
 def begun(wanted: PretrainRecipe, folder: Path) -> tuple[Trainer, list[str], Tokenizer]:
     """The run before its first step, and what it says."""
     tokenizer, shards = prepare_corpus(wanted, folder, None, quiet)
-    trainer, _, notes = ready(wanted, tokenizer, shards)
-    return trainer, notes, tokenizer
+    said: list[str] = []
+    trainer, _ = ready(wanted, tokenizer, shards, None, said.append)
+    return trainer, [line.removeprefix("note: ") for line in said], tokenizer
 
 
 def generator(trainer: Trainer) -> dict[str, torch.Tensor]:

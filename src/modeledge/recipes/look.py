@@ -151,7 +151,7 @@ def looked_at(recipe: PretrainRecipe | FinetuneRecipe, say: Say) -> Iterator[Vie
             check_body(recipe)
             recipe, tokenizer, shards = _looked_texts(recipe, folder, say)
             replay = replay_shards(recipe, folder, tokenizer, lambda line: None, before_specials(recipe))
-            trainer, wholes, _ = ready(recipe, tokenizer, shards, replay)
+            trainer, wholes = ready(recipe, tokenizer, shards, replay, say)
             yield view_of_training(recipe, trainer, tokenizer, wholes, folder)
 
 

@@ -47,6 +47,10 @@ Texts = Shards | Mapping[str, Shards]  # of one corpus, or of each source of a m
 TEXTS = "texts.json"  # the digest of texts that came as Python values
 
 
+def _unsaid(line: str) -> None:
+    """Says nothing."""
+
+
 def pretrain(
     recipe: PretrainRecipe,
     folder: Path,
@@ -73,7 +77,7 @@ def pretrain(
             return folder / "model"
         tokenizer, shards = prepare_texts(recipe, folder, documents, say)
         replay = replay_shards(recipe, folder, tokenizer, say, before_specials(recipe))
-        trainer, wholes, notes = ready(recipe, tokenizer, shards, replay)
+        trainer, wholes = ready(recipe, tokenizer, shards, replay, _unsaid if resume else say)
         reading = mixture_of(recipe, trainer)
         if recipe.model.bidirectional or recipe.model.decoder is not None:
             tell(trainer.model, recipe.family, say)
@@ -82,8 +86,9 @@ def pretrain(
         if resume:
             say(f"resumed after step {session.resume()}")
         else:
-            for note in [*notes, *(whole.note for whole in wholes if whole.note)]:
-                say(f"note: {note}")
+            for whole in wholes:
+                if whole.note:
+                    say(f"note: {whole.note}")
             say(packing_note(recipe, trainer))
             say_mixture(reading, say)
             guard(recipe, view_of_training(recipe, trainer, tokenizer, wholes, folder), say)
@@ -94,8 +99,8 @@ def pretrain(
         recipe.objective.beside(trainer.model, trainer.module.objective, tokenizer, folder)
         card = card_of(recipe, trainer, folder)
         words = beginning(trainer, wholes[0])
-        beside = note_of(recipe.objective.writes(trainer.model.config))
-        return finish(trainer.model, tokenizer, folder / "model", recipe.family, beside, card=card, words=words)
+        notes = note_of(recipe.objective.writes(trainer.model.config))
+        return finish(trainer.model, tokenizer, folder / "model", recipe.family, notes, card=card, words=words)
 
 
 def beginning(trainer: Trainer, stream: ShardStream) -> dict[str, Any]:
@@ -177,10 +182,9 @@ def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, texts: Texts, re
 
 
 def ready(
-    recipe: PretrainRecipe, tokenizer: Tokenizer, texts: Texts, replay: Shards | None = None
-) -> tuple[Trainer, list[ShardStream], list[str]]:
-    """The trainer of `build_trainer`, the corpora as its objective cuts them, before any is held out, and what there is
-    to say of it."""
+    recipe: PretrainRecipe, tokenizer: Tokenizer, texts: Texts, replay: Shards | None = None, say: Say = _unsaid
+) -> tuple[Trainer, list[ShardStream]]:
+    """The trainer of `build_trainer`, and the corpora as its objective cuts them, before any is held out."""
     model = build_model(recipe, tokenizer)
     recipe.objective.check(model.config)
     aim = recipe.aim.on(model, tokenizer)
@@ -197,7 +201,7 @@ def ready(
     streams = {name: stream_of(recipe, model, tokenizer, shards) for name, shards in corpora.items()}
     wholes = [stream for name, stream in streams.items() if name != "replay."]
     step, judge = Step(model, objective, noise=Noise(recipe.seed)), None
-    notes = take_up(recipe, aim, objective, model, tokenizer)
+    take_up(recipe, aim, objective, model, tokenizer, say)
     if recipe.held_out:
         parts = {name: split_stream(stream, recipe.held_out, recipe.seed) for name, stream in streams.items()}
         streams = {name: kept for name, (kept, _) in parts.items()}
@@ -207,8 +211,7 @@ def ready(
         evaluate = marks_on(step, held, recipe.train, tokenizer)
         judge = Judge(evaluate, metric_of(objective), every(recipe), False, recipe.train.patience)
     config = packed_config(recipe)
-    trainer = Trainer(step, joined(recipe, streams), rules(recipe), config=config, seed=recipe.seed, judge=judge)
-    return trainer, wholes, notes
+    return Trainer(step, joined(recipe, streams), rules(recipe), config=config, seed=recipe.seed, judge=judge), wholes
 
 
 def joined(recipe: PretrainRecipe, streams: Mapping[str, ShardStream]) -> Stream:

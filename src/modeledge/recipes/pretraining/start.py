@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from modeledge.families import load_model, read_shape
@@ -41,20 +42,25 @@ def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
 
 
 def take_up(
-    recipe: PretrainRecipe, aim: Aim, objective: Objective, model: Transformer, tokenizer: Tokenizer
-) -> list[str]:
-    """Let an objective that has a step made go on from what lies beside the model to start from; notes say of what."""
+    recipe: PretrainRecipe,
+    aim: Aim,
+    objective: Objective,
+    model: Transformer,
+    tokenizer: Tokenizer,
+    say: Callable[[str], None],
+) -> None:
+    """Let an objective whose weights are drawn go on from what lies beside the model to start from; a note says so."""
     asked = recipe.model
     if asked.start is None:
-        return []
+        return
 
     def grow(other: Transformer) -> None:
         if recipe.tokenizer.grows:
             extend_model(other, given_tokenizer(recipe), tokenizer)
 
     folder = find_model(asked.start, asked.revision, asked.endpoint).folder
-    note = aim.take_up(objective, model, folder.parent, grow)
-    return [note] if note else []
+    if note := aim.take_up(objective, model, folder.parent, grow):
+        say(f"note: {note}")
 
 
 def check_body(recipe: PretrainRecipe) -> None:

@@ -20,15 +20,26 @@ CORPUS = {"paths": ["a.txt"]}
 @pytest.mark.parametrize(
     ("values", "why"),
     [
-        ({"model": {"start": "runs/a", "preset": "bert-tiny"}}, "start brings a body, and preset asks for another"),
-        ({"model": {"start": "runs/a", "shape": {"width": 32}}}, "start brings a body, and shape asks for another"),
-        ({"model": {"preset": "gpt2", "shape": {"width": 32}}}, "a shape with its width is a whole body"),
+        ({"objective": {"kind": "bart", "infill": 0.0, "permute": 0.0}}, "there is no noise"),
         ({"objective": {"kind": "bart", "infill": 0.0, "poisson": 9.0}}, "poisson is the mean length of spans"),
     ],
 )
 def test_keys_that_nobody_would_read_are_refused(values: dict[str, Any], why: str) -> None:
     with pytest.raises(ModeledgeError, match=f"E-CONFIG-VALUE: .*{why}"):
         load_config(PretrainRecipe, None, values={"corpus": CORPUS, **values})
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ({"start": "runs/a", "preset": "bert-tiny"}, "model.preset is not used: model.start brings a body"),
+        ({"start": "runs/a", "shape": {"width": 32}}, "model.shape is not used: model.start brings a body"),
+        ({"start": "runs/a"}, ""),
+        ({"preset": "bert-tiny"}, ""),
+    ],
+)
+def test_a_body_that_is_asked_for_beside_a_given_one_is_told(model: dict[str, Any], told: str) -> None:
+    assert load_config(PretrainRecipe, None, values={"corpus": CORPUS, "model": model}).unused == told
 
 
 def test_a_shape_without_its_width_lies_over_the_preset() -> None:

@@ -201,7 +201,7 @@ def test_a_stopped_source_stage_goes_on_to_the_same_bits(ground: Path, tmp_path:
         ([{"kind": "prompt"}], "E-MERGE", "cannot be folded"),
         ([{"kind": "mpt", "options": {"tasks": 3}}], "E-CONFIG-VALUE", "the recipe has 2"),
         ([{"kind": "mpt", "options": {"task": 0}}], "E-CONFIG-VALUE", "its own task"),
-        ([{"kind": "reinit"}, {"kind": "mpt"}], "E-ADAPTER", "changes"),
+        ([{"kind": "reinit"}, {"kind": "mpt"}], "E-FROZEN", "never move"),
     ],
 )
 def test_what_a_source_stage_cannot_be(ground: Path, tmp_path: Path, strategies: Any, code: str, says: str) -> None:

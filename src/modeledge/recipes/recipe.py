@@ -41,7 +41,7 @@ class SamplesRecipe(Settings):
 class ModelRecipe(Settings):
     """A model to start from, or a shape to be drawn afresh: a `preset`, or the fields of `TransformerConfig`.
 
-    A `shape` that names its `width` is whole; another one says in what it differs from the preset.
+    A `shape` that names its `width` is whole, whatever the preset; another one says in what it differs from it.
     `start` is a folder, or a name on a hub with a `revision` (a commit stays what it is) and a mirror's `endpoint`.
     What is there may become another architecture: a decoder that is read both ways (`bidirectional`), or an encoder
     with a `decoder` that is a copy of it, drawn afresh, or the same weights.
@@ -55,14 +55,11 @@ class ModelRecipe(Settings):
     preset: str | None = "decoder-small"
     shape: dict[str, Any] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _one_body(self) -> ModelRecipe:
+    @property
+    def unused(self) -> str:
+        """What asks for another body than the one that `start` brings; empty if nothing does."""
         other = self.preset not in (None, ModelRecipe.model_fields["preset"].default)
-        if self.start is not None and (other or self.shape):
-            raise ValueError(f"start brings a body, and {'preset' if other else 'shape'} asks for another: name one")
-        if other and "width" in self.shape:
-            raise ValueError("a shape with its width is a whole body, and preset asks for another: name one")
-        return self
+        return "shape" if self.shape else "preset" if other else ""
 
 
 class Checked(Settings):
@@ -120,14 +117,17 @@ class PretrainRecipe(Checked):
 
     @property
     def unused(self) -> str:
-        """What is said of a tokenizer to be trained where one is given, and none is trained; empty if nothing is. What
-        adds to a given one is used."""
+        """What is said of a tokenizer, or a body, that is asked for where one is given; empty if nothing is. What adds
+        to a given tokenizer is used."""
         given = "tokenizer.path" if self.tokenizer.path else "model.start" if self.model.start else ""
         used: dict[str, Any] = {"path": None, "extend": None, "sentinels": None, "extra": (), "specials": None}
         if self.tokenizer.extend is not None:
             used["min_frequency"] = TokenizerRecipe().min_frequency
         fresh = self.tokenizer.model_copy(update=used) != TokenizerRecipe()
-        return f"the other keys of [tokenizer] are not used: {given} brings one" if given and fresh else ""
+        told = [f"the other keys of [tokenizer] are not used: {given} brings one"] if given and fresh else []
+        if self.model.start and self.model.unused:
+            told.append(f"model.{self.model.unused} is not used: model.start brings a body")
+        return "; ".join(told)
 
 
 class StrategyRecipe(Settings):

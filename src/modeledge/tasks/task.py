@@ -61,8 +61,6 @@ class Generate:
 
 
 Request = Score | Generate
-
-
 OwnHead = Callable[..., Head | None]
 
 

@@ -47,7 +47,8 @@ from modeledge.recipes.compare.tables import placed
 from modeledge.recipes.folder import RECIPE, empty, held
 from modeledge.recipes.pretraining.pretrain import prepare_corpus, prepare_texts, pretrain
 from modeledge.recipes.recipe import absolute
-from modeledge.recipes.tuning.finetune import ANSWERS, answered, finetune, marks
+from modeledge.recipes.tuning.answered import ANSWERS, answered
+from modeledge.recipes.tuning.finetune import finetune, marks
 from modeledge.recipes.tuning.multitask import multitask
 from modeledge.tasks import answers
 from modeledge.tokens import Tokenizer

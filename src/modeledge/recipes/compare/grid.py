@@ -177,8 +177,7 @@ def selected(study: StudyRecipe, only: Sequence[str]) -> list[Unit]:
 
 def corpus_recipe(study: StudyRecipe, folder: Path) -> PretrainRecipe:
     """What builds the corpus and the tokenizer that all cells share: with every channel and every reserved token that
-    one of them asks for. Raises `E-CONFIG` where no corpus is named.
-    """
+    one of them asks for. Raises `E-CONFIG` where no corpus is named."""
     if study.corpus is None and not study.mixture:
         raise ModeledgeError("E-CONFIG", "cells are pre-trained, and no corpus is named", where="corpus.paths")
     asked = study.corpus or CorpusRecipe()

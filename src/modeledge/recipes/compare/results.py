@@ -20,8 +20,8 @@ from modeledge.recipes.compare.facts import FACTS, records, seconds
 from modeledge.recipes.compare.grid import Unit, before, body_of, done, trained_by, units
 from modeledge.recipes.compare.marks import MARKS
 from modeledge.recipes.compare.study import CellRecipe, StudyRecipe
+from modeledge.recipes.tuning.answered import ANSWERS
 from modeledge.recipes.tuning.cost import COST
-from modeledge.recipes.tuning.finetune import ANSWERS
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ from modeledge.recipes.features.space import candidates, look_of
 from modeledge.recipes.gate import guard, view_of_rows
 from modeledge.recipes.pretraining.pretrain import finish
 from modeledge.recipes.recipe import HEAD_OPTIONS, FinetuneRecipe
+from modeledge.recipes.tuning.answered import ANSWERS, answered
 from modeledge.recipes.tuning.cost import watch, write_cost
-from modeledge.recipes.tuning.finetune import ANSWERS, Opened, answered, card_of, marks
+from modeledge.recipes.tuning.finetune import Opened, card_of, marks
 from modeledge.recipes.tuning.heads import settle
 from modeledge.recipes.tuning.rows import Parts
 from modeledge.recipes.tuning.task_file import TASK_FILE, described

@@ -47,10 +47,6 @@ Texts = Shards | Mapping[str, Shards]  # of one corpus, or of each source of a m
 TEXTS = "texts.json"  # the digest of texts that came as Python values
 
 
-def _unsaid(line: str) -> None:
-    """Says nothing."""
-
-
 def pretrain(
     recipe: PretrainRecipe,
     folder: Path,
@@ -77,7 +73,7 @@ def pretrain(
             return folder / "model"
         tokenizer, shards = prepare_texts(recipe, folder, documents, say)
         replay = replay_shards(recipe, folder, tokenizer, say, before_specials(recipe))
-        trainer, wholes = ready(recipe, tokenizer, shards, replay, _unsaid if resume else say)
+        trainer, wholes = ready(recipe, tokenizer, shards, replay, None if resume else say)
         reading = mixture_of(recipe, trainer)
         if recipe.model.bidirectional or recipe.model.decoder is not None:
             tell(trainer.model, recipe.family, say)
@@ -182,7 +178,7 @@ def build_trainer(recipe: PretrainRecipe, tokenizer: Tokenizer, texts: Texts, re
 
 
 def ready(
-    recipe: PretrainRecipe, tokenizer: Tokenizer, texts: Texts, replay: Shards | None = None, say: Say = _unsaid
+    recipe: PretrainRecipe, tokenizer: Tokenizer, texts: Texts, replay: Shards | None = None, say: Say | None = None
 ) -> tuple[Trainer, list[ShardStream]]:
     """The trainer of `build_trainer`, and the corpora as its objective cuts them, before any is held out."""
     model = build_model(recipe, tokenizer)
@@ -201,7 +197,7 @@ def ready(
     streams = {name: stream_of(recipe, model, tokenizer, shards) for name, shards in corpora.items()}
     wholes = [stream for name, stream in streams.items() if name != "replay."]
     step, judge = Step(model, objective, noise=Noise(recipe.seed)), None
-    take_up(recipe, aim, objective, model, tokenizer, say)
+    take_up(recipe, aim, objective, model, tokenizer, say or (lambda line: None))
     if recipe.held_out:
         parts = {name: split_stream(stream, recipe.held_out, recipe.seed) for name, stream in streams.items()}
         streams = {name: kept for name, (kept, _) in parts.items()}

@@ -36,6 +36,7 @@ from modeledge.recipes.recipe import FinetuneRecipe, absolute
 from modeledge.recipes.store.card import Card, base_of
 from modeledge.recipes.store.hub import Found, find_model, remember_source
 from modeledge.recipes.store.open import open_model, renewed, speaking, tokenizer_of
+from modeledge.recipes.tuning.answered import ANSWERS, answered
 from modeledge.recipes.tuning.benchmark import stated
 from modeledge.recipes.tuning.cost import watch, write_costs
 from modeledge.recipes.tuning.heads import announce, check_outputs, settle, words_of
@@ -51,8 +52,6 @@ from modeledge.tasks.write import WriteTask
 from modeledge.tokens import Tokenizer
 from modeledge.train import Judge, Session, Trainer
 from modeledge.train.session import Listener, write_environment
-
-ANSWERS = "answers.json"
 
 
 @dataclass(frozen=True)
@@ -290,17 +289,3 @@ def marks(task: Task, told: Sequence[Answer], held: Sequence[Example], seed: int
             "greater_is_better": METRICS[name].greater_is_better,
         }
     return {"scores": scores}
-
-
-def answered(task: Task, told: Sequence[Answer], held: Sequence[Example]) -> list[dict[str, Any]]:
-    """What was said of each test row beside what is right, as the metrics read it: two runs on the same rows can be
-    compared by it item by item. Metrics that read the same stand together."""
-    gold, found = task.rows_of(held), list[dict[str, Any]]()
-    for name in task.marked_by(told):
-        sides = [json.loads(json.dumps(side, default=lambda v: v.tolist())) for side in task.sides(name, told, gold)]
-        same = next((f for f in found if [f["predictions"], f["labels"]] == sides), None)
-        if same is None:
-            found.append({"metrics": [name], "predictions": sides[0], "labels": sides[1]})
-        else:
-            same["metrics"].append(name)
-    return found

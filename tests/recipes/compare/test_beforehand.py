@@ -165,3 +165,22 @@ def test_more_seeds_draw_their_own_rows(data: Path, tmp_path: Path) -> None:
     assert compare(adapting(data, {"full": FULL}, tone=tone, seeds=[0, 1]), folder, resume=True, say=quiet) == []
     both = [(folder / "data" / "tone-20" / f"train-seed-{seed}.jsonl").read_bytes() for seed in (0, 1)]
     assert both[0] == first != both[1]
+
+
+def test_a_study_of_bodies_that_are_trained_here_keeps_them_under_a_corrected_metric(
+    data: Path, tmp_path: Path
+) -> None:
+    """Whether the task has it is seen when the first run is finished: then it is corrected, and nothing runs again."""
+    base, folder = tree(data), tmp_path / "study"
+    values = {**base, "cells": {"next": base["cells"]["next"]}, "seeds": [0], "against": None}
+
+    def asked(metric: str) -> StudyRecipe:
+        tone = {**base["tasks"]["tone"], "metrics": [metric]}
+        return load_config(StudyRecipe, None, values={**values, "tasks": {"tone": tone}})
+
+    with pytest.raises(ModeledgeError, match=r"tasks.tone.metrics.*not marked by 'pearson'.*--resume"):
+        finish_study(asked("pearson"), folder, say=quiet)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("model.safetensors")}
+    finish_study(asked("matthews"), folder, resume=True, say=quiet)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("model.safetensors")} == before
+    assert files.read_json(folder / "results.json")["outcomes"][0]["metric"] == "matthews"

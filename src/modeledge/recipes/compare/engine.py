@@ -210,7 +210,8 @@ def ask(study: StudyRecipe, unit: Unit, folder: Path, say: Say) -> None:
     files.write_json(here / ANSWERS, answered(task, told, examples))
     files.write_json(here / ASKED, {"model": str(asked)})
     first = study.tasks[unit.task].metrics[0]
-    say(f"{unit.name}: {first} {results['scores'][first]['value']:.4f}")
+    mark = results["scores"].get(first)
+    say(f"{unit.name}: {first} {mark['value']:.4f}" if mark else f"{unit.name}: done")
 
 
 def remarks(say: Say) -> Say:

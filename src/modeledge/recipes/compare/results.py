@@ -154,7 +154,8 @@ def sides_of(study: StudyRecipe, folder: Path, cell: str, task: str, metric: str
             known = [name for row in told for name in row["metrics"]]
             what = f"task {task!r} is not marked by {metric!r}"
             where = f"tasks.{task}.metrics"
-            raise ModeledgeError("E-CONFIG-VALUE", what, where=where, remedy=nearest(metric, known))
+            remedy = f"{nearest(metric, known)}; correct it and go on (--resume), which loses no run"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where=where, remedy=remedy)
         found[seed] = (side["predictions"], side["labels"])
     return found
 

@@ -64,6 +64,12 @@ def prompt_of(folder: Path) -> TaskPrompt:
     return lead
 
 
+def begin(ground: Path, strategy: str, out: Path, *more: str) -> None:
+    """A run of task one alone."""
+    start, data = str(ground / "start"), str(ground / "one.csv")
+    verb("finetune", start, data, "--strategy", strategy, *SMALL, *more, "--out", str(out))
+
+
 def test_a_task_moves_its_own_factors_and_the_prompt_of_all() -> None:
     one, two = rows(0, 2), rows(6, 5)
     objective = Shared({"a": part(2), "b": part(5)}, (0, 6), (one[0], two[0]))
@@ -106,17 +112,7 @@ def test_a_target_stage_begins_with_the_mean_of_the_factors(
     """Wang et al. 2023, section 3.3: without a step's movement the prompt is P* ∘ (mean of columns · mean of rows)."""
     word = f"mpt:source={source / named}"
     out = tmp_path / "run"
-    verb(
-        "finetune",
-        str(ground / "start"),
-        str(ground / "one.csv"),
-        "--strategy",
-        word,
-        *SMALL,
-        *STILL,
-        "--out",
-        str(out),
-    )
+    begin(ground, word, out, *STILL)
     held = load_file(source / FILE)
     columns, rows_ = held["prefix_task_cols"].mean(0), held["prefix_task_rows"].mean(0)
     begun = prompt_of(out / "model").vectors()[0]
@@ -127,28 +123,16 @@ def test_a_target_stage_begins_with_the_mean_of_the_factors(
 @pytest.mark.parametrize("task", ["one", "1"])
 def test_a_target_stage_may_begin_with_one_tasks_factors(ground: Path, source: Path, tmp_path: Path, task: str) -> None:
     word, out = f"mpt:source={source},transfer=exact,task={task}", tmp_path / "run"
-    verb(
-        "finetune",
-        str(ground / "start"),
-        str(ground / "one.csv"),
-        "--strategy",
-        word,
-        *SMALL,
-        *STILL,
-        "--out",
-        str(out),
-    )
+    begin(ground, word, out, *STILL)
     begun, told = prompt_of(out / "model").vectors()[0], prompt_of(source / "model").vectors()[1]
     assert float((begun - told).detach().abs().max()) <= 1e-6
 
 
 def test_a_run_of_one_task_is_a_source_too(ground: Path, source: Path, tmp_path: Path) -> None:
     """Its heads lie beside the three tensors in the file."""
-    start, data = str(ground / "start"), str(ground / "one.csv")
-    verb("finetune", start, data, "--strategy", "mpt:length=2", *SMALL, "--out", str(tmp_path / "alone"))
+    begin(ground, "mpt:length=2", tmp_path / "alone")
     assert len(load_file(tmp_path / "alone" / FILE)) > 3
-    word = f"mpt:source={tmp_path / 'alone'}"
-    verb("finetune", start, data, "--strategy", word, *SMALL, "--out", str(tmp_path / "next"))
+    begin(ground, f"mpt:source={tmp_path / 'alone'}", tmp_path / "next")
     assert prompt_of(tmp_path / "next" / "model").tokens == 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from modeledge.families import load_model, read_shape
@@ -28,8 +29,7 @@ def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
         found = find_model(recipe.model.start, recipe.model.revision, recipe.model.endpoint)
         model = load_model(found.folder)
         remember_source(model, found.source)
-        if recipe.tokenizer.grows:
-            extend_model(model, given_tokenizer(recipe), tokenizer)
+        grow(recipe, tokenizer, model)
         check_rows(model, tokenizer)
         asked = recipe.model
         turned = reshaped(model, bidirectional=asked.bidirectional, decoder=asked.decoder, seed=recipe.seed)
@@ -39,6 +39,12 @@ def build_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
     if fields:
         return Transformer(shape(preset, fields, vocab), seed=recipe.seed)
     return drawn(preset, vocab, recipe.seed, PRESET)
+
+
+def grow(recipe: PretrainRecipe, tokenizer: Tokenizer, model: Transformer) -> None:
+    """Give a model of the run to start from the rows that its vocabulary has gained since, where it has."""
+    if recipe.tokenizer.grows:
+        extend_model(model, given_tokenizer(recipe), tokenizer)
 
 
 def take_up(
@@ -53,13 +59,8 @@ def take_up(
     asked = recipe.model
     if asked.start is None:
         return
-
-    def grow(other: Transformer) -> None:
-        if recipe.tokenizer.grows:
-            extend_model(other, given_tokenizer(recipe), tokenizer)
-
     folder = find_model(asked.start, asked.revision, asked.endpoint).folder
-    if note := aim.take_up(objective, model, folder.parent, grow):
+    if note := aim.take_up(objective, model, folder.parent, partial(grow, recipe, tokenizer)):
         say(f"note: {note}")
 
 

@@ -6,9 +6,12 @@ departs from that (a pooling that the class does not know, a model of no family)
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from torch import nn
 
 from modeledge.errors import ModeledgeError
 from modeledge.families import Origin, find_family, origin_of
@@ -41,6 +44,15 @@ class Form:
             return f"written as its own library writes it, with our heads beside it: {self.why}"
         named = ", ".join(self.heads) or "no head"
         return f"written as a {self.family} checkpoint that other libraries open (head: {named})"
+
+
+def copied(model: Backbone, heads: Mapping[str, nn.Module]) -> Backbone:
+    """A copy of a model with these heads alone; its others are not copied."""
+    others, model.heads = model.heads, nn.ModuleDict(heads)
+    try:
+        return copy.deepcopy(model)
+    finally:
+        model.heads = others
 
 
 def form_of(model: Backbone, heads: Mapping[str, Head], wanted: str | None) -> Form:

@@ -7,13 +7,10 @@ heads. What it leaves is the stage, the prompt and all factors, in `model/`; and
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from torch import nn
 
 from modeledge.adapt.graft import leads_of
 from modeledge.adapt.mpt import COLUMNS, SHARED, MultitaskPromptTuning, TaskPrompt, read_stage, stage_file
@@ -26,6 +23,7 @@ from modeledge.recipes.adapters.pair import is_adapter, read_pair
 from modeledge.recipes.adapters.run import check_whole
 from modeledge.recipes.recipe import StrategyRecipe
 from modeledge.recipes.store.hub import Found
+from modeledge.recipes.tuning.heads import copied
 
 KIND = MultitaskPromptTuning.kind
 WHERE = f"strategies.{KIND}"
@@ -101,11 +99,7 @@ def cut_to(model: Backbone, number: int) -> None:
 
 def bare(model: Backbone, names: Sequence[str]) -> Backbone:
     """The stage itself: the model without heads, and a prompt that knows what its tasks are called."""
-    heads, model.heads = model.heads, nn.ModuleDict()
-    try:
-        made = copy.deepcopy(model)
-    finally:
-        model.heads = heads
+    made = copied(model, {})
     for lead in prompts_on(made):
         lead.names = tuple(names)
     return made

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-
-from torch import nn
 
 from modeledge.families.own import OURS
 from modeledge.model.backbone import Backbone
@@ -20,7 +17,7 @@ from modeledge.recipes.pretraining.pretrain import finish
 from modeledge.recipes.pretraining.writing import note_of
 from modeledge.recipes.recipe import FinetuneRecipe
 from modeledge.recipes.store.card import Card
-from modeledge.recipes.tuning.heads import settle, words_of
+from modeledge.recipes.tuning.heads import copied, settle, words_of
 from modeledge.recipes.tuning.rows import Parts
 from modeledge.recipes.tuning.several import MultitaskRecipe
 from modeledge.recipes.tuning.source_stage import cut_to
@@ -78,13 +75,8 @@ def named(say: Callable[[str], None], name: str) -> Callable[[str], None]:
 
 def write_alone(shelf: Shelf, name: str, own: Member, results: Mapping[str, Any], say: Callable[[str], None]) -> None:
     """The body with one task's heads, under their own names, as a plain model of its family, or its adapter."""
-    model, recipe = shelf.model, shelf.recipe
-    heads = seen(model, name).heads
-    others, model.heads = model.heads, nn.ModuleDict(dict(heads))
-    try:
-        single = copy.deepcopy(model)
-    finally:
-        model.heads = others
+    recipe = shelf.recipe
+    single = copied(shelf.model, dict(seen(shelf.model, name).heads))
     cut_to(single, list(recipe.tasks).index(name))
     form = settle(single, own.task.objective.heads, recipe.family, named(say, name))
     card = Card(

@@ -14,6 +14,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.families import load_model, save_model
 from modeledge.model import BoundaryHead, Transformer
 from modeledge.objectives import (
+    Blend,
     BoundaryLM,
     BoundaryPrepare,
     MaskedLM,
@@ -45,7 +46,7 @@ def test_neighbours_and_places():
         assert told.reads["lm"].tolist() == alone.reads["lm"].tolist()
         hidden = set(told.reads["lm"].tolist())
         for at, left, right, place in zip(
-            told.reads["lm"], told.reads["left"], told.reads["right"], told.labels["place"], strict=True
+            told.reads["lm"], told.reads["sbo.left"], told.reads["sbo.right"], told.labels["sbo.place"], strict=True
         ):
             assert {left, right} & hidden == set()
             assert set(range(left + 1, right)) <= hidden
@@ -55,6 +56,20 @@ def test_neighbours_and_places():
         assert told.labels["sbo"].tolist() == told.labels["lm"].tolist()
         assert told.weights["sbo"].tolist() == [1.0] * len(hidden)
     assert longest > 8
+
+
+def test_it_shares_a_row_with_another_objective():
+    """Both terms of it are those that it has by itself."""
+    parts = {"span": BoundaryLM(BoundaryPrepare(MASKED)), "masked": MaskedLM(MASKED)}
+    step = Step(Transformer(config("encoder"), seed=3), Blend(parts))
+    chosen = examples(CASES["boundary"], 4)
+    loss = step(collate([prepared(step.objective, e, Noise(5)) for e in chosen], Shape(96)), Noise(0))
+    alone = [parts["span"].prepare(e, Noise(5).at("prepare", e.epoch, e.index).at("blend", "span")) for e in chosen]
+    told = parts["span"].loss(step.model, collate(alone, Shape(96)), Noise(0))
+    for name in ("lm", "sbo"):
+        assert float(loss.terms[f"span.{name}"].total.detach()) == pytest.approx(
+            float(told.terms[name].total.detach()), rel=1e-5
+        )
 
 
 def gelu(x):
@@ -94,7 +109,7 @@ def test_a_hidden_token_s_own_state_is_not_read():
     loss = step(batch, Noise(0))
     (gradient,) = torch.autograd.grad(loss.terms["sbo"].total, states["last"], retain_graph=True)
     touched = set(torch.nonzero(gradient.abs().sum(-1).flatten())[:, 0].tolist())
-    assert touched == set(batch.reads["left"].tolist()) | set(batch.reads["right"].tolist())
+    assert touched == set(batch.reads["sbo.left"].tolist()) | set(batch.reads["sbo.right"].tolist())
     (gradient,) = torch.autograd.grad(loss.terms["lm"].total, states["last"])
     assert set(torch.nonzero(gradient.abs().sum(-1).flatten())[:, 0].tolist()) == set(batch.reads["lm"].tolist())
 

@@ -30,7 +30,7 @@ from modeledge.objectives.objective import Loss, Objective, Term
 from modeledge.records import Example, Prepared
 from modeledge.seed import Noise
 
-NAME, LEFT, RIGHT, PLACE = "sbo", "left", "right", "place"
+NAME, LEFT, RIGHT, PLACE = "sbo", "sbo.left", "sbo.right", "sbo.place"
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,13 @@ from modeledge.records import AnyArray, Piece, Prepared
 def join(index: int, items: Sequence[Prepared]) -> Prepared:
     """One `Prepared` out of several on the same sides; names that several have are put one behind the other.
 
-    Raises `E-CONFIG` for heads that read an example as a whole: they would read all parts as one.
+    Raises `E-CONFIG` for heads that read an example as a whole: they would read all parts as one. A head may read
+    several places for each of its labels, under names that begin with its own ("sbo.left").
     """
     for item in items:
-        for name in item.weights.keys() - item.reads.keys():
+        for name in item.weights:
+            if any(read == name or read.startswith(f"{name}.") for read in item.reads):
+                continue
             what = f"{name!r} is learned from an example as a whole, which cannot be joined with another"
             raise ModeledgeError("E-CONFIG", what, remedy="let the objectives alternate")
     both = any(item.target is not None for item in items)

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modeledge.corpus.mix import MixedStream
 from modeledge.corpus.pairs import Pairing, PairStream, SentenceStream, cut_runs, sentence_begins
 from modeledge.corpus.shard import TokenDocument, write_shards
 from modeledge.corpus.stream import window
 from modeledge.errors import ModeledgeError
+from modeledge.objectives import Phases
 
 
 def corpus(folder, documents, cut=2**20, channel=True):
@@ -29,8 +31,8 @@ def corpus(folder, documents, cut=2**20, channel=True):
     return write_shards(folder, texts, vocab_size=10_000, tokenizer_fingerprint="t", channels=kinds, shard_tokens=cut)
 
 
-def made(shards, room, seed, ask="next", *, shuffle=True, epochs=None, **more):
-    return PairStream(shards, Pairing(room, ask, **more), seed, shuffle=shuffle, epochs=epochs)
+def made(shards, room, seed, ask="next", *, shuffle=True, epochs=None, rooms=None, **more):
+    return PairStream(shards, Pairing(room, ask, **more), seed, rooms=rooms, shuffle=shuffle, epochs=epochs)
 
 
 def many(seed=0, count=60):
@@ -134,6 +136,43 @@ def test_a_share_of_the_pairs_is_short(tmp_path):
     assert set(lengths[0.4]) == set(range(4, 41, 2))
     # a target is 2 … 40, rounded up to whole sentences, at least two; started near the end it is cut there
     assert 0.3 < sum(n < 40 for n in lengths[0.4]) / len(lengths[0.4]) <= 0.45
+
+
+@pytest.mark.parametrize("ask", ["next", "order"])
+def test_pairs_for_less_room_at_first(tmp_path, ask):
+    """Early ones are as those of a smaller room: whole sentences, neighbours where the label says so, anywhere in the
+    example; at the end, and outside the run, they are those of a stream without a course."""
+    shards = corpus(tmp_path / "s", [[2] * 60, [2] * 60, [2] * 60])
+    whole = made(shards, 40, 0, ask, short=0.0)
+    stream = made(shards, 40, 0, ask, short=0.0, rooms=Phases((12, 26, 40), (0, 200, 400)))
+    told = window(stream, 500)
+    lengths = [len(e.ids) + len(e.pair) for e in told]
+    assert set(lengths[:200]) == {12}
+    assert set(lengths[200:400]) == {26}
+    assert [plain(e) for e in told[400:]] == [plain(whole.at(place)) for place in range(400, 500)]
+    assert [plain(stream.example(n)) for n in range(6)] == [plain(whole.example(n)) for n in range(6)]
+    own = [e for e in told[:400] if not e.label]
+    assert all(np.diff([*e.ids, *e.pair]).tolist() == [1] * (len(e.ids) + len(e.pair) - 1) for e in own)
+    assert all(e.ids[0] % 2 == 0 for e in own)
+    assert len({int(e.ids[0]) - int(stream.ranges[e.index][0]) for e in own[:80]}) > 5
+    assert [e.place for e in told] == list(range(500))
+
+
+def test_a_room_that_follows_the_run_follows_that_of_a_mixture(shards):
+    """And a run that resumes reads the same."""
+
+    def mixed():
+        rooms = Phases((8, 20), (0, 50))
+        return MixedStream([made(shards, 20, 0, rooms=rooms), made(shards, 20, 1, rooms=rooms)], [0.5, 0.5])
+
+    told = list(islice(iter(mixed()), 100))
+    longest = [max(len(e.ids) + len(e.pair) for e in part) for part in (told[:50], told[50:])]
+    assert longest == [8, 20]
+    assert [e.place for e in told] == list(range(100))
+    first, second = mixed(), mixed()
+    head = [plain(e) for e in islice(iter(first), 37)]
+    second.load_state_dict(first.state_dict())
+    assert head + [plain(e) for e in islice(iter(second), 63)] == [plain(e) for e in told]
 
 
 def test_sentences_by_themselves(shards):
@@ -246,7 +285,8 @@ def test_the_cut_into_files_changes_nothing(shards, tmp_path, cut):
 def test_whatever_changes_the_pairs_changes_the_fingerprint(shards):
     streams = [made(shards, 20, 0), made(shards, 21, 0), made(shards, 20, 1)]
     streams += [made(shards, 20, 0, "order"), made(shards, 20, 0, short=0.2), made(shards, 20, 0, repeats=9)]
-    assert len({stream.fingerprint for stream in streams}) == 6
+    streams += [made(shards, 20, 0, rooms=Phases((8, 20), (0, 9)))]
+    assert len({stream.fingerprint for stream in streams}) == 7
 
 
 def test_what_is_held_out_is_no_ones_second_segment(shards):

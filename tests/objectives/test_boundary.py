@@ -20,6 +20,7 @@ from modeledge.objectives import (
     MaskedLM,
     MaskedPrepare,
     Shape,
+    Shortened,
     Step,
     collate,
     prepared,
@@ -56,6 +57,18 @@ def test_neighbours_and_places():
         assert told.labels["sbo"].tolist() == told.labels["lm"].tolist()
         assert told.weights["sbo"].tolist() == [1.0] * len(hidden)
     assert longest > 8
+
+
+def test_its_examples_stand_in_parts_of_a_row():
+    """A token's neighbours are those of its own part."""
+    plain = BoundaryPrepare(replace(MASKED, rate=0.4))
+    ids = np.random.default_rng(0).integers(4, VOCAB, 40)
+    example = Example(0, ids, channels={"words": np.ones(40, np.uint8)})
+    told = Shortened(plain, 14, frame=2, least=2)(example, Noise(2))
+    assert told.source.breaks == (14, 28, 42)
+    for at, left, right in zip(told.reads["lm"], told.reads["sbo.left"], told.reads["sbo.right"], strict=True):
+        assert at // 14 == left // 14 == right // 14
+    assert len(told.weights["sbo"]) == len(told.weights["lm"])
 
 
 def test_it_shares_a_row_with_another_objective():

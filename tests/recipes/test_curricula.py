@@ -272,6 +272,85 @@ def test_what_is_done_from_some_step_on_is_prepared_for_from_the_first(tokenizer
     assert [tokenizer.need("mask") in piece.ids for piece in (early, late)] == [False, True]
 
 
+# ---- lengths
+
+GROW: list[dict[str, Any]] = [
+    {"kind": "causal"},
+    {"kind": "fim", "rate": 1.0},
+    {"kind": "multi-token", "ahead": 3},
+    {"kind": "masked"},
+    {"kind": "span"},
+    {"kind": "electra"},
+    {"kind": "diffusion"},
+    {"kind": "unilm", "backwards": True},
+    FOLLOW[-2][0],
+]
+LENGTHS = (Ramp(8, 96, over=88), Phases((16, 40, 31, 96), (0, 20, 40, 60)), Phases((12, 500), (0, 44)))
+
+
+def parts_of(item: Prepared) -> list[list[int]]:
+    piece = item.target if item.target is not None else item.source
+    assert piece is not None
+    return [part.tolist() for part in np.split(np.asarray(piece.ids), piece.breaks)]
+
+
+@pytest.mark.parametrize("number", LENGTHS, ids=["line", "jumps", "beyond"])
+@pytest.mark.parametrize("fields", GROW, ids=named)
+def test_texts_of_every_length_fit_their_row_and_drop_nothing(
+    fields: dict[str, Any], number: Ramp | Phases, tokenizer: Tokenizer
+) -> None:
+    """No part is longer than its length, nor all of them than their row, which is as good as full."""
+    length = 96
+    aim = recipe(objective=fields).objective.shorter(number)
+    told = aim.on(body_of(aim), tokenizer)
+    prepare, plain = (
+        made(aim, tokenizer, length).prepare,
+        made(recipe(objective=fields).objective, tokenizer, length).prepare,
+    )
+    count, fullest = told.fitting(length), 0
+    for place in (*range(0, 90, 4), None):
+        shown = example(aim, place, count)
+        item, now = prepare(shown, Noise(3)), round(number.at(place))
+        parts = parts_of(item)
+        assert max(map(len, parts)) <= now
+        assert sum(map(len, parts)) <= length
+        fullest = max(fullest, sum(map(len, parts)))
+        if now >= length:
+            assert same(item, plain(shown, Noise(3)))
+            assert len(parts) == 1
+        if fields["kind"] in ("causal", "multi-token"):
+            assert item.labels["lm"].tolist() == shown.ids[1:].tolist()
+        if fields["kind"] in ("masked", "span"):
+            assert item.source is not None
+            read = np.array(item.source.ids)
+            read[item.reads["lm"]] = item.labels["lm"]
+            assert read[~np.isin(read, tokenizer.specials.ids())].tolist() == shown.ids.tolist()
+            assert all(len(part) >= 4 for part in parts)
+        if fields["kind"] in ("diffusion", "electra"):
+            name = "elbo" if fields["kind"] == "diffusion" else "replaced"
+            frames = 0 if name == "elbo" else 2 * len(parts)
+            assert item.weights[name].sum() == count + frames
+    assert fullest >= (80 if fields["kind"] == "unilm" else length - 2), "unilm parts two texts in one pattern alone"
+
+
+@pytest.mark.parametrize(
+    ("fields", "low", "code", "words"),
+    [
+        ({"kind": "denoise"}, 32, "E-CONFIG", "electra, bert, albert"),
+        ({"kind": "simcse"}, 32, "E-CONFIG", "causal, fim"),
+        (FOLLOW[-1][0], 32, "E-CONFIG", 'mode = "in turn"'),
+        ({"kind": "masked"}, 4, "E-CONFIG-VALUE", "from 5"),
+        ({"kind": "multi-token", "ahead": 7}, 6, "E-CONFIG-VALUE", "from 7"),
+        ({"kind": "causal"}, 0, "E-CONFIG-VALUE", "from 1"),
+    ],
+)
+def test_lengths_that_cannot_follow_the_run(fields: dict[str, Any], low: int, code: str, words: str) -> None:
+    asked = recipe(objective=fields, curriculum={"length": {"values": [low, 64], "steps": [0, 3]}})
+    error = raised(code, lambda: asked.aim)
+    assert error.where == "curriculum.length"
+    assert words in error.remedy
+
+
 # ---- runs, and who prepares their examples
 
 NUMBERS: dict[str, tuple[str, dict[str, Any], dict[str, tuple[float, float]]]] = {
@@ -281,7 +360,13 @@ NUMBERS: dict[str, tuple[str, dict[str, Any], dict[str, tuple[float, float]]]] =
     "denoise": ("encoder-decoder", {"kind": "denoise"}, {"rate": (0.1, 0.5), "mean": (2.0, 5.0)}),
     "unilm": ("decoder", {"kind": "unilm"}, {"rate": (0.5, 0.1)}),
     "blend": ("encoder", FOLLOW[-2][0], {"a.rate": (0.5, 0.1), "b.rate": (0.1, 0.5)}),
+    "masked, longer": ("encoder", {"kind": "masked"}, {"rate": (0.5, 0.1)}),
+    "unilm, longer": ("decoder", {"kind": "unilm"}, {}),
+    "blend, longer": ("encoder", FOLLOW[-2][0], {"b.rate": (0.1, 0.5)}),
+    "bert, longer": ("encoder", {"kind": "bert"}, {"rate": (0.1, 0.5)}),
+    "albert, longer": ("encoder", {"kind": "albert"}, {}),
 }
+LONGER = {"values": [12, 48], "steps": [0, 3]}
 
 
 class Stop(Exception):
@@ -304,6 +389,7 @@ def test_a_run_under_a_curriculum_is_the_same_where_it_was_resumed(name: str, tm
     for seed in range(30):
         (tmp_path / f"{seed}.txt").write_text(text(8, seed))
     courses = {key: {"values": list(values), "steps": [0, 4]} for key, values in numbers.items()}
+    course = {"numbers": courses, **({"length": LONGER} if "longer" in name else {})}
 
     def asked(curriculum: dict[str, Any]) -> Any:
         how = {"steps": 5, "batch": 4, "length": 48, "save_every": 2, "precision": "fp32"}
@@ -313,10 +399,10 @@ def test_a_run_under_a_curriculum_is_the_same_where_it_was_resumed(name: str, tm
     def quiet(line: str) -> None:
         """Says nothing."""
 
-    whole = weights(pretrain(asked({"numbers": courses}), tmp_path / "whole", say=quiet))
+    whole = weights(pretrain(asked(course), tmp_path / "whole", say=quiet))
     with pytest.raises(Stop):
-        pretrain(asked({"numbers": courses}), tmp_path / "run", say=quiet, listeners=[stopping])
-    assert weights(pretrain(asked({"numbers": courses}), tmp_path / "run", say=quiet, resume=True)) == whole
+        pretrain(asked(course), tmp_path / "run", say=quiet, listeners=[stopping])
+    assert weights(pretrain(asked(course), tmp_path / "run", say=quiet, resume=True)) == whole
     assert weights(pretrain(asked({}), tmp_path / "plain", say=quiet)) != whole
 
 
@@ -325,6 +411,7 @@ def test_whoever_prepares_an_example_makes_the_same_of_it(name: str, tokenizer: 
     """A copy in another process, which reads other examples before it."""
     _, fields, numbers = NUMBERS[name]
     aim = recipe(objective=fields).objective.following({k: Ramp(*ends, over=16) for k, ends in numbers.items()})
+    aim = aim.shorter(Ramp(12, 48, over=16)) if "longer" in name else aim
     here = made(aim, tokenizer).prepare
     there = pickle.loads(pickle.dumps(here))  # noqa: S301
     shown = [example(aim, place, 20 + place) for place in range(20)]

@@ -225,7 +225,11 @@ def test_texts_grow_longer(text: Path, tmp_path: Path) -> None:
     assert [line["tokens"] for line in rows[0]] == [line["tokens"] for line in rows[1]]
     assert rows[0][0]["loss"] != rows[1][0]["loss"]
     for objective, change, code in (
-        ({"kind": "multi-token"}, course, r"E-CONFIG: curriculum\.length"),
+        (
+            {"kind": "denoise"},
+            course,
+            r"E-CONFIG: curriculum\.length: .*choose a kind whose texts can grow: causal, fim",
+        ),
         ({"kind": "causal"}, {"numbers": {"rate": {"values": [0.1, 0.2], "steps": [0, 2]}}}, "E-CONFIG-KEY"),
         ({"kind": "causal"}, {"chances": {"a": {"values": [0.1, 0.2], "steps": [0, 2]}}}, r"E-CONFIG: curriculum\.ch"),
         ({"kind": "causal"}, {"numbers": {"a.rate": {"values": [0.1, 0.2], "steps": [0, 2]}}}, "E-CONFIG-KEY: curric"),

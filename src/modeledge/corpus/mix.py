@@ -64,8 +64,8 @@ class MixedStream:
     def at(self, position: int) -> Example:
         """The example at a position, which is its `place`; asking for it moves nothing."""
         number, place = self.place(position)
-        example = self.streams[number].at(place)
-        return replace(example, index=example.index + self.offsets[number], place=position)
+        example = self.streams[number].at(place, position)
+        return replace(example, index=example.index + self.offsets[number])
 
     def example(self, index: int, epoch: int = 0) -> Example:
         """The example with a number, counted through all streams."""

@@ -22,7 +22,7 @@ what is held out stays out.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 import numpy as np
 
@@ -61,8 +61,19 @@ class Pairing:
             raise ModeledgeError("E-CONFIG-VALUE", f"pairs repeat after {self.repeats} epochs; after 1 at least")
 
 
+class Rooms(Protocol):
+    """A room that follows the run (see `objectives.schedule`)."""
+
+    def at(self, place: int | None) -> float:
+        """The room at a place of the run; the last one for `None`."""
+        ...
+
+
 class PairStream(ShardStream):
     """`Example.ids` and `pair` are the two segments; `label` is 0 or 1.
+
+    With `rooms` pairs are made for a room that follows the run, of sentences of the same examples: BERT read 128 tokens
+    at a time before it read 512. What a shorter pair does not show waits for another epoch.
 
     Channels hold one value for each token of both segments, one behind the other. Documents of one sentence hold no
     pair: `lone` counts them, `left_out` their tokens.
@@ -71,15 +82,22 @@ class PairStream(ShardStream):
     """
 
     def __init__(
-        self, shards: Shards, pairing: Pairing, seed: int, *, shuffle: bool = True, epochs: int | None = None
+        self,
+        shards: Shards,
+        pairing: Pairing,
+        seed: int,
+        *,
+        rooms: Rooms | None = None,
+        shuffle: bool = True,
+        epochs: int | None = None,
     ) -> None:
-        self.pairing, self.begins = pairing, sentence_begins(shards)
+        self.pairing, self.rooms, self.begins = pairing, rooms, sentence_begins(shards)
         ranges, self.lone = cut_runs(self.begins, shards.documents, pairing.room)
         if not len(ranges):
             what = f"none of the {self.lone:,} documents has two sentences"
             remedy = "give longer documents, or an objective that needs no pairs"
             raise ModeledgeError("E-NO-TARGET", what, where="the corpus", remedy=remedy)
-        content = digest(shards.fingerprint, asdict(pairing))
+        content = digest(shards.fingerprint, asdict(pairing), *([] if rooms is None else [repr(rooms)]))
         super().__init__(shards, ranges, content, seed, shuffle=shuffle, epochs=epochs)
         self._noise = Noise(seed).at("pair")
         self._number_documents()
@@ -106,8 +124,15 @@ class PairStream(ShardStream):
             raise ModeledgeError("E-NO-TARGET", what, where="the corpus", remedy=remedy)
 
     def example(self, index: int, epoch: int = 0) -> Example:
+        return self._made(index, epoch, None)
+
+    def placed(self, index: int, epoch: int, place: int) -> Example:
+        return self._made(index, epoch, place)
+
+    def _made(self, index: int, epoch: int, place: int | None) -> Example:
+        room = self.pairing.room if self.rooms is None else min(round(self.rooms.at(place)), self.pairing.room)
         random = self._noise.at(epoch % (self.pairing.repeats or epoch + 1), index).generator()
-        marks, target = self._shown(index, random)
+        marks, target = self._shown(index, room, random)
         cut = int(random.integers(1, len(marks) - 1))
         first, second = (int(marks[0]), int(marks[cut])), (int(marks[cut]), int(marks[-1]))
         label = int(random.random() < 0.5)
@@ -115,14 +140,14 @@ class PairStream(ShardStream):
             second = self._elsewhere(index, target - (first[1] - first[0]), random)
         elif label:
             first, second = second, first
-        one, two = self._fitted(first, second, random)
+        one, two = self._fitted(first, second, room, random)
         ids, pair = self.shards.tokens(*one), self.shards.tokens(*two)
         channels: dict[str, AnyArray] = {
             name: np.concatenate([self.shards.channel(name, *part) for part in (one, two)])
             for name in self.shards.channels
         }
         where = f"tokens {one[0]}:{one[1]} and {two[0]}:{two[1]}"
-        return Example(index, ids, pair, label, epoch, where, channels)
+        return Example(index, ids, pair, label, epoch, where, channels, place=place)
 
     def _sentences(self, index: int) -> IntArray:
         """Where the sentences of an example begin, and where the last one ends."""
@@ -130,14 +155,18 @@ class PairStream(ShardStream):
         low, high = np.searchsorted(self.begins, (start, stop))
         return np.append(self.begins[low:high], stop)
 
-    def _shown(self, index: int, random: np.random.Generator) -> tuple[IntArray, int]:
+    def _shown(self, index: int, room: int, random: np.random.Generator) -> tuple[IntArray, int]:
         """The marks of the sentences that are shown now, and how many tokens they aim at: all of the example, or of a
-        short pair at least two that reach its length."""
+        short pair, or one for less room, at least two that reach its length."""
         marks = self._sentences(index)
-        if random.random() >= self.pairing.short:
-            return marks, self.pairing.room
-        target = int(random.integers(2, self.pairing.room + 1))
-        first = int(random.integers(0, len(marks) - 2))
+        short = random.random() < self.pairing.short
+        if not short and room == self.pairing.room:
+            return marks, room
+        target = int(random.integers(2, room + 1)) if short else room
+        begins = len(marks) - 2
+        if not short:  # where the room can be filled
+            begins = max(1, min(begins, int(np.searchsorted(marks, marks[-1] - room, side="right"))))
+        first = int(random.integers(0, begins))
         last = int(np.searchsorted(marks, marks[first] + target))
         return marks[first : max(last, first + 2) + 1], target
 
@@ -154,11 +183,11 @@ class PairStream(ShardStream):
         return int(marks[first]), int(marks[last])
 
     def _fitted(
-        self, one: tuple[int, int], two: tuple[int, int], random: np.random.Generator
+        self, one: tuple[int, int], two: tuple[int, int], room: int, random: np.random.Generator
     ) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The longer segment loses tokens until both fit; of two as long the second one."""
+        """The longer segment loses tokens until both fit the room; of two as long the second one."""
         lengths = [one[1] - one[0], two[1] - two[0]]
-        surplus = max(0, sum(lengths) - self.pairing.room)
+        surplus = max(0, sum(lengths) - room)
         alone = min(surplus, abs(lengths[0] - lengths[1]))
         rest, longer = surplus - alone, int(lengths[1] >= lengths[0])
         lost = [rest // 2, rest - rest // 2]

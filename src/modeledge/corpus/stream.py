@@ -86,17 +86,23 @@ class IndexedStream(ABC):
             self._position += 1
             yield example
 
-    def at(self, position: int) -> Example:
-        """The example at a position of the global order, which is its `place`; asking for it moves nothing."""
-        epoch, place = divmod(position, self._length)
+    def placed(self, index: int, epoch: int, place: int) -> Example:
+        """The example with a number, as it stands at a place of a run."""
+        return replace(self.example(index, epoch), place=place)
+
+    def at(self, position: int, place: int | None = None) -> Example:
+        """The example at a position of the global order; asking for it moves nothing. Its `place` in the run is that
+        position, or where a stream that mixes this one with others has it."""
+        place = position if place is None else place
+        epoch, within = divmod(position, self._length)
         if not self._shuffle:
-            return replace(self.example(place, epoch), place=position)
-        block, offset = divmod(place, BLOCK)
+            return self.placed(within, epoch, place)
+        block, offset = divmod(within, BLOCK)
         if self._block != (epoch, block):
             indices = np.arange(block * BLOCK, min((block + 1) * BLOCK, self._length))
             self._images = permuted_many(indices, self._length, Noise(self._seed).at("shuffle", epoch))
             self._block = (epoch, block)
-        return replace(self.example(int(self._images[offset]), epoch), place=position)
+        return self.placed(int(self._images[offset]), epoch, place)
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the order, after the last example that was given out."""

@@ -159,15 +159,19 @@ def _changed(whole: Any, path: str, value: float) -> Any:
 
 @dataclass(frozen=True)
 class Shortened:
-    """A `Prepare` that reads its examples in parts of `length` tokens, none of which sees another.
+    """A `Prepare` that reads its examples in parts of `length` positions, none of which sees another.
 
     Each part also reads `shared` tokens of the next one: 1 for next-token prediction, whose parts then learn each label
-    of the whole example once, in rows as full as before. A `prepare` that adds tokens adds them to every part.
+    of the whole example once, in rows as full as before. A `prepare` that adds up to `frame` tokens adds them to every
+    part: an example must be so short that its row holds them. No part has less than `least` tokens of its own, where
+    `length` without the frame is at least twice that, less one.
     """
 
     prepare: Prepare
     length: Number
     shared: int = 0
+    frame: int = 0
+    least: int = 1
     noisy: ClassVar[bool] = True
 
     @property
@@ -175,15 +179,16 @@ class Shortened:
         return self.prepare.channels
 
     def __call__(self, example: Example, noise: Noise) -> Prepared:
-        length, count = round(value_at(self.length, example.place)), len(example.ids)
-        if length < 1:
-            raise ModeledgeError("E-CONFIG-VALUE", f"a length of {length} holds no token", where="schedule.length")
+        length, count = round(value_at(self.length, example.place)) - self.frame, len(example.ids)
+        if length < self.least:
+            what = f"a length of {length + self.frame} holds {max(length, 0)} tokens"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where="schedule.length")
         if length + self.shared >= count:
             return self.prepare(example, noise)
         if example.pair is not None:
             what = "an example of two texts is not cut into parts"
             raise ModeledgeError("E-CONFIG", what, where=f"example {example.index}")
-        cuts = cut_examples(np.array([0, count - self.shared]), length)
+        cuts = cut_examples(np.array([0, count - self.shared]), length, shortest=self.least)
         parts = [self._part(example, int(start), int(stop) + self.shared) for start, stop in cuts]
         return join(example.index, [self.prepare(part, noise.at("part", n)) for n, part in enumerate(parts)])
 

@@ -106,7 +106,7 @@ class PretrainRecipe(Checked):
 
     @property
     def aim(self) -> Aim:
-        """The objective, with the numbers of it that follow the run."""
+        """The objective, with what of it follows the run."""
         return self.curriculum.told(self.objective, self.train.batch)
 
     @property

@@ -32,7 +32,7 @@ def cut_stream(recipe: PretrainRecipe, aim: Aim, shards: Shards) -> ShardStream:
     if how == "split" or type(aim).stream not in (Aim.stream, BlendAim.stream):
         what = f"objective {aim.kind!r} cuts its texts itself, and not by {recipe.packing!r}"
         raise ModeledgeError("E-CONFIG", what, where="packing", remedy='leave it out, or say "auto"')
-    return TokenStream(shards, aim.tokens(length), recipe.seed, "document", shortest=aim.shortest)
+    return TokenStream(shards, aim.fitting(length), recipe.seed, "document", shortest=aim.shortest)
 
 
 def packed_config(recipe: PretrainRecipe) -> TrainConfig:

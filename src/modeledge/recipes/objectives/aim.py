@@ -19,10 +19,10 @@ from modeledge.model.backbone import Backbone
 from modeledge.model.config import TransformerConfig
 from modeledge.model.facts import Facts
 from modeledge.model.transformer import Transformer
-from modeledge.objectives import Objective
+from modeledge.objectives import Objective, Prepare
 from modeledge.objectives.form import Kind
-from modeledge.objectives.schedule import Number, Scheduled, ends, unfit
-from modeledge.recipes.objectives.following import check_course
+from modeledge.objectives.schedule import Number, Scheduled, Shortened, ends, unfit
+from modeledge.recipes.objectives.following import check_course, lengths, no_lengths
 from modeledge.tokens import Tokenizer
 from modeledge.tokens.train import SPECIALS
 
@@ -44,8 +44,8 @@ class Aim(Settings, ABC):
     out. `forms` are those that one text can be laid out in, where the recipe may choose (`form = "…"`); `needs` is what
     a body must have beside its towers.
     `shared` is how many tokens of the next part a part of a shortened example reads (`Shortened`); `None` where
-    examples of this kind cannot be read in parts.
-    A curriculum lets `numbers` of an aim follow the run (`following`, `follow`).
+    examples of this kind cannot be shorter for a while.
+    A curriculum lets `numbers` of an aim and the length of its texts follow the run (`following`, `shorter`, `follow`).
     """
 
     bodies: ClassVar[frozenset[Body]]
@@ -56,6 +56,7 @@ class Aim(Settings, ABC):
     blends: ClassVar[bool] = True  # may it be a part of a blend, whose parts read one batch alike?
     kind: str
     _courses: Mapping[str, Number] = PrivateAttr(default_factory=dict)
+    _length: Number | None = PrivateAttr(default=None)
 
     @property
     def numbers(self) -> Mapping[str, str]:
@@ -76,12 +77,42 @@ class Aim(Settings, ABC):
         told._courses = courses
         return told
 
+    def shorter(self, length: Number, where: str = "curriculum.length") -> Self:
+        """The aim whose texts have a length, in positions, that follows the run. Raises `E-CONFIG` where they cannot,
+        `E-CONFIG-VALUE` for lengths that hold too little."""
+        if self.shared is None:
+            raise no_lengths(self.kind, where)
+        if round(min(ends(length))) < self.least_part:
+            what = f"a length of {min(ends(length)):g} holds too little for objective {self.kind!r}"
+            remedy = f"give lengths from {self.least_part}"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where=where, remedy=remedy)
+        told = self.model_copy()
+        told._length = length
+        return told
+
     def follow(self, objective: Objective) -> None:
         """Let what prepares the examples of this aim's objective follow the run."""
         if self._courses:
             paths = self.numbers
             fields = tuple((paths[key], number) for key, number in self._courses.items())
             objective.prepare = Scheduled(objective.prepare, fields)
+        if self._length is not None:
+            objective.prepare = self.parted(objective.prepare, self._length)
+
+    def parted(self, prepare: Prepare, length: Number) -> Prepare:
+        """What prepares examples, in parts of a length that follows the run."""
+        assert self.shared is not None, "shorter() refuses"
+        return Shortened(prepare, length, self.shared, self.frame, self.shortest - self.shared)
+
+    @property
+    def frame(self) -> int:
+        """The most positions that a part has beside those of its text, where each has as many (`shared`)."""
+        return (self.shared or 0) - self.tokens(0)
+
+    @property
+    def least_part(self) -> int:
+        """The fewest positions of a part: what is too short at the end of a text takes tokens of the part before."""
+        return self.frame + 2 * (self.shortest - (self.shared or 0)) - 1
 
     def ever(self, key: str) -> bool:
         """Is this number above 0 anywhere in the run?"""
@@ -119,9 +150,23 @@ class Aim(Settings, ABC):
         """How many tokens of a document make an example of `length`."""
         return length
 
+    def fitting(self, length: int) -> int:
+        """The same at every length that texts have in the course of the run: a row holds what stands around each part
+        of an example, and nothing is dropped."""
+        whole = self.tokens(length)
+        if self._length is None or self.shared is None:
+            return whole
+        least, room = self.shortest - self.shared, whole
+        for part in lengths(self._length):
+            if part < length:
+                full, rest = divmod(length, part)
+                left = rest - self.frame
+                room = min(room, full * (part - self.frame) + (left if left >= least else 0) + self.shared)
+        return room
+
     def check_length(self, length: int) -> None:
         """Refuse rows of `length` that leave an example too short (`E-CONFIG-VALUE`)."""
-        room = self.tokens(length)
+        room = self.fitting(length)
         if room < self.shortest:
             what = f"objective {self.kind!r} has room for {max(room, 0)} tokens of text in a row of {length}"
             why = f"an example of it has at least {self.shortest}"
@@ -132,7 +177,7 @@ class Aim(Settings, ABC):
 
     def stream(self, shards: Shards, length: int, seed: int) -> ShardStream:
         """The examples of a corpus in their order."""
-        return TokenStream(shards, self.tokens(length), seed, self.cut, shortest=self.shortest)
+        return TokenStream(shards, self.fitting(length), seed, self.cut, shortest=self.shortest)
 
     def take_up(
         self, objective: Objective, model: Transformer, folder: Path, grow: Callable[[Transformer], None]

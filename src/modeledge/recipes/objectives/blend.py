@@ -73,6 +73,12 @@ class BlendAim(Aim):
         told = {n: self.parts[n].objective.following(numbers, f"{where}.{n}") for n, numbers in own.items()}
         return self._with({name: told.get(name, part.objective) for name, part in self.parts.items()})
 
+    def shorter(self, length: Number, where: str = "curriculum.length") -> Self:
+        if self.mode == "together":
+            what, remedy = "parts of a blend that share a row have one length all along", 'set mode = "in turn"'
+            raise ModeledgeError("E-CONFIG", what, where=where, remedy=f"{remedy}, or leave it out")
+        return self._with({name: part.objective.shorter(length, where) for name, part in self.parts.items()})
+
     def follow(self, objective: Objective) -> None:
         """Each part for itself."""
         assert isinstance(objective, Blend)
@@ -122,13 +128,16 @@ class BlendAim(Aim):
     def tokens(self, length: int) -> int:
         return min(part.objective.tokens(self._room(length)) for part in self.parts.values())
 
+    def fitting(self, length: int) -> int:
+        return min(part.objective.fitting(self._room(length)) for part in self.parts.values())
+
     def stream(self, shards: Shards, length: int, seed: int) -> TokenStream:
         for name, part in self.parts.items():
             if type(part.objective).stream not in (Aim.stream, BlendAim.stream):
                 what = f"{part.objective.kind!r} reads examples of its own kind, which others cannot read"
                 raise ModeledgeError("E-CONFIG", what, where=f"objective.parts.{name}", remedy="train it by itself")
         shortest = max(part.objective.shortest for part in self.parts.values())
-        return TokenStream(shards, self.tokens(length), seed, self.cut, shortest=shortest)
+        return TokenStream(shards, self.fitting(length), seed, self.cut, shortest=shortest)
 
     def check_corpus(self, shards: Shards) -> None:
         for part in self.parts.values():

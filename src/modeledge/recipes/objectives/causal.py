@@ -43,6 +43,7 @@ class MiddleAim(Aim):
     rate: float = Field(default=0.5, ge=0, le=1)
     spm: float = Field(default=0.5, ge=0, le=1)
     bodies: ClassVar[frozenset[Body]] = frozenset({"decoder"})
+    shared: ClassVar[int | None] = 0
 
     @property
     def numbers(self) -> Mapping[str, str]:
@@ -76,6 +77,12 @@ class MultiTokenAim(Aim):
     ahead: int = Field(default=4, ge=2, le=64)
     weight: float = Field(default=1.0, gt=0)
     bodies: ClassVar[frozenset[Body]] = frozenset({"decoder"})
+    shared: ClassVar[int | None] = 1
+
+    @property
+    def least_part(self) -> int:
+        """Its last token is foretold too."""
+        return max(super().least_part, self.ahead)
 
     def build(self, tokenizer: Tokenizer, config: TransformerConfig, length: int) -> Objective:
         if self.ahead > length:

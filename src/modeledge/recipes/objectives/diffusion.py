@@ -24,6 +24,7 @@ class DiffusionAim(Aim):
     kind: Literal["diffusion"] = "diffusion"
     even: bool = True
     bodies: ClassVar[frozenset[Body]] = frozenset({"encoder"})
+    shared: ClassVar[int | None] = 0
 
     def writes(self, config: Facts) -> Way | None:
         return "uncover"
@@ -44,6 +45,7 @@ class UniLMAim(Aim):
     rate: float = Field(default=0.15, gt=0, lt=1)
     backwards: bool = False
     bodies: ClassVar[frozenset[Body]] = frozenset({"decoder"})
+    shared: ClassVar[int | None] = 0
 
     @property
     def numbers(self) -> Mapping[str, str]:

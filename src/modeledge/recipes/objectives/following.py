@@ -9,13 +9,14 @@ one jumps, so a course is checked there alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import ValidationError
 
 from modeledge.errors import ModeledgeError
-from modeledge.objectives.schedule import Number, Phases, bends, ends, value_at
+from modeledge.objectives.schedule import Number, Phases, Ramp, bends, ends, value_at
 
 if TYPE_CHECKING:
     from modeledge.recipes.objectives.aim import Aim
@@ -49,3 +50,30 @@ def grid(number: Number, fine: int) -> list[float]:
         return sorted(set(number.values))
     low, high = min(ends(number)), max(ends(number))
     return [float(value) for value in np.linspace(low, high, int(np.ceil((high - low) * fine)) + 2)]
+
+
+def lengths(number: Number) -> list[int]:
+    """The whole lengths that texts have in the course of a run."""
+    if isinstance(number, Phases):
+        return sorted({round(value) for value in number.values})
+    return list(range(round(min(ends(number))), round(max(ends(number))) + 1))
+
+
+def less(number: Number, by: int) -> Ramp | Phases:
+    """The same course, so much lower."""
+    if isinstance(number, Phases):
+        return replace(number, values=tuple(value - by for value in number.values))
+    if isinstance(number, Ramp):
+        return replace(number, start=number.start - by, end=number.end - by)
+    return Phases((number - by,), (0,))
+
+
+def no_lengths(kind: str, where: str) -> ModeledgeError:
+    """The error for texts whose length cannot follow the run, with the kinds whose can."""
+    from modeledge.recipes.objectives import AIMS
+
+    can = ", ".join(name for name, aim in AIMS.items() if aim.shared is not None)
+    remedy = f"leave it out, or choose a kind whose texts can grow: {can}, and in turn a blend of them"
+    return ModeledgeError(
+        "E-CONFIG", f"texts of objective {kind!r} have one length all along", where=where, remedy=remedy
+    )

@@ -40,6 +40,7 @@ class Masking(Aim):
     as_random: float = Field(default=0.1, ge=0, le=1)
     static: int = Field(default=0, ge=0)
     bodies: ClassVar[frozenset[Body]] = frozenset({"encoder"})
+    shared: ClassVar[int | None] = 0
 
     @model_validator(mode="after")
     def _shares(self) -> Masking:

@@ -14,9 +14,11 @@ from modeledge.corpus.stream import ShardStream
 from modeledge.errors import ModeledgeError
 from modeledge.model.config import Tokens, TransformerConfig
 from modeledge.model.heads import Pool
-from modeledge.objectives import Contrast, ContrastPrepare, LabelPrepare, Objective, PairPrepare, SentencePairs
+from modeledge.objectives import Contrast, ContrastPrepare, LabelPrepare, Objective, PairPrepare, Prepare, SentencePairs
 from modeledge.objectives.contrast import need_dropout
+from modeledge.objectives.schedule import Number
 from modeledge.recipes.objectives.aim import Aim, Body, needed
+from modeledge.recipes.objectives.following import less
 from modeledge.recipes.objectives.masked import UnitMasking
 from modeledge.tokens import Tokenizer
 
@@ -47,7 +49,15 @@ class Pairs(UnitMasking):
 
     def stream(self, shards: Shards, length: int, seed: int) -> ShardStream:
         pairing = Pairing(self.tokens(length), self.ask, self.short, self.static or None)
-        return PairStream(shards, pairing, seed)
+        rooms = None if self._length is None else less(self._length, self.frame)
+        return PairStream(shards, pairing, seed, rooms=rooms)
+
+    def fitting(self, length: int) -> int:
+        """A pair is whole at any length: for a while its stream shows shorter ones."""
+        return self.tokens(length)
+
+    def parted(self, prepare: Prepare, length: Number) -> Prepare:
+        return prepare
 
     def check(self, config: TransformerConfig) -> None:
         super().check(config)

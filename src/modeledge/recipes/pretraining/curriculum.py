@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from modeledge.config import Settings
 from modeledge.errors import ModeledgeError, nearest
-from modeledge.objectives import Blend, Objective, Phases, Ramp, Shortened
+from modeledge.objectives import Blend, Objective, Phases, Ramp
 from modeledge.objectives.blend import BlendPrepare
 from modeledge.objectives.schedule import Number
 from modeledge.recipes.objectives.aim import Aim
@@ -44,17 +44,18 @@ class Course(Settings):
 
 
 class CurriculumRecipe(Settings):
-    """`length`: how many tokens of a text are read at a time, in rows as full as ever. `numbers`: keys of the objective
-    ("rate"; in a blend "masked.rate"). `chances`: of the parts of a blend that are drawn in turn."""
+    """`length`: how many positions a text has, as `train.length` is for a row, in rows as full as ever. `numbers`: keys
+    of the objective ("rate"; in a blend "masked.rate"). `chances`: of the parts of a blend that are drawn in turn."""
 
     length: Course | None = None
     numbers: dict[str, Course] = Field(default_factory=dict)
     chances: dict[str, Course] = Field(default_factory=dict)
 
     def told(self, aim: Aim, batch: int) -> Aim:
-        """The aim with the numbers that follow the run: `E-CONFIG-KEY` for one that cannot, `E-CONFIG-VALUE` for values
-        that some step could not use."""
-        return aim.following({key: course.number(batch) for key, course in self.numbers.items()})
+        """The aim with the numbers and the length that follow the run: `E-CONFIG-KEY` for a number that cannot,
+        `E-CONFIG` for a length that cannot, `E-CONFIG-VALUE` for values that some step could not use."""
+        told = aim.following({key: course.number(batch) for key, course in self.numbers.items()})
+        return told if self.length is None else told.shorter(self.length.number(batch))
 
     def ends(self) -> dict[str, int]:
         """How many steps a run needs to come to the end of each course, by its key in a recipe: a line may end with the
@@ -67,20 +68,12 @@ class CurriculumRecipe(Settings):
     def apply(self, objective: Objective, aim: Aim, batch: int) -> None:
         """Let the `prepare` of the aim's objective follow the run.
 
-        Raises `E-CONFIG` for what this objective has not, `E-CONFIG-KEY` for a part that is not there, `E-CONFIG-VALUE`
-        for values that some step could not use.
+        Raises `E-CONFIG` for chances that this objective has not, `E-CONFIG-KEY` for a part that is not there,
+        `E-CONFIG-VALUE` for chances that some step could not use.
         """
         aim.follow(objective)
         if self.chances:
             _draw(objective, {name: course.number(batch) for name, course in self.chances.items()})
-        if self.length is not None:
-            if aim.shared is None:
-                what = "examples of this objective cannot be read in parts"
-                raise ModeledgeError("E-CONFIG", what, where="curriculum.length", remedy="leave it out")
-            if round(min(self.length.values)) < 1:
-                what = f"a length of {min(self.length.values):g} holds no token"
-                raise ModeledgeError("E-CONFIG-VALUE", what, where="curriculum.length", remedy="give lengths from 1")
-            objective.prepare = Shortened(objective.prepare, self.length.number(batch), aim.shared)
 
 
 def _draw(objective: Objective, chances: dict[str, Number]) -> None:

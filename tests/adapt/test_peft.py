@@ -216,7 +216,7 @@ PLACE = "base_model.model.model.layers.0.self_attn.q_proj"
         lambda t: t.pop(f"{PLACE}.lora_B.weight"),
         lambda t: [t.pop(f"{PLACE}.lora_{x}.weight") for x in "AB"],
         lambda t: t.update({f"{PLACE}.lora_C.weight": torch.ones(2)}),
-        lambda t: t.update({"base_model.model.model.nothing.lora_A.weight": torch.ones(2)}),
+        lambda t: t.update({"base_model.model.model.nothing.weight": torch.ones(2)}),
         lambda t: t.update({"stray": torch.ones(2)}),
         lambda t: t.update({f"{PLACE}.lora_A.weight": torch.ones(2, 9)}),
         lambda t: t.update({f"{PLACE}.lora_A.weight": torch.ones(2, 16, dtype=torch.int32)}),

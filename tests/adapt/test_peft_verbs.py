@@ -17,7 +17,7 @@ from modeledge.cli import app
 from modeledge.recipes.adapters.fold import merge
 from modeledge.recipes.asking.use import Model
 from modeledge.recipes.recipe import StrategyRecipe
-from modeledge.recipes.store.open import tokenizer_of
+from modeledge.recipes.store.open import open_plain, tokenizer_of
 from modeledge.tokens import train_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -64,6 +64,20 @@ def test_it_is_folded_and_asked(theirs: Path, tmp_path: Path) -> None:
     both = [one.embed(["red one", "two blue"], say=quiet) for one in (model, whole)]
     assert abs(both[0] - both[1]).max() < 1e-5
     refusal("E-USAGE", model.predict, ROWS[:4], say=quiet)
+
+
+def test_what_stands_at_the_head_is_not_lost_under_a_fresh_one(theirs: Path, tmp_path: Path) -> None:
+    peft, hf, base = library("peft"), library("transformers"), theirs.parent / "base"
+    config = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query", "dense"])
+    model = peft.get_peft_model(hf.BertForSequenceClassification.from_pretrained(base), config)
+    shaken((n, p) for n, p in model.named_parameters() if p.requires_grad)
+    model.save_pretrained(tmp_path / "adapter")
+    asked = recipe(tmp_path / "adapter").model_copy(update={"strategies": (StrategyRecipe(kind="lora"),)})
+    assert "merge" in refusal("E-USAGE", run, asked, tmp_path / "run")
+    whole = Model.load(merge(tmp_path / "adapter", tmp_path / "whole", say=quiet), say=quiet).transformer
+    one, two = (m.heads["class"].dense.weight for m in (whole, open_plain(base)))
+    assert not torch.equal(one, two), "the pooler has taken its adapter in"
+    run(recipe(tmp_path / "whole", allow=("fresh-heads",)), tmp_path / "run")
 
 
 def test_the_command_line_takes_it(theirs: Path, tmp_path: Path) -> None:

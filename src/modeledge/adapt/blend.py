@@ -18,6 +18,7 @@ from modeledge.adapt.graft import activate, added_by, check_unused, graft, leads
 from modeledge.adapt.lora import LowRank
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
+from modeledge.model.sites import HIDDEN
 
 
 def blend(model: Backbone, name: str, weights: Mapping[str, float], *, rank: int | None = None) -> None:
@@ -63,6 +64,9 @@ def parts_by_site(model: Backbone, weights: Mapping[str, float]) -> dict[str, li
         for added in found:
             if type(added) is not LowRank:
                 what = f"{adapter!r} is a {type(added).__name__}: only LoRAs add up"
+                raise ModeledgeError("E-ADAPTER", what, remedy="merge each into the weights in its turn")
+            if added.site.kind == HIDDEN:
+                what = f"{adapter!r} stands at {added.site.path}, and heads do not add up"
                 raise ModeledgeError("E-ADAPTER", what, remedy="merge each into the weights in its turn")
             held.setdefault(added.site.name, []).append((added, weight))
     return held

@@ -24,11 +24,11 @@ from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
 from modeledge.model.lead import Leads
 from modeledge.model.linear import Joint
-from modeledge.model.sites import KINDS, Site
+from modeledge.model.sites import HIDDEN, KINDS, Site
 from modeledge.seed import Noise
 
 ROUTES: ContextVar[Routes | None] = ContextVar("which tokens each adapter reads", default=None)
-PLACES = (*KINDS, "feedforward")  # the maps, and a feed-forward as a whole
+PLACES = (*KINDS, "feedforward", HIDDEN)  # the maps, a feed-forward as a whole, a head's hidden layer
 PLACE = "grafts"  # the name of the child module that holds what is added to a map
 THIN = 128  # low-rank parts are one product up to this rank: most of a wider block-diagonal B would be zeros
 

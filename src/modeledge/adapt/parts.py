@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modeledge.adapt.graft import all_grafts
 from modeledge.model.backbone import Backbone
 from modeledge.model.heads import LanguageModelling
 from modeledge.model.parts import Part, Parts
@@ -18,6 +19,13 @@ def parts_of(model: Backbone) -> Parts:
 
 
 def head_names(model: Backbone) -> tuple[str, ...]:
-    """The parameters of all heads but those over the vocabulary: they were pre-trained with the body."""
-    heads = parts_of(model).heads.items()
-    return tuple(n for name, part in heads if not isinstance(model.heads[name], LanguageModelling) for n in part.names)
+    """The parameters of all heads but those over the vocabulary, which were pre-trained with the body, and but the
+    hidden layers that an adapter stands at: it moves in their place."""
+    adapted = tuple(f"{path}." for path, _ in all_grafts(model))
+    heads = [part for name, part in parts_of(model).heads.items() if not over_vocabulary(model, name)]
+    return tuple(name for part in heads for name in part.names if not name.startswith(adapted))
+
+
+def over_vocabulary(model: Backbone, head: str) -> bool:
+    """Does this head score the vocabulary?"""
+    return isinstance(model.heads[head], LanguageModelling)

@@ -27,7 +27,7 @@ from modeledge.model.backbone import Backbone
 from modeledge.model.batch import Batch, Side
 from modeledge.model.block import NOTHING_ELSE, Beside
 from modeledge.model.cache import Cache
-from modeledge.model.sites import Site
+from modeledge.model.sites import HIDDEN, Site
 from modeledge.model.transformer import Transformer
 from modeledge.records import IntArray
 
@@ -134,7 +134,11 @@ class Routing:
     # ---- what happens at a map
 
     def at(self, site: Site) -> Mapping[str, Tensor]:
-        """The tokens that a map reads: those of the source in an encoder, and where it is read."""
+        """The tokens that a map reads: those of the source in an encoder, and where it is read. A head reads examples and
+        no tokens (`E-USAGE`)."""
+        if site.kind == HIDDEN:
+            what = f"an adapter stands at {site.path}, and heads are of all examples or of none"
+            raise ModeledgeError("E-USAGE", what, remedy="read the heads outside, each with its own adapter")
         over = ".cross." in site.path and site.kind in ("key", "value")
         found = self.over if over or site.path.startswith("source_tower.") else self.now
         if found is None:

@@ -12,6 +12,7 @@ from modeledge.errors import ModeledgeError, nearest
 from modeledge.model.linear import Linear
 
 KINDS = ("query", "key", "value", "attention_output", "gate", "up", "down")
+HIDDEN = "hidden"  # the kind of a head's hidden layer, where adapters of files may stand, and no strategy puts one
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,19 @@ class Site:
     def name(self) -> str:
         """The module's path and which of its rows: `tower.blocks.0.attention.qkv:query`."""
         return f"{self.path}:{self.kind}"
+
+
+def hidden_sites(model: nn.Module, hf_names: Mapping[str, tuple[str, bool]]) -> list[Site]:
+    """The hidden layers of a model's heads (BERT's pooler) that the checkpoint has a name for."""
+    from modeledge.model.heads import LanguageModelling, Scores
+
+    found: list[Site] = []
+    for path, module in model.named_modules():
+        if isinstance(module, Scores | LanguageModelling) and module.dense is not None:
+            at, rows = f"{path}.dense", slice(0, module.dense.weight.shape[0])
+            if at in hf_names:
+                found.append(Site(HIDDEN, at, module.dense, rows, *hf_names[at]))
+    return found
 
 
 def find_sites(

@@ -72,7 +72,8 @@ def _several(adapter: str, kinds: list[str]) -> None:
 
 def cut(model: Backbone, said: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: str) -> tuple[Named, Named]:
     """The tensors of a file: the adapter's own, as `read_adapter` wants them, and weights of the base by their names
-    there. A map's name may have the `prefix` of the body or lack it. One that is neither is `E-KEYS`."""
+    there. A map's name may have the `prefix` of the body or lack it. One that is neither is `E-KEYS`; what a method put
+    beside a map that has no site here is `E-ADAPTER`."""
     kind = type_of(said, TYPES)
     before = BODY if kind in LEAD_TYPES else PREFIX
     mine, saved = dict[str, Tensor](), dict[str, Tensor]()
@@ -86,6 +87,9 @@ def cut(model: Backbone, said: Mapping[str, Any], tensors: Mapping[str, Tensor],
             raise ModeledgeError("E-KEYS", f"unexpected: {printable(name)}", why=f"names begin with {before}")
         elif near := next((n for n in (plain, prefix + plain, plain.removeprefix(prefix)) if beside(n, maps)), None):
             mine[near] = tensor
+        elif kind in PAGES and (found := stands_at(plain, PAGES[kind].mark)):
+            what = f"it stands at {printable(found)}, where no adapter of ours can"
+            raise ModeledgeError("E-ADAPTER", what, remedy="merge it with the library that wrote it")
         else:
             saved[plain] = tensor
     return mine, saved
@@ -95,6 +99,21 @@ def beside(name: str, maps: Mapping[str, Map]) -> bool:
     """Is this tensor something that stands beside a map, and not the map's own weight or bias?"""
     owner = next((o for o in owners(name) if o in maps), None)
     return owner is not None and name.removeprefix(f"{owner}.") not in ("weight", "bias")
+
+
+def stands_at(name: str, mark: str) -> str:
+    """The module that a tensor of a method stands at, by the `mark` of its own modules; empty for a weight."""
+    words = name.split(".")
+    at = next((n for n, word in enumerate(words) if word.startswith(mark)), 0)
+    return ".".join(words[:at])
+
+
+def check_said(said: Mapping[str, Any]) -> None:
+    """Refuse a configuration that asks for what is not done here, before a tensor is looked at."""
+    kind = type_of(said, TYPES)
+    if kind in PAGES:
+        check_keys(said, PAGES[kind].reads, PAGES[kind].inert)
+        PAGES[kind].check(said)
 
 
 def read_adapter(
@@ -121,8 +140,7 @@ def read_adapter(
 
 def read_maps(model: Backbone, page: Page, said: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[Added]:
     """What a file puts beside the model's maps."""
-    check_keys(said, page.reads, page.inert)
-    page.check(said)
+    check_said(said)
     maps = all_maps(model)
     leaves: dict[str, Leaves] = {}
     shared = {name: tensor for name, tensor in tensors.items() if name in page.shared}
@@ -164,6 +182,7 @@ __all__ = [
     "Filed",
     "Page",
     "Written",
+    "check_said",
     "cut",
     "heading",
     "read_adapter",

@@ -22,6 +22,11 @@ SAID = {
     "peft_type", "auto_mapping", "base_model_name_or_path", "revision", "task_type", "inference_mode", "peft_version",
     "modules_to_save",
 }  # fmt: skip
+CLASSES = {  # the end of a class's name in transformers → its task_type
+    "ForSequenceClassification": "SEQ_CLS",
+    "ForTokenClassification": "TOKEN_CLS",
+    "ForQuestionAnswering": "QUESTION_ANS",
+}
 CLASS = {"base_model_class", "parent_library", "unsloth_fixed"}
 
 
@@ -76,6 +81,15 @@ def check_mapping(value: Any) -> None:
         raise ModeledgeError("E-CONFIG-UNSAFE", what, where=f"{CONFIG}: auto_mapping", why=why, remedy="remove the key")
 
 
+def task_of(said: Mapping[str, Any]) -> str | None:
+    """The `task_type`; where there is none, that of the class that `auto_mapping` names."""
+    task, mapping = said.get("task_type"), said.get("auto_mapping")
+    if task is not None or not isinstance(mapping, Mapping):
+        return task if isinstance(task, str) else None
+    name = str(mapping.get("base_model_class"))
+    return next((task for end, task in CLASSES.items() if name.endswith(end)), None)
+
+
 def number(said: Mapping[str, Any], key: str, default: float, *, least: float = 0.0) -> float:
     """A number of the configuration, or `E-CONFIG-VALUE`."""
     value = said.get(key, default)
@@ -98,11 +112,11 @@ def patterned(said: Mapping[str, Any], key: str, module: str, default: float) ->
 
 
 def aimed(said: Mapping[str, Any], modules: Iterable[str]) -> set[str]:
-    """Which of these modules the configuration aims at."""
+    """Which of these modules the configuration aims at. One that is saved whole has no adapter."""
     target, without = said.get("target_modules"), said.get("exclude_modules")
     if target is None:
         raise ModeledgeError("E-CONFIG-VALUE", "target_modules is missing", where=f"{CONFIG}: target_modules")
-    found = {m for m in modules if _hit(target, m) and not (without and _hit(without, m))}
+    found = {m for m in modules if _hit(target, m) and not (without and _hit(without, m)) and not _saved(said, m)}
     numbers = said.get("layers_to_transform")
     if numbers in (None, []) or isinstance(target, str):
         return found
@@ -119,6 +133,15 @@ def _hit(target: Any, module: str) -> bool:
         what = f"target_modules is {printable(repr(target), 60)}"
         raise ModeledgeError("E-CONFIG-VALUE", what, where=f"{CONFIG}: target_modules", remedy="a list of names")
     return any(module == word or module.endswith(f".{word}") for word in target)
+
+
+def _saved(said: Mapping[str, Any], module: str) -> bool:
+    """Is this module, or one that it is in, saved whole?"""
+    whole = said.get("modules_to_save")
+    words = [word for word in whole if isinstance(word, str)] if isinstance(whole, list) else []
+    parts = module.split(".")
+    held = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+    return any(name == word or name.endswith(f".{word}") for word in words for name in held)
 
 
 def _layer(pattern: Any, module: str) -> int | None:

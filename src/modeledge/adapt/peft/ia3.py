@@ -24,6 +24,7 @@ class IA3Page(Page):
     """`peft_type` IA3."""
 
     peft_type = "IA3"
+    mark = "ia3_"
     reads = ("feedforward_modules", "fan_in_fan_out")
     inert = ("init_ia3_weights",)
 

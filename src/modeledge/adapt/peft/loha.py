@@ -23,6 +23,7 @@ class LoHaPage(Page):
     """`peft_type` LOHA."""
 
     peft_type = "LOHA"
+    mark = "hada_"
     reads = ("r", "alpha", "rank_pattern", "alpha_pattern")
     inert = ("rank_dropout", "module_dropout", "init_weights", "use_effective_conv2d")
 

@@ -23,6 +23,7 @@ class LoKrPage(Page):
     """`peft_type` LOKR."""
 
     peft_type = "LOKR"
+    mark = "lokr_"
     reads = ("r", "alpha", "rank_pattern", "alpha_pattern", "decompose_both", "decompose_factor")
     inert = ("rank_dropout", "module_dropout", "init_weights", "use_effective_conv2d", "rank_dropout_scale")
 

@@ -42,6 +42,7 @@ class LoraPage(Page):
     """`peft_type` LORA."""
 
     peft_type = "LORA"
+    mark = "lora_"
     reads: ClassVar[Sequence[str]] = READS
     inert: ClassVar[Sequence[str]] = INERT
 

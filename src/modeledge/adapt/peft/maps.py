@@ -17,7 +17,8 @@ from modeledge.adapt.graft import Added, all_grafts
 from modeledge.adapt.targets import sites_of
 from modeledge.errors import ModeledgeError
 from modeledge.model.backbone import Backbone
-from modeledge.model.sites import Site
+from modeledge.model.sites import Site, hidden_sites
+from modeledge.model.transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,14 @@ def maps_of(sites: Iterable[Site]) -> dict[str, Map]:
     return {name: Map(name, tuple(sorted(held, key=lambda s: int(s.hf_rows[0])))) for name, held in found.items()}
 
 
+def all_sites(model: Backbone) -> list[Site]:
+    """Every site that a file may name: those of strategies, and the hidden layers of heads."""
+    return sites_of(model) + (hidden_sites(model, model.hf_names) if isinstance(model, Transformer) else [])
+
+
 def all_maps(model: Backbone) -> dict[str, Map]:
     """Every map of the checkpoint that has a site."""
-    return maps_of(sites_of(model))
+    return maps_of(all_sites(model))
 
 
 def written(model: Backbone, adapter: str) -> list[tuple[Map, list[Added]]]:
@@ -88,7 +94,7 @@ def written(model: Backbone, adapter: str) -> list[tuple[Map, list[Added]]]:
 
     A model with another adapter of this name, or none, gives what is there.
     """
-    now = {(site.path, site.kind): site for site in sites_of(model)}
+    now = {(site.path, site.kind): site for site in all_sites(model)}
     by_site: dict[tuple[str, str], Added] = {}
     for path, grafts in all_grafts(model):
         for name, added in grafts.items():

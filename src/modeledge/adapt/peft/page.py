@@ -40,9 +40,10 @@ class Filed:
 
 class Page:
     """One method that acts on linear maps. `reads` names the keys of its configuration that count, `inert` those that
-    change no answer, `shared` tensors that belong to all maps."""
+    change no answer, `shared` tensors that belong to all maps. `mark` is how PEFT begins the names of its modules."""
 
     peft_type: ClassVar[str]
+    mark: ClassVar[str]
     reads: ClassVar[Sequence[str]]
     inert: ClassVar[Sequence[str]] = ()
     shared: ClassVar[Sequence[str]] = ()

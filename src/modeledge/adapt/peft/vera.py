@@ -29,6 +29,7 @@ class VeraPage(Page):
     """`peft_type` VERA."""
 
     peft_type = "VERA"
+    mark = "vera_lambda_"
     reads = ("r", "projection_prng_key", "save_projection", "vera_dropout", "bias", "fan_in_fan_out")
     inert = ("d_initial", "init_weights")
     shared = PAIR

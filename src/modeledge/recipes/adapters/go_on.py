@@ -6,7 +6,7 @@ A strategy attaches something fresh; here what it would attach has been read fro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import nn
 from modeledge.adapt import STRATEGIES, LinearMethod
 from modeledge.adapt.adapter import Bottleneck, BottleneckAdapter
 from modeledge.adapt.dora import Turned
-from modeledge.adapt.graft import adapters_on, added_by, leads_of
+from modeledge.adapt.graft import adapters_on, added_by, all_grafts, leads_of
 from modeledge.adapt.hadamard import Hadamard
 from modeledge.adapt.ia3 import ScaledInput, ScaledOutput
 from modeledge.adapt.kronecker import Kronecker
@@ -124,6 +124,16 @@ def heads_going_on(model: Backbone, objective: Objective, same: bool) -> frozens
     there, wanted = described(model), objective.heads
     alike = [n for n in wanted if n in there and replaced(there[n]) == replaced(wanted[n])]
     return frozenset(alike)
+
+
+def check_kept(model: Backbone, kept: Collection[str], source: str) -> None:
+    """Refuse to go on with an adapter that stands at a head which is not `kept`: that part of it would be lost in
+    silence (`E-USAGE`)."""
+    for path, _ in all_grafts(model):
+        if path.startswith("heads.") and path.split(".")[1] not in kept:
+            what = f"the adapter of this model stands at {path} too, and the run draws this head anew"
+            remedy = f"fold it in first: modeledge merge {source} --out FOLDER"
+            raise ModeledgeError("E-USAGE", what, where="model", remedy=remedy)
 
 
 def replaced(head: Head) -> Head:

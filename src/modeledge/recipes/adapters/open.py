@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from modeledge.adapt.peft import TYPES, cut, read_adapter
-from modeledge.adapt.peft.config import type_of
+from modeledge.adapt.peft import TYPES, check_said, cut, read_adapter
+from modeledge.adapt.peft.config import task_of, type_of
 from modeledge.adapt.quantize import FORMS, quantize
 from modeledge.errors import ModeledgeError, printable
 from modeledge.families.fill import listing
@@ -74,6 +73,7 @@ def check(
 def put_on(model: Backbone, pair: Pair, adapter: str, *, still: bool = False) -> None:
     """Give a model the heads and other weights of an adapter's files, and put the adapter beside its maps. With `still`
     the weights of its body must stay (`E-ADAPTER`)."""
+    check_said(pair.said)
     wanted = heads_of(pair, model)
     brought = inherited(model, wanted)
     drawn = set_heads(model, wanted)
@@ -107,10 +107,10 @@ def set_heads(model: Backbone, wanted: Mapping[str, Head]) -> set[str]:
 
 
 def heads_of(pair: Pair, model: Backbone) -> dict[str, Head]:
-    """The heads that an adapter was trained with: as our notes say, else those of the class that `task_type` names."""
+    """The heads that an adapter was trained with: as our notes say, else those of the class that it says it is on."""
     if pair.notes:
         return heads_from_plain(pair.notes.get("heads", {}))
-    said: Any = pair.said.get("task_type")
+    said = task_of(pair.said)
     if said not in OWN:
         return described(model)
     plain = {name.removeprefix("base_model.").removeprefix("model."): t for name, t in pair.tensors.items()}

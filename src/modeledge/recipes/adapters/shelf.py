@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from modeledge.adapt.blend import blend
-from modeledge.adapt.graft import activate, check_unused, prune
+from modeledge.adapt.graft import Grafts, activate, check_unused, prune
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.model.backbone import Backbone
 from modeledge.recipes.adapters.digest import Base, base_from, changed
@@ -60,9 +60,9 @@ class Adapters:
         """Let these act and no others, none for the base alone; the heads are those of the first that has any."""
         for name in names:
             self._known(name)
+        self._show(self.heads[names[0]] if names else self.plain)  # first: an adapter may stand at its head too
         if self.heads:
             activate(self.model, names)
-        self._show(self.heads[names[0]] if names else self.plain)
 
     def drop(self, name: str) -> None:
         """Take an adapter off the model and forget it; the base acts then."""
@@ -76,6 +76,9 @@ class Adapters:
         raises: `E-CONFIG` for a name that is taken."""
         for one in weights:
             self._known(one)
+            if any(isinstance(part, Grafts) for head in self.heads[one].values() for part in head.modules()):
+                what = f"{one!r} stands at its head too, and heads do not add up"
+                raise ModeledgeError("E-ADAPTER", what, remedy="merge each into the weights in its turn")
         blend(self.model, name, weights, rank=rank)
         self.heads[name] = self.heads[next(iter(weights))]
         self.use(name)

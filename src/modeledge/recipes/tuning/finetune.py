@@ -25,7 +25,7 @@ from modeledge.metrics import METRICS, bootstrap
 from modeledge.model.backbone import Backbone
 from modeledge.objectives import Step
 from modeledge.recipes.adapters.digest import Base
-from modeledge.recipes.adapters.go_on import base_below, going_on, heads_going_on
+from modeledge.recipes.adapters.go_on import base_below, check_kept, going_on, heads_going_on
 from modeledge.recipes.adapters.run import Beside, base_for, check_foldable, check_writable, finish_adapter, lightened
 from modeledge.recipes.folder import run_folder
 from modeledge.recipes.gate import guard, said_beside, view_of_tuning
@@ -189,6 +189,7 @@ def make_ready(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable
     said, objective = said_beside(found.folder / TASK_FILE), begun.task.objective
     same = said.get("names") == json.loads(json.dumps(begun.task.described())).get("names")
     objective.continues = objective.continues | heads_going_on(begun.model, objective, same)
+    check_kept(begun.model, objective.continues, recipe.model)
     announce(begun.model, objective.heads, objective.continues, recipe.family, say)
     trainer = build_trainer(recipe, begun.model, begun.task, begun.examples, begun.chosen)
     say(f"{trainer.config.steps:,} steps, learning rate {trainer.config.peak:.2g}")

@@ -13,7 +13,6 @@ from modeledge.adapt.peft import write_adapter
 from modeledge.adapt.quantize import Quantized, form_of, quantize
 from modeledge.adapt.strategy import Strategy
 from modeledge.errors import ModeledgeError
-from modeledge.families.fill import listing
 from modeledge.model.backbone import Backbone
 from modeledge.recipes.adapters.digest import Base, base_from
 from modeledge.recipes.adapters.go_on import adding, base_below, check_going_on
@@ -111,9 +110,7 @@ def check_writable(model: Backbone, strategies: Sequence[Strategy]) -> None:
     write_adapter(model, only_one(model), task_type(model), trained=True)
     for strategy in strategies:
         if body := [name for name in strategy.drawn(model) if not name.startswith("heads.")]:
-            what = (
-                f"{type(strategy).__name__} draws {listing(body)} anew, and beside an adapter no weight below it moves"
-            )
+            what = f"{type(strategy).__name__} draws {len(body)} weights anew ({body[0]} …), which an adapter holds"
             remedy = "leave it out; or train in two runs, the second with the adapter on the model of the first"
             raise ModeledgeError("E-ADAPTER", what, where="strategies", remedy=remedy)
 

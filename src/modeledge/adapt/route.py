@@ -134,8 +134,8 @@ class Routing:
     # ---- what happens at a map
 
     def at(self, site: Site) -> Mapping[str, Tensor]:
-        """The tokens that a map reads: those of the source in an encoder, and where it is read. A head reads examples and
-        no tokens (`E-USAGE`)."""
+        """The tokens that a map reads: those of the source in an encoder, and where it is read. A head, which reads
+        examples, is refused (`E-USAGE`)."""
         if site.kind == HIDDEN:
             what = f"an adapter stands at {site.path}, and heads are of all examples or of none"
             raise ModeledgeError("E-USAGE", what, remedy="read the heads outside, each with its own adapter")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from adapt_small import batch_of, examples, refusal, step_of, stir
 from test_adapter_runs import ROWS, quiet, recipe, run, saved
 
-from modeledge.adapt import Lora, Reinit
+from modeledge.adapt import Lora, Reinit, nf4
 from modeledge.adapt.nf4 import LEVELS, Nf4DoubleLinear, Nf4Linear, decoded, encoded
 from modeledge.adapt.quantize import FORMS, Int8Linear, form_of, held_bytes, quantize, quantized_names
 from modeledge.model.linear import Linear
@@ -182,6 +183,29 @@ def test_bitsandbytes_makes_the_same_codes() -> None:
     _, twice = theirs.quantize_4bit(whole, blocksize=64, compress_statistics=True, quant_type="nf4")
     lost = (theirs.dequantize_4bit(packed, twice) - plain.weight).norm()
     assert (Nf4DoubleLinear(plain).weight - plain.weight).norm() <= 1.001 * lost, "our integers lose no more"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(6, 64), (7, 50), (7, 51), (96, 128)])
+def test_codes_stand_for_the_same_with_and_without_bitsandbytes(
+    shape: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is the reference")
+    codes, scale = encoded(normal(*shape).weight)
+    assert nf4.kernel() is not None
+    theirs = decoded(codes, scale, shape, dtype)
+    monkeypatch.setattr(nf4, "kernel", lambda: None)
+    ours = decoded(codes, scale, shape, dtype)
+    assert ours.dtype == theirs.dtype
+    assert torch.equal(ours, theirs)
+
+
+def test_a_bitsandbytes_that_does_not_load_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise OSError(f"{name}: no such library")
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    assert nf4.kernel.__wrapped__() is None
 
 
 def test_scales_in_one_byte_take_an_eighth_of_a_bit_and_lose_little() -> None:

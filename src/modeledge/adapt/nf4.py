@@ -8,11 +8,14 @@ into [−1, 1], one of them at 0 (appendix E). Each run of 64 weights has a scal
 A scale in fp32 costs half a bit a weight. Double quantisation stores the scales themselves in one byte each, around
 their mean, with a step for 256 of them: 4 + 8/64 + 32/(64 · 256) = 4.127 bits a weight. The paper takes an 8-bit float
 there, here it is an 8-bit integer: of a scale no more than 1/254 of the widest among 256 is lost. The map is made whole
-for one product, in the forward pass and again in the backward pass, and held as codes alone.
+for one product, in the forward pass and again in the backward pass, and held as codes alone. Where bitsandbytes is
+installed, its kernel does that: the codes are packed as there, and what they stand for is the same, bit for bit.
 """
 
 from __future__ import annotations
 
+import importlib
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -55,12 +58,26 @@ def encoded(weight: Tensor) -> tuple[Tensor, Tensor]:
     return codes[:, 0] << 4 | codes[:, 1], scale
 
 
-def decoded(codes: Tensor, scale: Tensor, shape: tuple[int, int]) -> Tensor:
-    """The weight that codes and scales stand for, fp32."""
+@cache
+def kernel() -> Any:
+    """The operator of bitsandbytes that makes a weight of codes; `None` where it is not installed, or does not load."""
+    try:
+        importlib.import_module("bitsandbytes")
+        return torch.ops.bitsandbytes.dequantize_4bit
+    except (ImportError, OSError, RuntimeError, AttributeError):
+        return None
+
+
+def decoded(codes: Tensor, scale: Tensor, shape: tuple[int, int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """The weight that codes and scales stand for: their product in fp32, rounded to `dtype`."""
+    if dtype != torch.float64 and (product := kernel()) is not None:
+        numbers = shape[0] * shape[1]  # no padding there
+        made: Tensor = product(codes[: (numbers + 1) // 2, None], scale, BLOCK, "nf4", list(shape), dtype)
+        return made
     levels = torch.tensor(LEVELS, device=codes.device)
     pairs = torch.stack((levels.repeat_interleave(16), levels.repeat(16)), 1)  # both weights of a byte by one look-up
     runs = pairs.index_select(0, codes.int()).view(-1, BLOCK) * scale[:, None]
-    return runs.view(-1)[: shape[0] * shape[1]].view(shape)
+    return runs.view(-1)[: shape[0] * shape[1]].view(shape).to(dtype)
 
 
 def encoded_scales(scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -78,11 +95,11 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, held: Nf4Linear) -> Tensor:
         ctx.held = held
-        return F.linear(x, held.weight.to(x.dtype))
+        return F.linear(x, held.made(x.dtype))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0] @ ctx.held.weight.to(gradients[0].dtype), None
+        return gradients[0] @ ctx.held.made(gradients[0].dtype), None
 
 
 class Nf4Linear(Linear):
@@ -113,7 +130,11 @@ class Nf4Linear(Linear):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """What the codes stand for, made anew at each call: a change of it is lost."""
-        return decoded(self.codes, self.scales(), self.shape)
+        return self.made(torch.float32)
+
+    def made(self, dtype: torch.dtype) -> Tensor:
+        """The weight in a dtype."""
+        return decoded(self.codes, self.scales(), self.shape, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = _Product.apply(x, self)  # type: ignore[no-untyped-call]

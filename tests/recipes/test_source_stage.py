@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,21 @@ def test_what_is_no_source_is_refused(ground: Path, source: Path, tmp_path: Path
     ):
         told = refused("finetune", start, data, "--strategy", word, *SMALL, "--out", str(tmp_path / "x"))
         assert says in told, word
+
+
+def test_a_source_stage_of_another_base_is_refused_with_both_digests(
+    ground: Path, source: Path, tmp_path: Path
+) -> None:
+    """The prompt fits, and would be noise."""
+    other = shutil.copytree(ground / "start", tmp_path / "other")
+    weights = next(other.rglob("model.safetensors"))
+    save_file({name: tensor + 0.01 for name, tensor in load_file(weights).items()}, weights)
+    weights.with_name("MANIFEST.json").unlink()
+    words = ("--strategy", f"mpt:source={source}", *SMALL, "--out", str(tmp_path / "x"))
+    told = refused("finetune", str(other), str(ground / "one.csv"), *words)
+    assert "E-BASE" in told
+    assert len(re.findall(r"\b[0-9a-f]{64}\b", told)) == 2
+    assert "begin with the model that" in told
 
 
 def test_each_task_is_marked_with_its_own_factors(

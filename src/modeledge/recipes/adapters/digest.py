@@ -67,7 +67,9 @@ def changed(base: Base, model: Backbone) -> list[str]:
     return [name for name, tensor in plain(model).items() if base.weights.get(name) != hashed(tensor)]
 
 
-def check_base(found: Base, wanted: str, folder: Path) -> None:
+def check_base(
+    found: Base, wanted: str, folder: Path, remedy: str = "name the base that it was trained on: base="
+) -> None:
     """Refuse a base of other weights than those that an adapter was trained on (`E-BASE`, with both digests)."""
     if found.digest != wanted:
         raise ModeledgeError(
@@ -75,7 +77,7 @@ def check_base(found: Base, wanted: str, folder: Path) -> None:
             f"it was trained on a base of SHA-256 {wanted}; {found.source} has {found.digest}",
             where=str(folder),
             why="on other weights an adapter is noise",
-            remedy="name the base that it was trained on: base=",
+            remedy=remedy,
         )
 
 

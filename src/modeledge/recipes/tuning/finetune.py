@@ -42,6 +42,7 @@ from modeledge.recipes.tuning.cost import watch, write_costs
 from modeledge.recipes.tuning.heads import announce, check_outputs, settle, words_of
 from modeledge.recipes.tuning.rows import Parts, Rows, split_rows, task_named, told_where
 from modeledge.recipes.tuning.scratch import check_preset, starting_model
+from modeledge.recipes.tuning.source_stage import check_source
 from modeledge.recipes.tuning.strategy import make_strategy, worded
 from modeledge.recipes.tuning.task_file import TASK_FILE, described
 from modeledge.records import Example
@@ -166,6 +167,7 @@ def opened(recipe: FinetuneRecipe, parts: Parts, found: Found, say: Callable[[st
     before = dict(model.heads)
     frozen = recipe.features is not None and adapters_on(model)  # it acts as it is, and no method goes on with it
     adapts = base_below(found.folder, lambda line: None) if frozen else base_for(recipe, model, found)
+    check_source(recipe.strategies, adapts)
     if (light := lightened(recipe, model, adapts)) is not None:
         say(light.told())
     task = make_task(recipe, parts.train, tokenizer, model, way_of(speaking(found.folder)), say)

@@ -17,7 +17,7 @@ from modeledge.adapt.mpt import COLUMNS, SHARED, MultitaskPromptTuning, TaskProm
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.families.fill import listing
 from modeledge.model.backbone import Backbone
-from modeledge.recipes.adapters.digest import Base, base_from, changed
+from modeledge.recipes.adapters.digest import Base, base_from, changed, check_base
 from modeledge.recipes.adapters.go_on import adding
 from modeledge.recipes.adapters.pair import is_adapter, read_pair
 from modeledge.recipes.adapters.run import check_whole
@@ -131,6 +131,17 @@ def staged(strategy: StrategyRecipe) -> StrategyRecipe:
             raise ModeledgeError("E-CONFIG-VALUE", what, where=f"{WHERE}.task", remedy=remedy)
         settled["task"] = names.index(task)
     return strategy.model_copy(update={"options": settled})
+
+
+def check_source(strategies: Sequence[StrategyRecipe], base: Base | None) -> None:
+    """Refuse a source stage that was trained on another base than a target stage stands on (`E-BASE`, both digests)."""
+    for strategy in strategies:
+        source = strategy.options.get("source")
+        if base is not None and strategy.kind == KIND and isinstance(source, str) and source:
+            folder = stage_file(Path(source)).parent
+            wanted = read_pair(folder).notes.get("base") if is_adapter(folder) else None
+            if isinstance(wanted, str):
+                check_base(base, wanted, folder, "begin with the model that the source stage began with")
 
 
 def names_in(path: Path) -> list[str]:

@@ -5,8 +5,9 @@ python benchmarks/adapters.py --pairs 15    more pairs, for tighter figures
 
 Speed: our LoRA beside PEFT's in its best bf16 setting (rows grouped by length) and at its default (fp32, padded to
 128), beside our own full fine-tuning, and beside itself with 99 other adapters on the model; a linear probe and a
-classical head over cached states beside full fine-tuning, an epoch after the first pass. Both sides have the same
-weights, sentences and moving parts; dropout is 0; PEFT runs in a bare loop, without Trainer.
+classical head over cached states beside full fine-tuning, an epoch after the first pass; beside itself over maps in
+fewer bits, with the kernel of bitsandbytes and without. Both sides have the same weights, sentences and moving parts;
+dropout is 0; PEFT runs in a bare loop, without Trainer.
 
 Memory: the most bytes of tensors alive during LoRA's steps (what stays, and what torch counts as made and not dropped),
 beside the sum of what has to be there: frozen weights and their bf16 copies, activations (what autograd keeps, each
@@ -38,10 +39,10 @@ def ours(way: str, **more: Any) -> Any:
     return classify.ours(0.0, WAYS[way], **more)
 
 
-def hf(bf16: bool = False, longest: bool = False) -> Any:
+def hf(bf16: bool = False, longest: bool = False, nf4: bool = False) -> Any:
     import classify
 
-    return classify.hf(0.0, bf16=bf16, longest=longest, lora=True)
+    return classify.hf(0.0, bf16=bf16, longest=longest, lora=True, nf4=nf4)
 
 
 def features() -> Any:
@@ -67,6 +68,10 @@ def features() -> Any:
     return block
 
 
+def over(form: str, **more: Any) -> tuple[str, dict[str, Any]]:
+    return "ours", {"way": "lora", "form": form, **more}
+
+
 LORA = ("ours", {"way": "lora"})
 AGAINST = {  # name → (the quicker side, the other side, asked)
     "A/A control": (LORA, LORA, ""),
@@ -80,6 +85,15 @@ AGAINST = {  # name → (the quicker side, the other side, asked)
         "≥ 10",
     ),
     "features on cached states against full": (("features", {}), ("ours", {"way": "full"}), "≥ 10"),
+    "LoRA against LoRA over int8": (LORA, over("int8"), ""),
+    "LoRA against LoRA over nf4": (LORA, over("nf4"), ""),
+    "LoRA against LoRA over nf4, no kernel": (LORA, over("nf4", kernel=False), ""),
+    "LoRA against LoRA over nf4-double": (LORA, over("nf4-double"), ""),
+    "LoRA over nf4 against PEFT's, bf16 grouped": (
+        over("nf4"),
+        ("hf", {"bf16": True, "longest": True, "nf4": True}),
+        "",
+    ),
 }
 
 

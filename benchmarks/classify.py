@@ -56,10 +56,13 @@ def ours(
     cached: bool = False,
     beside: int = 0,
     folder: str | None = None,
+    form: str | None = None,
+    kernel: bool = True,
 ) -> Any:
     """One side: our step. `strategies` are rows of STRATEGIES at their defaults, `lora` with rank 8 on all linear maps;
     without one all weights move. `cached`: the states below what moves are run once. `beside`: so many other LoRAs are
-    on the model, and do not act. `folder` holds the weights, where they are not to be made here."""
+    on the model, and do not act. `folder` holds the weights, where they are not to be made here. `form` is that of the
+    frozen maps; without `kernel` bitsandbytes does not help with it."""
     import tempfile
     from contextlib import nullcontext
     from pathlib import Path
@@ -74,9 +77,11 @@ def ours(
         cache_features,
         compose,
         frozen_depth,
+        nf4,
         starting_above,
     )
     from modeledge.adapt.graft import activate
+    from modeledge.adapt.quantize import quantize
     from modeledge.families import load_model
     from modeledge.machine import tune_malloc
     from modeledge.model import ClassHead
@@ -94,6 +99,10 @@ def ours(
     head = ClassHead(outputs=2, hidden=True, dropout=dropout)
     step = Step(model, Classify(LabelPrepare("source", 128, "class"), head))
     model.compute = torch.bfloat16
+    if not kernel:
+        nf4.kernel = lambda: None
+    if form is not None:
+        quantize(model, form)
     rows = [STRATEGIES[name]() for name in strategies]
     for row in rows:
         row.attach(model, Noise(0))
@@ -146,11 +155,27 @@ def ours(
     return block
 
 
-def hf(dropout: float, bf16: bool = False, longest: bool = False, lora: bool = False) -> Any:
-    """The other side: transformers' step, with `lora` PEFT's rank 8 on all linear maps and the classifier."""
+def in_four_bits(model: Any) -> Any:
+    """The model with its maps held by bitsandbytes, products in bf16."""
+    import tempfile
+
+    import torch
+    from transformers import BertForSequenceClassification, BitsAndBytesConfig
+
+    bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return BertForSequenceClassification.from_pretrained(folder, quantization_config=bits, device_map="cpu").train()
+
+
+def hf(dropout: float, bf16: bool = False, longest: bool = False, lora: bool = False, nf4: bool = False) -> Any:
+    """The other side: transformers' step, with `lora` PEFT's rank 8 on all linear maps and the classifier, with `nf4`
+    over bitsandbytes' 4-bit maps."""
     import torch
 
     model = hf_model(dropout)
+    if nf4:
+        model = in_four_bits(model)
     if lora:
         from peft import LoraConfig, get_peft_model
 

@@ -95,6 +95,15 @@ def peak_memory(*, reset: bool = False) -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def resident_memory() -> int:
+    """The bytes that this process has resident now; where the system does not say, the most that it has had."""
+    try:
+        with open("/proc/self/statm", encoding="utf-8") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return peak_memory()
+
+
 def cpu_name() -> str:
     """The processor's model name."""
     try:

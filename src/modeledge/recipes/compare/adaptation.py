@@ -15,8 +15,8 @@ from modeledge.report.plots import budget_plot
 
 CAPTION = (
     "Weights that moved and their share of the model, what a task keeps (the weights that moved, in fp32), the most "
-    "memory that a run had resident, examples a second of training; means over seeds and tasks. Where training rows "
-    "were marked, their mark and its distance from that of the test rows: over-fitting."
+    "memory that a run took (its model, and all that came beside it), examples a second of training; means over seeds "
+    "and tasks. Where training rows were marked, their mark and its distance from that of the test rows: over-fitting."
 )
 
 

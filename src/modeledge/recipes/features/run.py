@@ -53,17 +53,17 @@ def run_features(recipe: FinetuneRecipe, parts: Parts, opened: Opened, folder: P
     if opened.adapts is not None:
         say(f"the body is {opened.adapts.source} with the adapter of {recipe.model}, which acts and stays as it is")
     guard(recipe, view_of_rows(recipe, opened, parts), say, rows_alone=True)
+    since = watch(opened.model)
     body = body_of(recipe, opened, folder, say)
     space = space_for(recipe, opened, body)
     write_environment(folder, recipe.seed, opened.source)
-    watch()
     fit, said = fitted(recipe, opened, body, space, metric, say)
     if opened.chosen:
         for line in task.tune(body.answers(fit, opened.chosen, "validation"), opened.chosen):
             say(line)
     told = body.answers(fit, opened.held, "test")
     said["seconds"]["body"] = body.seconds
-    write_cost(opened.model, folder, said["numbers"], said["bytes"], len(opened.examples))
+    write_cost(opened.model, folder, said["numbers"], said["bytes"], len(opened.examples), since)
     if recipe.mark_train:
         seen = opened.examples[: recipe.mark_train]
         answers = body.answers(fit, seen, "marked training")

@@ -113,7 +113,7 @@ def finetune(
         ready = make_ready(recipe, parts, found, say)
         trainer = ready.trainer
         write_environment(folder, recipe.seed, found.source)
-        watch()
+        since = watch(trainer.model)
         session = Session(folder, trainer, say=say)
         if resume:
             say(f"resumed after step {session.resume()}")
@@ -121,7 +121,7 @@ def finetune(
             guard(recipe, view_of_tuning(recipe, ready, parts, folder), say)
         session.run([*listeners, *(look(ready) for look in looks)])
         session.conclude()
-        write_costs(trainer, folder, len(ready.examples))
+        write_costs(trainer, folder, len(ready.examples), since)
         return concluded(recipe, ready, parts, folder, say)
 
 

@@ -96,12 +96,12 @@ def multitask(
         session = Session(folder, trainer, say=say)
         if resume:
             say(f"resumed after step {session.resume()}")
-        watch()
+        since = watch(model)
         every, probes = recipe.conflict_every, {n: own.train for n, own in members.items()}
         looks = [] if every is None else [Conflicts(folder, trainer, probes, every)]
         session.run([*listeners, *looks])
         session.conclude()
-        write_costs(trainer, folder, sum(len(own.train) for own in members.values()))
+        write_costs(trainer, folder, sum(len(own.train) for own in members.values()), since)
         merge_all(trainer.strategies, model)
         results: dict[str, Any] = {"tasks": mark_each(members, model, recipe.seed, say)}
         scores = {f"{n}.{k}": v for n, told in results["tasks"].items() for k, v in told["scores"].items()}

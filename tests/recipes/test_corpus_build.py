@@ -174,10 +174,10 @@ def test_a_killed_build_goes_on(
     other = asked(texts, corpus={"keep": "longest"})
     with pytest.raises(ModeledgeError, match="E-RESUME"):
         build(other, out, quiet, resume=True)
-    said, trained = list[str](), corpus_build.tokenizer_of
-    monkeypatch.setattr(corpus_build, "tokenizer_of", lambda *words: pytest.fail("it was trained again"))
+    said, trained = list[str](), corpus_build.mixed_tokenizer
+    monkeypatch.setattr(corpus_build, "mixed_tokenizer", lambda *words: pytest.fail("it was trained again"))
     build(asked(texts), out, said.append, resume=True)
-    monkeypatch.setattr(corpus_build, "tokenizer_of", trained)
+    monkeypatch.setattr(corpus_build, "mixed_tokenizer", trained)
     assert said[0] == "going on with a build that was begun"
     assert content(out) == content(built)
     assert list(tmp_path.iterdir()) == [out]

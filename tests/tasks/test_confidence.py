@@ -20,7 +20,6 @@ from modeledge.tasks import Answer, Labels, LabelTask, OrdinalTask, RelationTask
 from modeledge.tokens import train_tokenizer
 
 NAMES = ("down", "sideways", "up")
-LOTS = np.random.default_rng(0)
 
 
 def made(kind: type[LabelTask] = LabelTask, labels: Labels = Labels("class", NAMES)) -> Any:  # noqa: B008
@@ -32,9 +31,10 @@ def made(kind: type[LabelTask] = LabelTask, labels: Labels = Labels("class", NAM
 
 def overconfident(count: int = 400) -> tuple[list[Answer], list[Example], np.ndarray]:
     """Answers whose logits are three times too large for how often they are right."""
-    honest = LOTS.normal(size=(count, 3)) * 1.5
+    lots = np.random.default_rng(0)
+    honest = lots.normal(size=(count, 3)) * 1.5
     shares = special.softmax(honest, axis=1)
-    labels = [int(LOTS.choice(3, p=row)) for row in shares]
+    labels = [int(lots.choice(3, p=row)) for row in shares]
     logits = 3 * honest
     told = [Answer(n, int(row.argmax()), tuple(special.softmax(row).tolist())) for n, row in enumerate(logits)]
     return told, [Example(n, np.zeros(2, np.int64), label=y) for n, y in enumerate(labels)], logits

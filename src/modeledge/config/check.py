@@ -10,7 +10,7 @@ import datetime
 import difflib
 import math
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -22,12 +22,14 @@ NONE = "none"
 CODE_KEYS = frozenset({"_target_", "_partial_", "_args_", "_convert_", "_recursive_", "auto_map", "trust_remote_code"})
 
 
-def merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """`high` over `low`, table by table."""
+def merged(low: Mapping[str, Any], high: Mapping[str, Any], whole: Collection[str] = ()) -> dict[str, Any]:
+    """`high` over `low`, table by table. A table of another `kind` under one of the names in `whole` has other keys: it
+    takes the place of the one below it."""
     out = dict(low)
     for key, value in high.items():
         mine, theirs = settings_table(out.get(key)), settings_table(value)
-        out[key] = value if mine is None or theirs is None else merged(mine, theirs)
+        other = mine and theirs and key in whole and theirs.get("kind", mine.get("kind")) != mine.get("kind")
+        out[key] = value if mine is None or theirs is None or other else merged(mine, theirs, whole)
     return out
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from modeledge.config.check import merged
 from modeledge.errors import ModeledgeError, nearest
 from modeledge.model.config import (
     Attention,
@@ -51,20 +52,9 @@ def from_plain(values: Mapping[str, Any]) -> TransformerConfig:
 
 
 def changed(config: TransformerConfig, values: Mapping[str, Any]) -> TransformerConfig:
-    """The configuration with some of its values others, part by part. Raises as `from_plain`."""
-    return from_plain(_over(as_plain(config), values))
-
-
-def _over(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """One table over another; positions of another kind share no fields, and take the place of those below."""
-    out = dict(low)
-    for key, value in high.items():
-        below: Any = out.get(key)
-        tables = isinstance(below, Mapping) and isinstance(value, Mapping)
-        if tables and not (key == "position" and value.get("kind", below["kind"]) != below["kind"]):
-            value = _over(below, value)
-        out[key] = value
-    return out
+    """The configuration with some of its values others, part by part, and positions of another kind whole. Raises as
+    `from_plain`."""
+    return from_plain(merged(as_plain(config), values, ("position",)))
 
 
 def _build(kind: Any, values: Mapping[str, Any], path: str) -> Any:

@@ -15,6 +15,7 @@ from modeledge.errors import ModeledgeError
 from modeledge.recipes.compare import StudyRecipe, load_study
 from modeledge.recipes.compare.grid import Unit, corpus_recipe, finetune_recipe, pretrain_recipe, selected, units
 from modeledge.recipes.compare.rows import chosen_rows, table_of, write_rows
+from modeledge.recipes.compare.tables import over
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +217,14 @@ def test_columns_are_made_of_others(tmp_path: Path) -> None:
     refused("E-FIELD-TYPE", chosen_rows, broken, "qa", quiet)
     unworded = {**task, "lists": {}, "values": {"question": {"Where?": "w"}}}
     refused("E-LABEL-UNKNOWN", chosen_rows, study(tmp_path, tasks={"qa": unworded}), "qa", quiet)
+
+
+def test_only_tables_whose_keys_go_with_their_kind_are_replaced_whole() -> None:
+    """A norm of another kind has the same keys: its place and eps stay those of the study."""
+    norm = {"kind": "layer", "place": "pre", "eps": 1e-6}
+    low = {"objective": {"kind": "span", "sbo": False}, "norm": norm, "position": {"kind": "rotary", "base": 1e4}}
+    high = {"objective": {"kind": "masked"}, "norm": {"kind": "rms"}, "position": {"kind": "learned"}}
+    found = over([low, high, {"objective": {"rate": 0.3}}])
+    assert found["objective"] == {"kind": "masked", "rate": 0.3}
+    assert found["position"] == {"kind": "learned"}
+    assert found["norm"] == {**norm, "kind": "rms"}

@@ -20,7 +20,7 @@ from modeledge.corpus.pipeline import LEDGER, build_corpus
 from modeledge.corpus.stream import digest
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.compare.study import StudyRecipe
-from modeledge.recipes.corpora.mixed import tokenizer_of
+from modeledge.recipes.corpora.mixed import mixed_tokenizer
 from modeledge.recipes.corpora.source import Say, read, report_ledger, report_notes, watch_specials
 from modeledge.recipes.corpora.texts import CorpusRecipe, with_places
 from modeledge.recipes.corpora.vocabulary import make_tokenizer
@@ -121,7 +121,7 @@ def build_texts(texts: Texts, folder: Path, say: Say, channels: tuple[str, ...] 
     """Build what is not there yet of a cell's tokenizer and corpora."""
     if not texts.tokenizer.exists():
         texts.tokenizer.parent.mkdir(exist_ok=True)
-        made = make_tokenizer(texts.recipe, None) if texts.recipe.mixture is None else tokenizer_of(texts.recipe, {})
+        made = make_tokenizer(texts.recipe, None) if texts.recipe.mixture is None else mixed_tokenizer(texts.recipe, {})
         report_notes(made, say)
         with files.committed_folder(texts.tokenizer, {"schema": 1}) as temporary:
             made.save(temporary)

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any, TypeVar
 
 from modeledge.config import load_config
+from modeledge.config.check import merged
 from modeledge.errors import ModeledgeError
 from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
 
+WHOLE = ("objective", "position")  # tables whose keys go with their kind
 R = TypeVar("R", PretrainRecipe, FinetuneRecipe)
 
 
 def over(trees: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Tables over each other; a table of another `kind` takes the place of the one below it, whole."""
-    out: dict[str, Any] = {}
-    for tree in trees:
-        out = _over(out, tree)
-    return out
-
-
-def _over(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    if "kind" in high and "kind" in low and high["kind"] != low["kind"]:
-        return dict(high)
-    out = dict(low)
-    for key, value in high.items():
-        both = isinstance(out.get(key), Mapping) and isinstance(value, Mapping)
-        out[key] = _over(out[key], value) if both else value
-    return out
+    """Tables over each other; an objective or positions of another `kind` take the place of those below, whole."""
+    return reduce(lambda low, high: merged(low, high, WHOLE), trees, {})
 
 
 def refuse(given: Mapping[str, str], places: Iterable[tuple[str, Mapping[str, Any]]]) -> None:

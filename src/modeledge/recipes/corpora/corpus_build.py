@@ -37,7 +37,7 @@ from modeledge.recipes.corpora.build import aside_of, fresh, stamps
 from modeledge.recipes.corpora.corpus_file import CorpusFile
 from modeledge.recipes.corpora.data_card import MIXED, PACKED, write_data_card
 from modeledge.recipes.corpora.filled import filled, together
-from modeledge.recipes.corpora.mixed import SOURCES, joined_ledger, planned, refuse_early, tokenizer_of
+from modeledge.recipes.corpora.mixed import SOURCES, joined_ledger, mixed_tokenizer, planned, refuse_early
 from modeledge.recipes.corpora.mixture import MixtureRecipe, SourceRecipe
 from modeledge.recipes.corpora.source import (
     QUARANTINE,
@@ -172,7 +172,7 @@ def _tokenizer(task: Task) -> Tokenizer:
         return Tokenizer.load(recipe.tokenizer.path)
     if not place.exists():
         with files.committed_folder(place, {"schema": 1}) as temporary:
-            made = tokenizer_of(recipe, {}) if recipe.mixture is not None else make_tokenizer(recipe, None)
+            made = mixed_tokenizer(recipe, {}) if recipe.mixture is not None else make_tokenizer(recipe, None)
             report_notes(made, task.say)
             made.save(temporary)
             task.say(f"a tokenizer of {made.vocab_size:,} ids, fingerprint {made.fingerprint[:12]}")

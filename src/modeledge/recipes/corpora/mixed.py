@@ -123,7 +123,7 @@ def prepare_sources(
     asked, texts = recipe.mixture.sources, documents or {}
     if not (folder / "tokenizer").exists():
         with files.committed_folder(folder / "tokenizer", {"schema": 1}) as temporary:
-            made = tokenizer_of(recipe, texts)
+            made = mixed_tokenizer(recipe, texts)
             report_notes(made, say)
             made.save(temporary)
     tokenizer, given = Tokenizer.load(folder / "tokenizer"), before_specials(recipe)
@@ -144,7 +144,7 @@ def prepare_sources(
     return tokenizer, found
 
 
-def tokenizer_of(recipe: PretrainRecipe, documents: Mapping[str, Sequence[Document]]) -> Tokenizer:
+def mixed_tokenizer(recipe: PretrainRecipe, documents: Mapping[str, Sequence[Document]]) -> Tokenizer:
     """The tokenizer that the recipe names or its model brings, or one trained on what is kept of all sources, each
     text as often as it stands there: weights are not known before texts are tokens."""
     assert recipe.mixture is not None

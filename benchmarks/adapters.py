@@ -252,7 +252,7 @@ def main() -> None:
     if not asked.only or asked.only == "memory":
         rows["memory"] = memory()
     if not asked.no_save:
-        save("adapters", rows, asked.threads)
+        save(f"adapters {asked.only}".strip(), rows, asked.threads)  # some rows do not take the place of all
 
 
 if __name__ == "__main__":

@@ -162,7 +162,10 @@ def in_four_bits(model: Any) -> Any:
     import torch
     from transformers import BertForSequenceClassification, BitsAndBytesConfig
 
-    bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    bits = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=["classifier"],
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         return BertForSequenceClassification.from_pretrained(folder, quantization_config=bits, device_map="cpu").train()

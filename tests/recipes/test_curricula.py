@@ -351,6 +351,17 @@ def test_lengths_that_cannot_follow_the_run(fields: dict[str, Any], low: int, co
     assert words in error.remedy
 
 
+def test_texts_that_are_longer_than_their_rows_are_refused() -> None:
+    """[128, 512] in rows of 128 would never come to 512."""
+    bert = {"objective": {"kind": "masked"}, "curriculum": {"length": {"values": [128, 512], "steps": [0, 3]}}}
+    asked = recipe(**bert, train={"length": 128})
+    error = raised("E-CONFIG-VALUE", lambda: asked.aim)
+    assert error.where == "curriculum.length"
+    assert error.remedy == "set train.length = 512"
+    aim = recipe(**bert, train={"length": 512}).aim
+    assert aim.fitting(512) == 4 * (128 - 2)
+
+
 # ---- runs, and who prepares their examples
 
 NUMBERS: dict[str, tuple[str, dict[str, Any], dict[str, tuple[float, float]]]] = {

@@ -107,7 +107,7 @@ class PretrainRecipe(Checked):
     @property
     def aim(self) -> Aim:
         """The objective, with what of it follows the run."""
-        return self.curriculum.told(self.objective, self.train.batch)
+        return self.curriculum.told(self.objective, self.train.batch, self.train.length)
 
     @property
     def reserved(self) -> tuple[str, ...]:

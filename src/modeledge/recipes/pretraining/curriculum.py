@@ -51,11 +51,18 @@ class CurriculumRecipe(Settings):
     numbers: dict[str, Course] = Field(default_factory=dict)
     chances: dict[str, Course] = Field(default_factory=dict)
 
-    def told(self, aim: Aim, batch: int) -> Aim:
-        """The aim with the numbers and the length that follow the run: `E-CONFIG-KEY` for a number that cannot,
-        `E-CONFIG` for a length that cannot, `E-CONFIG-VALUE` for values that some step could not use."""
+    def told(self, aim: Aim, batch: int, row: int) -> Aim:
+        """The aim with the numbers and the length that follow the run, in rows of so many positions: `E-CONFIG-KEY` for
+        a number that cannot, `E-CONFIG` for a length that cannot, `E-CONFIG-VALUE` for values that some step could not
+        use."""
         told = aim.following({key: course.number(batch) for key, course in self.numbers.items()})
-        return told if self.length is None else told.shorter(self.length.number(batch))
+        if self.length is None:
+            return told
+        told = told.shorter(self.length.number(batch))
+        if (most := round(max(self.length.values))) > row:
+            what, remedy = f"texts of {most} positions do not fit in rows of {row}", f"set train.length = {most}"
+            raise ModeledgeError("E-CONFIG-VALUE", what, where="curriculum.length", remedy=remedy)
+        return told
 
     def ends(self) -> dict[str, int]:
         """How many steps a run needs to come to the end of each course, by its key in a recipe: a line may end with the

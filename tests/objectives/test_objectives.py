@@ -122,16 +122,20 @@ def bounds(case, dtype):
 @settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=9), st.integers(0, 99))
 def test_any_split_gives_one_loss_and_one_gradient(name, dtype, shares, seed):
-    """Examples are dealt to micro-batches at will, each packed for itself in its own width."""
+    """Examples are dealt to micro-batches at will, each packed for itself in its own width.
+
+    The slope of a squared error is a difference: where a guess is nearly right its digits are lost before any sum.
+    """
     case = CASES[name]
     step = build(case, dtype)
+    allowed = [(5 if case.row == "regress" else 1) * bound for bound in bounds(case, dtype)]
     items = ready(step, examples(case, len(shares), seed))
     together, sizes = run(step, [collate(items, Shape(32))]), sizes_of(step, items)
     parts = [[item for item, share in zip(items, shares, strict=True) if share == part] for part in range(4)]
     apart = run(step, [collate(part, Shape(32)) for part in parts if part])
-    agree(apart, together, *bounds(case, dtype), sizes)
+    agree(apart, together, *allowed, sizes)
     rows, width = plan(items, Shape(32))  # as the trainer does: one plan, rows dealt
-    agree(run(step, [fill(items, [row], width) for row in rows]), together, *bounds(case, dtype), sizes)
+    agree(run(step, [fill(items, [row], width) for row in rows]), together, *allowed, sizes)
 
 
 @pytest.mark.parametrize("name", APART)

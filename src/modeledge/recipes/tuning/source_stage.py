@@ -113,13 +113,19 @@ def prompts_on(model: Backbone) -> list[TaskPrompt]:
 # ---- the target stage
 
 
+def source_of(strategy: StrategyRecipe) -> Path | None:
+    """The file of the source stage that a strategy names."""
+    source = strategy.options.get("source")
+    named = strategy.kind == KIND and isinstance(source, str) and source
+    return stage_file(Path(str(source))) if named else None
+
+
 def staged(strategy: StrategyRecipe) -> StrategyRecipe:
     """The strategy with what its source stage settles: the file, its length and ranks where they are left open, and the
     number of a task that is named. `E-CONFIG-VALUE` for a name that is none of its tasks'."""
-    source = strategy.options.get("source")
-    if strategy.kind != KIND or not isinstance(source, str) or not source:
+    path = source_of(strategy)
+    if path is None:
         return strategy
-    path = stage_file(Path(source))
     held = read_stage(path)
     settled: dict[str, Any] = {"length": len(held[SHARED]), "ranks": held[COLUMNS].shape[2]}
     settled |= {**strategy.options, "source": str(path)}
@@ -136,9 +142,9 @@ def staged(strategy: StrategyRecipe) -> StrategyRecipe:
 def check_source(strategies: Sequence[StrategyRecipe], base: Base | None) -> None:
     """Refuse a source stage that was trained on another base than a target stage stands on (`E-BASE`, both digests)."""
     for strategy in strategies:
-        source = strategy.options.get("source")
-        if base is not None and strategy.kind == KIND and isinstance(source, str) and source:
-            folder = stage_file(Path(source)).parent
+        path = source_of(strategy)
+        if base is not None and path is not None:
+            folder = path.parent
             wanted = read_pair(folder).notes.get("base") if is_adapter(folder) else None
             if isinstance(wanted, str):
                 check_base(base, wanted, folder, "begin with the model that the source stage began with")

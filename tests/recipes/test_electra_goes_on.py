@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from stopping import same_when_stopped
 from test_pretrain_sentences import quiet, recipe, texts
 
 from modeledge.families import load_model
 from modeledge.objectives import Replaced
 from modeledge.recipes.pretraining.pretrain import prepare_corpus, pretrain, ready
 from modeledge.recipes.recipe import PretrainRecipe
-from modeledge.recipes.resume import resume
 from modeledge.tokens import Tokenizer
 from modeledge.tokens.extend import replaced
 from modeledge.train import Trainer
@@ -66,21 +66,10 @@ def test_the_generator_goes_on(ground: Path, tmp_path: Path, place: str) -> None
 
 
 def test_a_stop_changes_nothing_of_it(ground: Path, tmp_path: Path) -> None:
-    class Enough(Exception):
-        """The run is stopped from outside."""
-
-    def stop(record: Any) -> None:
-        if record.step == 3:
-            raise Enough
-
-    wanted, said = asked(ground, ground / "run"), list[str]()
-    pretrain(wanted, tmp_path / "whole", say=said.append)
+    said = list[str]()
+    names = ("metrics.jsonl", "model/model.safetensors", "generator/model.safetensors")
+    same_when_stopped(asked(ground, ground / "run"), tmp_path, names, said.append)
     assert [line for line in said if line.startswith("note: the generator goes on from ")]
-    with pytest.raises(Enough):
-        pretrain(wanted, tmp_path / "parts", listeners=[stop], say=quiet)
-    resume(tmp_path / "parts", say=quiet)
-    for name in ("metrics.jsonl", "model/model.safetensors", "generator/model.safetensors"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
 
 
 def test_it_grows_with_the_vocabulary(ground: Path, tmp_path: Path) -> None:

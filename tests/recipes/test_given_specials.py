@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from stopping import same_when_stopped
 
 from modeledge.config import load_config
 from modeledge.errors import ModeledgeError
@@ -24,7 +25,6 @@ from modeledge.recipes.corpora.vocabulary import make_tokenizer
 from modeledge.recipes.pretraining.pretrain import prepare_corpus, pretrain
 from modeledge.recipes.pretraining.start import build_model, shape
 from modeledge.recipes.recipe import FinetuneRecipe, PretrainRecipe
-from modeledge.recipes.resume import resume
 from modeledge.recipes.tuning.scratch import tokenizer_for
 from modeledge.records import Document
 from modeledge.seed import Noise
@@ -134,20 +134,8 @@ def test_new_rows_are_means_and_old_ones_are_what_they_were(ground: Path, tmp_pa
 
 
 def test_a_stop_changes_nothing_of_it(ground: Path, tmp_path: Path) -> None:
-    class Enough(Exception):
-        """The machine was switched off."""
-
-    def die(record: Any) -> None:
-        if record.step == 3:
-            raise Enough
-
     asked = recipe(ground, objective={"kind": "denoise"}, tokenizer={"sentinels": 9, "extend": 5})
-    pretrain(asked, tmp_path / "whole", say=quiet)
-    with pytest.raises(Enough):
-        pretrain(asked, tmp_path / "parts", listeners=[die], say=quiet)
-    resume(tmp_path / "parts", say=quiet)
-    for name in ("metrics.jsonl", "model/model.safetensors", "model/tokenizer.json"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
+    same_when_stopped(asked, tmp_path, ("metrics.jsonl", "model/model.safetensors", "model/tokenizer.json"))
 
 
 def test_what_is_there_already_changes_nothing(ground: Path, tmp_path: Path) -> None:
